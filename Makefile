@@ -1,0 +1,48 @@
+# Two commands need nothing but Python >= 3.11 and make: `make demo` and `make test`. Both are safe to repeat.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-quick lint format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv and install Motherlode with all it needs for development
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.11 …"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Draw characters, mine and train five rounds, compare with random triplets (about 7 minutes)
+	$(BIN)/python -m jobs.prepare --config jobs/configs/demo.yaml
+	$(BIN)/python -m jobs.loop --config jobs/configs/demo.yaml
+	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run random --training.source random
+	$(BIN)/python -m jobs.evaluate --config jobs/configs/demo.yaml --checkpoints main:0 random main
+	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
+
+test: $(INSTALLED) ## Run the whole test suite, then the linters
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory lint
+
+test-quick: $(INSTALLED) ## Run the unit tests only
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(INSTALLED) ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what the targets made: .venv, build, caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

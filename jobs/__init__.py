@@ -1,0 +1,1 @@
+"""Command-line jobs: thin. Only they read argv and the environment."""

@@ -1,0 +1,138 @@
+"""What every job shares: the command line, the config, errors as exit codes, and ``--json``."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.config import RunConfig
+from pipeline.errors import InputError, PipelineError
+from pipeline.progress import say
+
+EXIT_CODES = """exit codes:
+  0  done, or already done
+  1  a bug: please report it with the traceback
+  2  bad input, config or command line
+  3  refused by the audit: nothing was published
+  4  storage or cluster unavailable"""
+
+Report = dict[str, Any]
+
+
+def run_job(
+    description: str,
+    body: Callable[[RunConfig, argparse.Namespace], Report],
+    add_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> None:
+    """Parses the command line, runs a job and exits.
+
+    Args:
+        description: First words of ``--help``.
+        body: The job: resolved config and flags to a JSON-able report.
+        add_flags: Adds the job's own flags.
+    """
+    parser = argparse.ArgumentParser(
+        usage=f"python -m jobs.{Path(sys.argv[0]).stem} [--config FILE] [--json] [--KEY VALUE ...]",
+        description=description,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with any of the settings below")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON document on stdout")
+    add_flags(parser)
+    try:
+        config, flags = _parse(parser, sys.argv[1:])
+        report = body(config, flags)
+    except PipelineError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("stopped; run the same command to go on")
+        sys.exit(130)
+    if flags.json:
+        print(json.dumps(report, indent=2))  # noqa: T201 — the one thing that goes to stdout
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunConfig, argparse.Namespace]:
+    """Command line over YAML over defaults."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
+    document = _read_yaml(first.parse_known_args(arguments)[0].config)
+    flags = argparse.Namespace()
+
+    def parse_args(root: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
+        nonlocal flags
+        flags = root.parse_args(args)
+        return flags
+
+    class Settings(RunConfig, BaseSettings):
+        model_config = SettingsConfigDict(
+            frozen=True, extra="forbid", use_attribute_docstrings=True, cli_avoid_json=True, cli_parse_none_str="null"
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            command_line = CliSettingsSource[argparse.ArgumentParser](
+                settings_cls, cli_parse_args=arguments, root_parser=parser, parse_args_method=parse_args
+            )
+            return command_line, init_settings
+
+    try:
+        settings = Settings(**document)
+    except ValidationError as error:
+        raise InputError(_sentence(error, getattr(flags, "config", None))) from None
+    return _resolved(RunConfig.model_validate(settings.model_dump())), flags
+
+
+def _read_yaml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"--config {path} cannot be read ({error.strerror}): name an existing YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is not YAML ({' '.join(str(error).split())})") from None
+    if document is not None and not isinstance(document, dict):
+        raise InputError(f"--config {path} holds a {type(document).__name__}, not settings: write `key: value` lines")
+    return document or {}
+
+
+def _sentence(error: ValidationError, path: Path | None) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    where = f"config {path}" if path else "config"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key!r}: see --help for the keys there are"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {key + ': ' if key else ''}{message} (got {problem['input']!r})" if key else f"{where}: {message}"
+
+
+def _resolved(config: RunConfig) -> RunConfig:
+    """The config with what depends on where it was started: absolute paths, the cluster's address."""
+    workspace = config.workspace
+    if "://" not in workspace:
+        workspace = str(Path(workspace).expanduser().absolute())
+    source = config.corpus.source
+    if source.path is not None and "://" not in source.path:
+        source = source.model_copy(update={"path": str(Path(source.path).expanduser().absolute())})
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    return config.model_copy(
+        update={
+            "workspace": workspace,
+            "corpus": config.corpus.model_copy(update={"source": source}),
+            "cluster": config.cluster.model_copy(update={"address": address}),
+        }
+    )

@@ -1,0 +1,21 @@
+"""Doctor: look at this machine, the workspace and the cluster, and say what a job would meet."""
+
+import argparse
+
+from jobs.cli import Report, run_job
+from pipeline.cluster.doctor import examine, show
+from pipeline.config import RunConfig
+
+
+def body(config: RunConfig, _: argparse.Namespace) -> Report:
+    """Runs every examination; the first that failed decides the exit code."""
+    findings = examine(config)
+    show(findings)
+    for finding in findings:
+        if finding.error is not None:
+            raise finding.error
+    return {finding.subject: finding.found for finding in findings}
+
+
+if __name__ == "__main__":
+    run_job(__doc__ or "", body)

@@ -1,0 +1,37 @@
+"""Mine: embed the corpus with the newest checkpoint, mine triplets over all of it, publish one generation.
+
+If the newest generation was mined from this checkpoint, corpus and mining config already, there is nothing to do.
+"""
+
+import argparse
+
+from jobs.cli import Report, run_job
+from pipeline.cluster.loop import mine_once, mine_watch
+from pipeline.cluster.session import required_resources, session
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.storage.workspace import Workspace
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+    """One refresh, or one for each checkpoint with --watch."""
+    workspace = Workspace.open(config.workspace, config.run)
+    workspace.check_writable()
+    corpus = Corpus.open(workspace)
+    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
+        if flags.watch:
+            mine_watch(config, workspace, corpus)
+            return {"published": True}
+        generation, is_new = mine_once(config, workspace, corpus)
+    return {"published": is_new, "generation": generation.model_dump(mode="json")}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The job's own flags."""
+    parser.add_argument(
+        "--watch", action="store_true", help="stay, and refresh for every checkpoint until training has ended"
+    )
+
+
+if __name__ == "__main__":
+    run_job(__doc__ or "", body, add_flags)

@@ -1,0 +1,31 @@
+"""Prepare: read a source of labelled examples once and publish it as a corpus."""
+
+import argparse
+
+from jobs.cli import Report, run_job
+from pipeline.config import RunConfig
+from pipeline.corpus.ingest import prepare
+from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+    """Publishes the corpus unless the workspace has it."""
+    workspace = Workspace.open(config.workspace, config.run)
+    workspace.check_writable()
+    corpus, is_new = prepare(config.corpus, workspace, config.seed, config.digest(), again=flags.again)
+    say(
+        f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels "
+        + (f"({sum(corpus.quarantined.values()):,} entries in quarantine: {corpus.quarantined}) " if corpus.quarantined else "")
+        + ("— published" if is_new else "— nothing to do")
+    )
+    return {"published": is_new, "corpus": corpus.model_dump(mode="json", exclude={"parts"})}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The job's own flags."""
+    parser.add_argument("--again", action="store_true", help="read the source again, and publish it if it changed")
+
+
+if __name__ == "__main__":
+    run_job(__doc__ or "", body, add_flags)

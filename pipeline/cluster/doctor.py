@@ -1,0 +1,116 @@
+"""What a job would meet: versions, devices, the workspace and what it holds, the cluster."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cluster.session import required_resources, session
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import checkpoints
+from pipeline.encoders.registry import build_encoder
+from pipeline.errors import InputError, PipelineError, UnavailableError
+from pipeline.mining.index import import_faiss
+from pipeline.mining.miner import resolve_backend
+from pipeline.storage.manifest import library_versions
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        subject: What was looked at.
+        found: What was found, for people.
+        error: Why a job would fail on it, if it would.
+    """
+
+    subject: str
+    found: str
+    error: PipelineError | None = None
+
+
+def examine(config: RunConfig) -> list[Finding]:
+    """Looks at everything, whatever fails on the way."""
+    looks: dict[str, Callable[[RunConfig], str]] = {
+        "versions": lambda _: ", ".join(f"{name} {version}" for name, version in library_versions().items()),
+        "machine": _machine,
+        "faiss": _faiss,
+        "encoder": _encoder,
+        "workspace": _workspace,
+        "contents": _contents,
+        "cluster": _cluster,
+    }
+    findings = []
+    for subject, look in looks.items():
+        try:
+            findings.append(Finding(subject, look(config)))
+        except PipelineError as error:
+            findings.append(Finding(subject, str(error), error))
+    return findings
+
+
+def show(findings: list[Finding]) -> None:
+    """A table on stderr."""
+    table = Table(show_header=False)
+    for finding in findings:
+        table.add_row("✗" if finding.error else "✓", finding.subject, finding.found)
+    Console(stderr=True).print(table)
+
+
+def _machine(config: RunConfig) -> str:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    found = f"{platform.platform()}, {os.cpu_count()} CPUs, {', '.join(gpus) or 'no GPU that torch can use'}"
+    wants_gpu = config.training.device == "cuda" or config.cluster.gpus_per_actor > 0
+    if wants_gpu and not gpus and config.cluster.address in (None, "local"):
+        raise UnavailableError(
+            f"the config asks for a GPU and this machine has none that torch can use ({found}): set training.device cpu "
+            "and cluster.gpus_per_actor 0, or name a cluster"
+        )
+    return found
+
+
+def _faiss(config: RunConfig) -> str:
+    try:
+        version = import_faiss().__version__
+    except InputError:
+        resolve_backend(config.mining)  # raises if the config wants it
+        return "not installed; the reference backend needs none"
+    return f"faiss {version}; the config mines with backend {resolve_backend(config.mining)}"
+
+
+def _encoder(config: RunConfig) -> str:
+    encoder = build_encoder(config.encoder, config.transform)
+    return f"{config.encoder.name}: {sum(parameter.numel() for parameter in encoder.parameters()):,} parameters"
+
+
+def _workspace(config: RunConfig) -> str:
+    workspace = Workspace.open(config.workspace, config.run)
+    workspace.check_writable()
+    return f"{workspace.store.uri}: writable, and creates conditionally"
+
+
+def _contents(config: RunConfig) -> str:
+    workspace = Workspace.open(config.workspace, config.run)
+    corpus = Corpus.open(workspace)
+    return (
+        f"corpus {corpus.manifest.number} ({corpus.num_examples:,} examples, {len(corpus.label_names):,} labels), "
+        f"run {config.run!r}: checkpoints {checkpoints(workspace).numbers()}, "
+        f"generations {generations(workspace).numbers()}"
+    )
+
+
+def _cluster(config: RunConfig) -> str:
+    required = required_resources(config, pool=True, trainer=True)
+    with session(config.cluster, required):
+        total = ray.cluster_resources()
+    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+    return f"{config.cluster.address or 'local'}: {there}; jobs.loop reserves {required}"

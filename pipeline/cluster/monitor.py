@@ -1,0 +1,40 @@
+"""What the training workers tell the driver: how far they are, and an error that no retry would mend."""
+
+from dataclasses import dataclass, replace
+
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class TrainingStatus:
+    """The training run as last heard.
+
+    Attributes:
+        step: Steps taken.
+        note: Loss, active share and rate, for people; or what is being waited for.
+        error: Set once, when training cannot go on.
+    """
+
+    step: int
+    note: str = ""
+    error: PipelineError | None = None
+
+
+class TrainingMonitor:
+    """A mailbox between processes; made an actor by the train stage."""
+
+    def __init__(self, step: int) -> None:
+        """Starts at the step that training resumes from."""
+        self._status = TrainingStatus(step)
+
+    def update(self, step: int, note: str) -> None:
+        """Workers tell where they are."""
+        self._status = replace(self._status, step=step, note=note)
+
+    def fail(self, error: PipelineError) -> None:
+        """Workers tell why they stop."""
+        self._status = replace(self._status, error=error)
+
+    def status(self) -> TrainingStatus:
+        """The driver asks."""
+        return self._status

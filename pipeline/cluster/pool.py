@@ -1,0 +1,109 @@
+"""A pool of equal actors: parts are handed to whichever is free, and a dead actor costs its part alone."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayTaskError
+
+from pipeline.config import ClusterConfig
+from pipeline.errors import PipelineError, UnavailableError
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Task(Generic[K]):
+    """A method call for any actor of the pool. It must be harmless to repeat.
+
+    Attributes:
+        key: What the caller knows it by.
+        method: Name of the actor's method.
+        args: Its arguments; object references are resolved before the call.
+    """
+
+    key: K
+    method: str
+    args: tuple[Any, ...]
+
+
+class ActorPool:
+    """``num_actors`` actors of one class. Ray restarts those that die and repeats the calls that they held."""
+
+    def __init__(self, config: ClusterConfig, actor_class: type, *args: object) -> None:
+        """Starts the actors; does not wait for them.
+
+        Args:
+            config: How many, with which resources.
+            actor_class: A plain class.
+            *args: For its constructor, on every actor.
+        """
+        self._config = config
+        remote = ray.remote(actor_class).options(
+            num_cpus=config.cpus_per_actor,
+            num_gpus=config.gpus_per_actor,
+            max_restarts=-1,
+            max_task_retries=config.max_task_retries,
+        )
+        self._actors: list[ActorHandle[Any]] = [remote.remote(*args) for _ in range(config.num_actors)]
+
+    def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
+        """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
+
+        Tasks are drawn from the iterable one by one, so it may be long or lazily made.
+
+        Raises:
+            PipelineError: As the actor's method raised it.
+            UnavailableError: Actors died too often, or nothing finished for ``stall_timeout_s``.
+        """
+        waiting = iter(tasks)
+        idle = list(self._actors)
+        running: dict[ray.ObjectRef[Any], tuple[K, ActorHandle[Any]]] = {}
+        while True:
+            while idle and (task := next(waiting, None)) is not None:
+                actor = idle.pop()
+                reference = getattr(actor, task.method).remote(*task.args)
+                running[reference] = (task.key, actor)
+            if not running:
+                return
+            done, _ = ray.wait(list(running), num_returns=1, timeout=self._config.stall_timeout_s)
+            if not done:
+                raise UnavailableError(
+                    f"no part finished for {self._config.stall_timeout_s:g} s (cluster.stall_timeout_s): "
+                    "the cluster is full or stuck; look at `ray status`"
+                )
+            key, actor = running.pop(done[0])
+            idle.append(actor)
+            yield key, result_of(done[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+def result_of(reference: "ray.ObjectRef[Any]") -> Any:  # noqa: ANN401 — whatever the method returned
+    """The value of a finished call, with the errors that we foresaw as themselves.
+
+    Raises:
+        PipelineError: As it was raised in the other process.
+        UnavailableError: The process died more often than it may.
+    """
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, PipelineError):
+            raise error.cause from None
+        raise
+    except RayActorError as error:
+        raise UnavailableError(
+            f"an actor died more than cluster.max_task_retries times on one part ({type(error).__name__}): "
+            "look at its log under /tmp/ray/session_latest/logs; too little memory is the usual cause"
+        ) from error

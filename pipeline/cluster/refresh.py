@@ -1,0 +1,115 @@
+"""A refresh: embed, mine and publish one generation; nothing to do where the newest generation is it already."""
+
+import hashlib
+
+import numpy as np
+
+from pipeline.cluster.embed_stage import embed, key_of
+from pipeline.cluster.mine_stage import Mine, Mined
+from pipeline.cluster.pool import ActorPool
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.mining.miner import resolve_backend, to_triplets
+from pipeline.progress import say, stage
+from pipeline.storage.publish import Attempt
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.neighbours import NeighbourTally
+from pipeline.triplets.reader import generations
+from pipeline.triplets.schema import GenerationManifest, count_kinds, triplet_table
+from pipeline.triplets.writer import TripletWriter, add_side_tables
+
+
+def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What a generation depends on: equal keys, equal triplets."""
+    text = "\n".join((key_of(config, corpus, checkpoint), config.mining.digest(), str(config.seed)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def refresh(
+    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> tuple[GenerationManifest, bool]:
+    """Makes the newest generation the one of this checkpoint.
+
+    Returns:
+        The generation, and whether this call published it; False where it was there already.
+
+    Raises:
+        AuditRefusal: The embeddings cannot be mined; nothing was published.
+        InputError: The training examples cannot form a triplet, or the backend is not to be had.
+    """
+    key = refresh_key(config, corpus, checkpoint)
+    backend = resolve_backend(config.mining)
+    publication = generations(workspace)
+    while True:
+        latest = publication.latest()
+        if latest is not None and latest.refresh_key == key:
+            return latest, False
+        embeddings = embed(pool, config, workspace, corpus, checkpoint)
+        mined = Mine(pool, config, corpus, key, backend).run(embeddings)
+        attempt = publication.begin(0 if latest is None else latest.number + 1)
+        facts = _write(attempt, config, corpus, checkpoint, mined)
+        manifest = GenerationManifest(
+            **attempt.header(),
+            **facts,
+            parent=None if latest is None else latest.number,
+            seed=config.seed,
+            config_digest=config.digest(),
+            refresh_key=key,
+            checkpoint_step=checkpoint.step,
+            weights_digest=checkpoint.weights_digest,
+            corpus_fingerprint=corpus.fingerprint,
+            embeddings_key=embeddings,
+            mining=config.mining,
+            backend=backend,
+            quarantined=mined.quarantined,
+            spread=mined.spread,
+            effective_rank=mined.effective_rank,
+        )
+        standing, ours = attempt.publish(manifest)
+        if ours or standing.refresh_key == key:
+            return standing, ours
+        say(f"another job published generation {standing.number} of other content meanwhile: mining for the next number")
+
+
+def _write(
+    attempt: Attempt[GenerationManifest],
+    config: RunConfig,
+    corpus: Corpus,
+    checkpoint: CheckpointManifest,
+    mined: Mined,
+) -> dict[str, object]:
+    """Writes the parts of a generation as its blocks are mined; returns the counts for the manifest."""
+    provenance = {
+        "generation": str(attempt.number),
+        "checkpoint_step": str(checkpoint.step),
+        "weights_digest": checkpoint.weights_digest,
+        "corpus_fingerprint": corpus.fingerprint,
+        "mining": config.mining.model_dump_json(),
+        "config_digest": config.digest(),
+    }
+    writer = TripletWriter(attempt, config.mining.rows_per_shard, provenance)
+    tally = NeighbourTally(len(corpus.label_names))
+    kinds: dict[str, int] = {}
+    num_pairs = num_unanswered = num_triplets = num_handed_on = 0
+    with stage(f"mine step {checkpoint.step}", mined.num_anchors, "anchors") as done:
+        for pairs, nearest, handed_on in mined.blocks:
+            triplets, unanswered = to_triplets(pairs, nearest)
+            writer.write(triplet_table(*vars(triplets).values()))
+            tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
+            for kind, count in count_kinds(triplets.d_ap_T, triplets.d_an_T, config.mining.band.margin).items():
+                kinds[kind] = kinds.get(kind, 0) + count
+            num_pairs += len(pairs)
+            num_unanswered += unanswered
+            num_triplets += len(triplets)
+            num_handed_on += handed_on
+            done(len(np.unique(pairs.anchor_P)), f"{num_triplets:,} triplets")
+    writer.close()
+    add_side_tables(attempt, mined.quarantine, tally.table(corpus.label_names, config.mining.neighbours_per_label))
+    return {
+        "num_pairs": num_pairs,
+        "num_pairs_without_negative": num_unanswered,
+        "num_triplets": num_triplets,
+        "kinds": kinds,
+        "num_anchors_from_index_to_scan": num_handed_on,
+    }

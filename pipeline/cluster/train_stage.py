@@ -1,0 +1,122 @@
+"""Train: one TorchTrainer for the whole run, on a thread of the driver, so that mining can go on beside it."""
+
+import logging
+import os
+import tempfile
+import threading
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig as RayRunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
+from pipeline.cluster.train_worker import train_worker
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
+from pipeline.encoders.registry import initial_encoder
+from pipeline.errors import InputError, UnavailableError
+from pipeline.storage.workspace import Workspace
+
+
+def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
+    """The newest checkpoint of the run; an untrained one, drawn from the seed, is published where there is none.
+
+    Whoever comes first, a miner or a trainer, publishes the untrained one: it is the same.
+
+    Raises:
+        InputError: The checkpoint has another architecture than the config, or the encoder does not take what
+            the corpus holds.
+    """
+    if corpus.manifest.payload == "vector" and config.encoder.name in ("small_cnn", "nns2"):
+        raise InputError(
+            f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
+            "set encoder.name identity to mine the vectors as they are"
+        )
+    if corpus.manifest.payload == "image" and config.encoder.name == "identity":
+        raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
+    publication = checkpoints(workspace)
+    latest = publication.latest()
+    if latest is None:
+        latest, _ = save_checkpoint(
+            publication,
+            step=0,
+            encoder_module=initial_encoder(config.encoder, config.transform, config.seed),
+            encoder_config=config.encoder,
+            transform_config=config.transform,
+            trainer_state={},
+            corpus_fingerprint=corpus.fingerprint,
+            generation=None,
+            metrics={},
+            seed=config.seed,
+            config_digest=config.digest(),
+            parent=None,
+        )
+    load_encoder(publication, latest, config.encoder, config.transform, "cpu")
+    return latest
+
+
+class TrainingRun:
+    """A training run in the background of this process."""
+
+    def __init__(self, config: RunConfig, start_step: int) -> None:
+        """Starts the workers; they resume from the newest checkpoint.
+
+        Args:
+            config: The run.
+            start_step: The newest checkpoint's step.
+        """
+        self._monitor = ray.remote(num_cpus=0)(TrainingMonitor).remote(start_step)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._fit, args=(config,), daemon=True, name="trainer")
+        self._thread.start()
+
+    def _fit(self, config: RunConfig) -> None:
+        training, cluster = config.training, config.cluster
+        for name in ("ray.train", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"config": config.model_dump(mode="json"), "monitor": self._monitor},
+            torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=training.num_workers,
+                use_gpu=training.device == "cuda",
+                resources_per_worker={name: amount for name, amount in resources.items() if amount},
+            ),
+            # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
+            run_config=RayRunConfig(
+                name=f"motherlode-{config.run}-{os.getpid()}",
+                storage_path=tempfile.mkdtemp(prefix="motherlode-ray-train-"),
+                failure_config=FailureConfig(max_failures=training.max_failures),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 — handed to the thread that asks for the status
+            self._failure = error
+
+    def status(self) -> TrainingStatus:
+        """How far it is.
+
+        Raises:
+            PipelineError: Training cannot go on.
+        """
+        status: TrainingStatus = ray.get(self._monitor.status.remote())
+        if status.error is not None:
+            raise status.error
+        if self._failure is not None:
+            raise UnavailableError(f"the training workers failed too often: {_last_line(self._failure)}") from self._failure
+        return status
+
+    @property
+    def running(self) -> bool:
+        """Whether the workers are still at it."""
+        return self._thread.is_alive()
+
+
+def _last_line(error: BaseException) -> str:
+    lines: list[Any] = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

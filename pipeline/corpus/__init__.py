@@ -1,0 +1,1 @@
+"""Examples in: sources, the stored corpus, and its readers."""

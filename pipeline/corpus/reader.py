@@ -1,0 +1,110 @@
+"""The published corpus, as its readers see it."""
+
+import bisect
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet, is_test_label
+from pipeline.errors import CorruptDataError, InputError
+from pipeline.storage.publish import Publication
+from pipeline.storage.workspace import Workspace
+
+
+class Corpus:
+    """One pinned corpus. Opening reads the labels; payloads are read part by part.
+
+    Args:
+        publication: Where the corpus lies.
+        manifest: The pinned manifest.
+
+    Attributes:
+        manifest: What was published.
+        label_names: Names of the labels, sorted; a label's code is its place here.
+        labels: int32 (N,), the label's code of each example id.
+        is_test: bool (N,), whether an example's label is kept for evaluation.
+
+    Raises:
+        CorruptDataError: The stored labels are not those that the manifest promises.
+    """
+
+    def __init__(self, publication: Publication[CorpusManifest], manifest: CorpusManifest) -> None:
+        self._publication = publication
+        self.manifest = manifest
+        self._parts = manifest.parts_of(EXAMPLES)
+        self._starts = [0, *itertools.accumulate(part.num_rows for part in self._parts)]
+        self.label_names, self.labels = self._read_labels()
+        test_of_code = [is_test_label(name, manifest.test_fraction) for name in self.label_names]
+        self.is_test: npt.NDArray[np.bool_] = np.array(test_of_code, dtype=np.bool_)[self.labels]
+
+    @classmethod
+    def open(cls, workspace: Workspace) -> "Corpus":
+        """Opens the newest corpus of a workspace.
+
+        Raises:
+            InputError: The workspace has none yet.
+        """
+        publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+        manifest = publication.latest()
+        if manifest is None:
+            raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")
+        return cls(publication, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over labels and payloads in order."""
+        return self.manifest.fingerprint
+
+    @property
+    def num_examples(self) -> int:
+        """N; example ids are 0 to N - 1."""
+        return self.manifest.num_examples
+
+    @property
+    def num_parts(self) -> int:
+        """Parts that hold examples."""
+        return len(self._parts)
+
+    def part_ids(self, part: int) -> range:
+        """The example ids of a part, in the order of its rows."""
+        return range(self._starts[part], self._starts[part + 1])
+
+    def part_of(self, example_id: int) -> int:
+        """The part that holds an example.
+
+        Raises:
+            IndexError: There is no such example.
+        """
+        if not 0 <= example_id < self.num_examples:
+            raise IndexError(f"example {example_id} is not in 0 to {self.num_examples - 1}")
+        return bisect.bisect_right(self._starts, example_id) - 1
+
+    def part_sha256(self, part: int) -> str:
+        """Digest of a part's stored bytes."""
+        digest: str = self._parts[part].sha256
+        return digest
+
+    def read_part(self, part: int) -> pa.Table:
+        """Reads a part in the corpus schema.
+
+        Raises:
+            CorruptDataError: The stored bytes are not those that the manifest promises.
+        """
+        return from_parquet(self._publication.read_part(self._parts[part]))
+
+    def _read_labels(self) -> tuple[list[str], npt.NDArray[np.int32]]:
+        parts = self.manifest.parts_of(LABELS)
+        table = pa.concat_tables(from_parquet(self._publication.read_part(part)) for part in parts)
+        column = table.column("label").combine_chunks()
+        found = column.dictionary.to_pylist()
+        names = sorted(found)
+        place = {name: code for code, name in enumerate(names)}
+        codes = np.array([place[name] for name in found], dtype=np.int32)[np.asarray(column.indices)]
+        if len(codes) != self.num_examples or len(names) != self.manifest.num_labels:
+            raise CorruptDataError(
+                f"corpus {self.manifest.number} promises {self.num_examples} examples of "
+                f"{self.manifest.num_labels} labels but lists {len(codes)} of {len(names)}: prepare it again"
+            )
+        return names, codes

@@ -1,0 +1,104 @@
+"""The corpus as it is stored: Arrow schemas, Parquet bytes, and the manifest."""
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpus.items import PayloadKind
+from pipeline.errors import CorruptDataError
+from pipeline.storage.publish import Manifest
+
+EXAMPLES, LABELS, QUARANTINE = "examples", "labels", "quarantine"
+"""Roles of parts. File names of the last two start with "_", which readers of Parquet folders skip."""
+
+LABELS_SCHEMA = pa.schema([("example_id", pa.int64()), ("label", pa.dictionary(pa.int32(), pa.string()))])
+QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+class CorpusManifest(Manifest):
+    """A published corpus.
+
+    Attributes:
+        fingerprint: SHA-256 over labels and payloads in order, however they are cut into parts.
+        num_examples: Examples; their ids are 0 to num_examples - 1.
+        num_labels: Different labels.
+        payload: What an example holds.
+        vector_dim: Length of the vectors; None for images.
+        test_fraction: Expected share of the labels that is kept for evaluation.
+        source: Kind and place of the source, for a person.
+        source_key: Digest of the CorpusConfig: the same key, the same request.
+        quarantined: Entries that are no examples, counted by reason.
+    """
+
+    fingerprint: str
+    num_examples: int
+    num_labels: int
+    payload: PayloadKind
+    vector_dim: int | None
+    test_fraction: float
+    source: str
+    source_key: str
+    quarantined: dict[str, int]
+
+
+def is_test_label(label: str, test_fraction: float) -> bool:
+    """Tells whether a label is kept for evaluation: by a hash of its name, so new labels move no old one.
+
+    Args:
+        label: The label's name.
+        test_fraction: Expected share of test labels, in [0, 1].
+    """
+    draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) / 2**64
+    return draw < test_fraction
+
+
+def examples_schema(payload: PayloadKind, vector_dim: int | None) -> pa.Schema:
+    """The schema of an examples part, with the metadata in which Hugging Face ``datasets`` finds features.
+
+    Args:
+        payload: What an example holds.
+        vector_dim: Length of the vectors; None for images.
+    """
+    text = {"dtype": "string", "_type": "Value"}
+    features: dict[str, Any] = {"example_id": {"dtype": "int64", "_type": "Value"}, "label": text}
+    fields = [("example_id", pa.int64()), ("label", pa.string())]
+    if payload == "image":
+        fields.append(("image", IMAGE_TYPE))
+        features["image"] = {"_type": "Image"}
+    else:
+        fields += [("vector", pa.list_(pa.float32(), vector_dim)), ("source_id", pa.string())]
+        element = {"dtype": "float32", "_type": "Value"}
+        features["vector"] = {"feature": element, "length": vector_dim, "_type": "Sequence"}
+        features["source_id"] = text
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(fields, metadata=metadata)
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Serialises a part in memory and checks the row count that its footer promises.
+
+    Raises:
+        CorruptDataError: The footer does not say what was written.
+    """
+    sink = pa.BufferOutputStream()
+    # Statistics and dictionaries of payloads cost space and answer no question; zstd leaves JPEG bytes alone.
+    plain = [name for name in table.column_names if name not in ("image", "vector")]
+    pq.write_table(
+        table, sink, compression="zstd", compression_level=1, use_dictionary=plain, write_statistics=plain
+    )
+    data: bytes = sink.getvalue().to_pybytes()
+    num_rows = pq.read_metadata(pa.BufferReader(data)).num_rows
+    if num_rows != table.num_rows:
+        raise CorruptDataError(
+            f"a part serialised to {num_rows} rows instead of {table.num_rows}: check this machine's memory"
+        )
+    return data
+
+
+def from_parquet(data: bytes) -> pa.Table:
+    """Reads the bytes of a part that were checked by their digest."""
+    return pq.read_table(pa.BufferReader(data))

@@ -1,0 +1,187 @@
+"""Checkpoints: encoder weights as safetensors, trainer state beside them, one manifest; number = step."""
+
+import hashlib
+import io
+import json
+import pickle
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.encoders.registry import Encoder, build_encoder
+from pipeline.errors import CorruptDataError, InputError
+from pipeline.storage.publish import Manifest, Publication
+from pipeline.storage.workspace import Workspace
+
+ENCODER, TRAINER = "encoder", "trainer"
+
+
+class CheckpointManifest(Manifest):
+    """One published checkpoint. Parts have the roles `encoder` (safetensors) and `trainer` (optimiser state)."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    """Equal to ``number``: steps taken; 0 is the untrained encoder."""
+    weights_digest: str
+    encoder: EncoderConfig
+    transform: TransformConfig
+    corpus_fingerprint: str
+    generation: int | None
+    """The generation that the trainer had pinned when it published."""
+    metrics: dict[str, float]
+    """Of the steps since the checkpoint before."""
+
+
+def checkpoints(workspace: Workspace) -> Publication[CheckpointManifest]:
+    """The checkpoints of the workspace's run."""
+    return Publication(workspace.store, workspace.checkpoints_prefix, CheckpointManifest)
+
+
+def weights_digest(encoder: EncoderConfig, state: dict[str, Tensor]) -> str:
+    """SHA-256 over the architecture and every tensor: name, dtype, shape and bytes.
+
+    Args:
+        encoder: Name, options and D: equal weights in another network are another encoder.
+        state: The state dict, on any device.
+    """
+    hasher = hashlib.sha256(json.dumps(encoder.model_dump(mode="json"), sort_keys=True).encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        hasher.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def save_checkpoint(
+    publication: Publication[CheckpointManifest],
+    *,
+    step: int,
+    encoder_module: nn.Module,
+    encoder_config: EncoderConfig,
+    transform_config: TransformConfig,
+    trainer_state: dict[str, Any],
+    corpus_fingerprint: str,
+    generation: int | None,
+    metrics: dict[str, float],
+    seed: int,
+    config_digest: str,
+    parent: int | None,
+) -> tuple[CheckpointManifest, bool]:
+    """Publishes a checkpoint.
+
+    Args:
+        publication: The run's checkpoints.
+        step: Steps taken; the checkpoint's number.
+        encoder_module: The encoder, not wrapped.
+        encoder_config: Its architecture.
+        transform_config: The preprocessing it was trained with.
+        trainer_state: Tensors, numbers, strings, lists and dicts: what ``torch.load(weights_only=True)`` reads.
+        corpus_fingerprint: Of the corpus it was trained on.
+        generation: The pinned generation, if any.
+        metrics: Of the steps since the checkpoint before.
+        seed: The run's seed.
+        config_digest: Of the run's config.
+        parent: Step of the checkpoint before.
+
+    Returns:
+        The checkpoint that stands under the step, and whether it is ours.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
+    attempt = publication.begin(step)
+    attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
+    buffer = io.BytesIO()
+    torch.save(trainer_state, buffer)
+    attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
+    manifest = CheckpointManifest(
+        **attempt.header(),
+        parent=parent,
+        seed=seed,
+        config_digest=config_digest,
+        step=step,
+        weights_digest=weights_digest(encoder_config, state),
+        encoder=encoder_config,
+        transform=transform_config,
+        corpus_fingerprint=corpus_fingerprint,
+        generation=generation,
+        metrics=metrics,
+    )
+    return attempt.publish(manifest)
+
+
+def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, transform: TransformConfig) -> None:
+    """Refuses a checkpoint of another architecture or preprocessing than the config's.
+
+    Raises:
+        InputError: They differ.
+    """
+    for what, theirs, ours in (("encoder", manifest.encoder, encoder), ("transform", manifest.transform, transform)):
+        if theirs != ours:
+            raise InputError(
+                f"checkpoint {manifest.step} has another {what} ({_words(theirs)}) than the config ({_words(ours)}): "
+                "use the config it was trained with, or another --run or --workspace"
+            )
+
+
+def load_encoder(
+    publication: Publication[CheckpointManifest],
+    manifest: CheckpointManifest,
+    encoder: EncoderConfig,
+    transform: TransformConfig,
+    device: str,
+) -> Encoder:
+    """The encoder of a checkpoint, in evaluation mode.
+
+    Args:
+        publication: The run's checkpoints.
+        manifest: Which one.
+        encoder: The config's architecture; it decides what code is run, never the manifest.
+        transform: The config's preprocessing.
+        device: "cpu" or "cuda".
+
+    Raises:
+        InputError: The checkpoint is of another architecture.
+        CorruptDataError: Its bytes are not what was published.
+    """
+    check_architecture(manifest, encoder, transform)
+    module = build_encoder(encoder, transform)
+    where = f"checkpoint {manifest.step} in {publication.store.uri}"
+    try:
+        state = safetensors.torch.load(publication.read_part(manifest.parts_of(ENCODER)[0]))
+    except SafetensorError as error:
+        raise CorruptDataError(f"the weights of {where} are not safetensors ({error}): restore them") from error
+    if weights_digest(encoder, state) != manifest.weights_digest:
+        raise CorruptDataError(f"the weights of {where} do not have the digest of their manifest: restore them")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of {where} do not fit the network {encoder.name!r} ({' '.join(str(error).split())[:300]}): "
+            "its code has changed since; use the code it was trained with"
+        ) from error
+    return module.to(device).eval()
+
+
+def load_trainer_state(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Any]:
+    """The trainer state of a checkpoint; empty for the untrained one.
+
+    Raises:
+        CorruptDataError: The bytes hold anything but tensors and plain values; nothing of them is run.
+    """
+    data = publication.read_part(manifest.parts_of(TRAINER)[0])
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CorruptDataError(
+            f"the trainer state of checkpoint {manifest.step} in {publication.store.uri} cannot be read safely: restore it"
+        ) from error
+    if not isinstance(state, dict):
+        raise CorruptDataError(f"the trainer state of checkpoint {manifest.step} is a {type(state).__name__}, not a dict")
+    return state
+
+
+def _words(part: EncoderConfig | TransformConfig) -> str:
+    return ", ".join(f"{key} {value}" for key, value in part.model_dump().items())

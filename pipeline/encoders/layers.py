@@ -1,0 +1,59 @@
+"""Building blocks that the registered networks share."""
+
+from typing import Literal
+
+from torch import nn
+
+NormName = Literal["batch", "group"]
+
+CHANNELS_PER_GROUP = 8
+
+
+def make_norm(name: NormName, channels: int) -> nn.Module:
+    """Builds the normalisation that follows a convolution.
+
+    Args:
+        name: ``batch``: BatchNorm over the images of one worker; ``group``: GroupNorm over 8 channels of each
+            image, which does not depend on how a batch is split over workers.
+        channels: Channels of the map that is normalised.
+
+    Raises:
+        ValueError: An unknown name, or channels that do not divide into groups.
+    """
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "group":
+        if channels % CHANNELS_PER_GROUP:
+            raise ValueError(f"norm 'group' needs a multiple of {CHANNELS_PER_GROUP} channels, not {channels}")
+        return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
+    raise ValueError(f"norm must be 'batch' or 'group', not {name!r}")
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, norm: NormName = "batch"
+) -> nn.Sequential:
+    """Convolution, normalisation, ReLU; a side of n pixels becomes ceil(n / stride)."""
+    return nn.Sequential(
+        # The normalisation has its own offset, so a bias here would be a parameter without effect.
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
+        make_norm(norm, out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def grid_pool(map_size: tuple[int, int], grid: tuple[int, int]) -> tuple[nn.Module, int]:
+    """Averages a map down to at most ``grid`` cells, so that a head's size does not grow with the image.
+
+    A coarse grid keeps where a feature lies, which a global average forgets; aligned images need that.
+
+    Args:
+        map_size: Height and width of the incoming map.
+        grid: Most rows and columns that are kept.
+
+    Returns:
+        The pooling module and the number of cells that it leaves.
+    """
+    rows, columns = (min(side, most) for side, most in zip(map_size, grid, strict=True))
+    # Adaptive pooling has no deterministic backward pass on CUDA: leave it out where it would do nothing.
+    pool = nn.Identity() if (rows, columns) == map_size else nn.AdaptiveAvgPool2d((rows, columns))
+    return pool, rows * columns

@@ -1,0 +1,149 @@
+"""From a config to an encoder: registered networks, or any importable one.
+
+B: images (or vectors) in a batch; C, H, W: channels, height and width of an image; D: embedding_dim.
+"""
+
+import importlib
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.encoders.identity import Identity
+from pipeline.encoders.nns2 import NNS2
+from pipeline.encoders.small_cnn import SmallCNN
+from pipeline.errors import InputError
+
+NETWORKS: dict[str, type[nn.Module]] = {"small_cnn": SmallCNN, "nns2": NNS2, "identity": Identity}
+
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+CALL_FORM = "Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)"
+
+
+class Encoder(nn.Module):
+    """A network whose output is L2-normalised, as FaceNet's is (section 3.1)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Encodes a batch.
+
+        A zero or a non-finite output of the network stays what it is, so that the audit before mining can
+        name it: nothing here turns a broken embedding into a plausible one.
+
+        Args:
+            batch: (B, C, H, W) images, or (B, D) vectors for the identity encoder; float32.
+
+        Returns:
+            (B, D) float32 embeddings of length one.
+        """
+        # Autocast may hand over half precision; the length must be one to float32's precision.
+        return F.normalize(self.network(batch).float(), dim=1)
+
+
+def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
+    """Builds the encoder that a config names.
+
+    ``config.name`` is a registered name (``small_cnn``, ``nns2``, ``identity``) or an import path
+    ``package.module:Class`` of an nn.Module. Registered or not, the class is called as
+    ``Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)`` and must map a float32 tensor
+    (B, C, H, W) to (B, D); normalisation is added here. Weights come from torch's global random state: seed it
+    first, or use `initial_encoder`.
+
+    Args:
+        config: Name, D and options.
+        transform: Gives C, H and W.
+
+    Returns:
+        The encoder, on the CPU, in training mode.
+
+    Raises:
+        InputError: The name is unknown, cannot be imported or is no nn.Module class; the options do not fit its
+            constructor; its output for a batch of two has not the shape (2, D).
+    """
+    network_class = _network_class(config.name)
+    try:
+        network = network_class(
+            in_channels=transform.channels,
+            embedding_dim=config.embedding_dim,
+            height=transform.height,
+            width=transform.width,
+            **config.options,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"encoder {config.name!r} cannot be built with encoder.options {config.options} for images of "
+            f"{_image_size(transform)} ({error}): it is called as {CALL_FORM}"
+        ) from error
+    if not isinstance(network, Identity):  # it takes vectors and checks each batch itself
+        _check_output(network, config, transform)
+    return Encoder(network)
+
+
+def initial_encoder(config: EncoderConfig, transform: TransformConfig, seed: int) -> Encoder:
+    """Builds an encoder whose weights depend on the seed alone, and leaves torch's random state as it was.
+
+    Args:
+        config: See `build_encoder`.
+        transform: See `build_encoder`.
+        seed: Seeds torch's CPU generator, from which networks draw their weights.
+
+    Raises:
+        InputError: See `build_encoder`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also reseed the GPUs, which are not forked here.
+        torch.default_generator.manual_seed(seed)
+        return build_encoder(config, transform)
+
+
+def _network_class(name: str) -> type[nn.Module]:
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if not IMPORT_PATH.fullmatch(name):
+        raise InputError(
+            f"encoder.name {name!r} is not known: use one of {', '.join(sorted(NETWORKS))}, or an import path "
+            f"package.module:Class of an nn.Module that is called as {CALL_FORM}"
+        )
+    module_name, class_name = name.split(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"encoder.name {name!r} cannot be imported ({error}): install its package or put it on PYTHONPATH, on "
+            "every machine of the cluster"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"encoder.name {name!r} is not a torch.nn.Module class: it must name one, called as {CALL_FORM}")
+    return found
+
+
+def _check_output(network: nn.Module, config: EncoderConfig, transform: TransformConfig) -> None:
+    """Forwards two zero images in evaluation mode, which changes no statistics, and checks the shape."""
+    was_training = network.training
+    network.eval()
+    images = torch.zeros(2, transform.channels, transform.height, transform.width)
+    try:
+        with torch.no_grad():
+            output = network(images)
+    except RuntimeError as error:
+        raise InputError(
+            f"encoder {config.name!r} fails on a batch of images of {_image_size(transform)} ({error}): "
+            "change transform.height, transform.width or transform.channels to what the network takes"
+        ) from error
+    expected = (2, config.embedding_dim)
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"encoder {config.name!r} maps two images of {_image_size(transform)} to {got} where {expected} is needed: "
+            "it must return one vector of length encoder.embedding_dim an image"
+        )
+    network.train(was_training)
+
+
+def _image_size(transform: TransformConfig) -> str:
+    return f"{transform.channels}x{transform.height}x{transform.width} (CxHxW)"

@@ -1,0 +1,67 @@
+"""The state of a search, and its merge: a minimum by (distance, id), so associative, commutative and idempotent."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from pipeline.mining.distance import Float32Array, Int64Array
+
+NO_ID = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The best M negatives found so far for each of P pairs, best first.
+
+    Attributes:
+        d_an_PM: Squared L2 distance, float32, shape (P, M); inf where there is none.
+        id_PM: example_id, int64, shape (P, M); NO_ID where there is none.
+    """
+
+    d_an_PM: Float32Array
+    id_PM: Int64Array
+
+    @classmethod
+    def empty(cls, num_pairs: int, num_negatives: int) -> Self:
+        """Nothing found yet."""
+        shape = (num_pairs, num_negatives)
+        return cls(np.full(shape, np.inf, dtype=np.float32), np.full(shape, NO_ID, dtype=np.int64))
+
+    @property
+    def found_PM(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+        """Which places are filled, bool, shape (P, M)."""
+        return self.id_PM != NO_ID
+
+    def fold(self, row_K: Int64Array, d_an_K: Float32Array, id_K: Int64Array) -> None:
+        """Takes in K found candidates, in place.
+
+        Args:
+            row_K: Which pair each is for, int64, shape (K,).
+            d_an_K: Their distances, float32, shape (K,).
+            id_K: Their example ids, int64, shape (K,). One that a pair already holds is no second find.
+        """
+        if len(row_K) == 0:
+            return
+        num_negatives = self.d_an_PM.shape[1]
+        touched = np.unique(row_K)
+        rows = np.concatenate([np.repeat(touched, num_negatives), row_K])
+        distances = np.concatenate([self.d_an_PM[touched].ravel(), d_an_K])
+        ids = np.concatenate([self.id_PM[touched].ravel(), id_K])
+        order = np.lexsort((ids, distances, rows))
+        rows, distances, ids = rows[order], distances[order], ids[order]
+        again = np.zeros(len(rows), dtype=bool)
+        again[1:] = (rows[1:] == rows[:-1]) & (ids[1:] == ids[:-1]) & (ids[1:] != NO_ID)
+        rows, distances, ids = rows[~again], distances[~again], ids[~again]
+        rank = np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
+        best = rank < num_negatives
+        self.d_an_PM[rows[best], rank[best]] = distances[best]
+        self.id_PM[rows[best], rank[best]] = ids[best]
+
+
+def merge(a: Nearest, b: Nearest) -> Nearest:
+    """The best of two searches for the same pairs, over any two sets of candidates, overlapping or not."""
+    merged = Nearest(a.d_an_PM.copy(), a.id_PM.copy())
+    rows, places = np.nonzero(b.found_PM)
+    merged.fold(rows, b.d_an_PM[rows, places], b.id_PM[rows, places])
+    return merged

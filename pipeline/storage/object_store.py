@@ -1,0 +1,104 @@
+"""Whole objects under keys: what every store promises, how one is opened, and how one is put to the test.
+
+The pipeline writes objects whole, never streams them, and decides every race by one conditional create. A
+store that cannot do that is refused by ``probe`` before anything relies on it.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+from pipeline.errors import InputError, UnavailableError
+from pipeline.storage.keys import ObjectMissingError
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.s3_store import S3Store
+
+__all__ = ["PROBE_PREFIX", "ObjectMissingError", "ObjectStore", "open_store", "probe"]
+
+PROBE_PREFIX = ".probe"
+"""Folder of the short-lived objects that test a store."""
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys such as ``corpus/manifests/000000000.json``.
+
+    No reader ever sees a half-written object. Every method raises InputError for a key that is no relative
+    path below the root and for a store that is misconfigured (bucket, credentials, folder), and
+    UnavailableError for one that cannot be reached or has no space left. Stores can be pickled and sent to
+    other processes.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The root, as a person writes it; ``open_store`` takes it back."""
+
+    def get(self, key: str) -> bytes:
+        """Returns the whole object; raises ObjectMissingError if there is none."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Stores the whole object, in place of an older one; durable on return."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Stores the object if the key is free, in one atomic step.
+
+        Returns:
+            True if stored. False if the key is taken, and then nothing has changed; over a network the taker
+            may be this very call, sent again after its first answer was lost, so compare contents to be sure.
+        """
+
+    def list(self, prefix: str) -> list[str]:
+        """Returns all keys below the folder ``prefix`` at any depth, sorted; ``""`` means the whole store."""
+
+    def exists(self, key: str) -> bool:
+        """Says whether an object is stored under the key."""
+
+    def delete(self, key: str) -> None:
+        """Removes the object; one that is absent is fine."""
+
+
+def open_store(uri: str) -> ObjectStore:
+    """Opens the store at ``s3://bucket/prefix``, ``file:///folder`` or a local path; touches nothing yet.
+
+    Raises:
+        InputError: The URI is of none of these forms.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        if not uri:
+            raise InputError("the workspace is empty: name a local folder or s3://bucket/prefix")
+        return LocalStore(Path(os.path.expanduser(uri)))  # noqa: PTH111 (Path.expanduser raises without a home)
+    if scheme == "file":
+        if not rest.startswith("/"):
+            raise InputError(f"workspace {uri!r} names a host: write file:///absolute/path")
+        return LocalStore(Path(unquote(rest)))
+    if scheme == "s3":
+        bucket, _, prefix = rest.partition("/")
+        if not bucket:
+            raise InputError(f"workspace {uri!r} names no bucket: write s3://bucket/prefix")
+        return S3Store(bucket, prefix)
+    raise InputError(
+        f"workspace {uri!r} has the unknown scheme {scheme!r}: use a local folder, file:// or s3://"
+    )
+
+
+def probe(store: ObjectStore) -> None:
+    """Makes sure that the second of two conditional creates under one key changes nothing.
+
+    Some S3 gateways ignore ``If-None-Match`` without a word; two publishers would then overwrite each other.
+
+    Raises:
+        UnavailableError: The store lets the second create through, or loses the first.
+    """
+    key = f"{PROBE_PREFIX}/create-{uuid.uuid4().hex}"
+    store.create(key, b"first")  # False would be a retry meeting itself; what counts is what is stored
+    second_accepted = store.create(key, b"second")
+    content = store.get(key) if store.exists(key) else None
+    store.delete(key)
+    if second_accepted or content != b"first":
+        raise UnavailableError(
+            f"store {store.uri} does not honour conditional creates (If-None-Match: *), so two publishers "
+            "could overwrite each other: use a local folder, AWS S3, or a gateway that does, such as "
+            "SeaweedFS 4.48 or newer"
+        )

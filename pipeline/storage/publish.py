@@ -1,0 +1,165 @@
+"""Publishing: parts under names never used before, then one manifest by one conditional create.
+
+A publication is a folder of numbered manifests. Nothing is visible before its manifest is, and a manifest
+names every part with its size and SHA-256, so readers list manifests, never data.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from pipeline.errors import CorruptDataError, InputError
+from pipeline.storage.manifest import LAST_NUMBER, Manifest, PartRecord, library_versions
+from pipeline.storage.object_store import ObjectMissingError, ObjectStore
+
+__all__ = ["Attempt", "Manifest", "PartRecord", "Publication", "library_versions"]
+
+M = TypeVar("M", bound=Manifest)
+
+
+class Publication(Generic[M]):
+    """One kind of published thing, such as ``corpus`` or ``runs/main/checkpoints``.
+
+    Args:
+        store: Holds the bytes.
+        prefix: Folder of the publication: ``<prefix>/manifests/<n, 9 digits>.json``, ``<prefix>/data/…``.
+        manifest_type: Class of its manifests.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str, manifest_type: type[M]) -> None:
+        self.store, self.prefix, self.manifest_type = store, prefix, manifest_type
+
+    def numbers(self) -> list[int]:
+        """Returns the published numbers, ascending; files that are no manifests are not looked at."""
+        folder = f"{self.prefix}/manifests/"
+        names = (key.removeprefix(folder) for key in self.store.list(folder))
+        return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
+
+    def latest(self) -> M | None:
+        """Returns the manifest with the highest number, or None if nothing is published."""
+        numbers = self.numbers()
+        return self.read(numbers[-1]) if numbers else None
+
+    def read(self, number: int) -> M:
+        """Returns a manifest.
+
+        Raises:
+            InputError: Nothing is published under the number.
+            CorruptDataError: What is stored is no manifest of this kind and format.
+        """
+        key = self.manifest_key(number)
+        try:
+            document = self.store.get(key)
+        except ObjectMissingError:
+            raise InputError(
+                f"number {number} is not published under {self.prefix!r} in {self.store.uri}: "
+                f"choose one of {self.numbers()}"
+            ) from None
+        try:
+            manifest = self.manifest_type.model_validate_json(document)
+        except ValidationError as error:
+            raise CorruptDataError(
+                f"manifest {key!r} in {self.store.uri} is not a {self.manifest_type.__name__} of format 1 "
+                f"({_first_problem(error)}): restore it, or read it with the version that wrote it"
+            ) from error
+        if manifest.number != number:
+            raise CorruptDataError(
+                f"manifest {key!r} in {self.store.uri} says that it is number {manifest.number}: restore it"
+            )
+        return manifest
+
+    def read_part(self, part: PartRecord) -> bytes:
+        """Returns the bytes of a part.
+
+        Raises:
+            CorruptDataError: The part is missing, or has another size or SHA-256 than its manifest promises.
+        """
+        where = f"part {part.key!r} in {self.store.uri}"
+        advice = "restore it, or publish it again"
+        try:
+            data = self.store.get(part.key)
+        except ObjectMissingError:
+            raise CorruptDataError(f"{where} is missing although its manifest names it: {advice}") from None
+        if len(data) != part.num_bytes:
+            raise CorruptDataError(f"{where} has {len(data)} bytes instead of {part.num_bytes}: {advice}")
+        if hashlib.sha256(data).hexdigest() != part.sha256:
+            raise CorruptDataError(f"{where} does not have the SHA-256 that its manifest promises: {advice}")
+        return data
+
+    def begin(self, number: int) -> "Attempt[M]":
+        """Starts to publish ``number``; nothing is visible until ``Attempt.publish``."""
+        if not 0 <= number <= LAST_NUMBER:
+            raise ValueError(f"a published number lies between 0 and {LAST_NUMBER}, not {number}")
+        return Attempt(self, number)
+
+    def manifest_key(self, number: int) -> str:
+        """Returns the key of a manifest."""
+        return f"{self.prefix}/manifests/{number:09d}.json"
+
+
+class Attempt(Generic[M]):
+    """One writer's attempt to publish a number. Its parts lie in a folder that no other attempt uses.
+
+    Attributes:
+        number: What it will be published under.
+        writer: Random id of the attempt, hexadecimal.
+    """
+
+    def __init__(self, publication: Publication[M], number: int) -> None:
+        self._publication = publication
+        self.number, self.writer = number, uuid.uuid4().hex
+        self._parts: dict[str, PartRecord] = {}
+
+    @property
+    def parts(self) -> tuple[PartRecord, ...]:
+        """The parts put so far, in the order they were added."""
+        return tuple(self._parts.values())
+
+    def add_part(self, role: str, name: str, data: bytes, num_rows: int) -> PartRecord:
+        """Puts a complete part and returns its record; raises ValueError for a name used before."""
+        key = f"{self._publication.prefix}/data/{self.number}-{self.writer}/{name}"
+        if key in self._parts:
+            raise ValueError(f"part {name!r} was added before: names within an attempt are never used twice")
+        digest = hashlib.sha256(data).hexdigest()
+        part = PartRecord(role=role, key=key, num_bytes=len(data), num_rows=num_rows, sha256=digest)
+        self._publication.store.put(key, data)
+        self._parts[key] = part
+        return part
+
+    def header(self) -> dict[str, Any]:
+        """Returns the fields of the manifest that the attempt knows, to be splatted into its constructor."""
+        return {
+            "number": self.number,
+            "writer": self.writer,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": library_versions(),
+            "parts": self.parts,
+        }
+
+    def publish(self, manifest: M) -> tuple[M, bool]:
+        """Makes the manifest visible, unless another writer was first.
+
+        Returns:
+            The manifest that now stands under the number, and whether it is ours. A refused create whose
+            stored manifest carries our writer id is our own: an earlier try of it had already got through.
+        """
+        if (manifest.number, manifest.writer, manifest.parts) != (self.number, self.writer, self.parts):
+            raise ValueError("a manifest is published with the number, writer and parts of its own attempt")
+        publication = self._publication
+        document = (manifest.model_dump_json(indent=2) + "\n").encode()
+        if publication.store.create(publication.manifest_key(self.number), document):
+            return manifest, True
+        standing = publication.read(self.number)
+        return standing, standing.writer == self.writer
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems: Iterable[Any] = error.errors(include_url=False, include_context=False, include_input=False)
+    problem = next(iter(problems))
+    place = ".".join(str(step) for step in problem["loc"]) or "document"
+    return f"{place}: {problem['msg']}"

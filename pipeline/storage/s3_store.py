@@ -1,0 +1,223 @@
+"""A store in an S3 bucket; the only module that knows boto3.
+
+Credentials, region and endpoint come from botocore's own chain (``AWS_ENDPOINT_URL_S3`` and so on). Every
+request is bounded in time: a few attempts, each with a connect and a read timeout.
+"""
+
+import base64
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
+from botocore.exceptions import ConnectionError as EndpointUnreachableError
+
+from pipeline.errors import CorruptDataError, InputError, PipelineError, UnavailableError
+from pipeline.storage.keys import ObjectMissingError, folder_of, validate_key
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+NUM_ATTEMPTS = 4
+"""Attempts of one request, the first included; botocore waits between them (standard mode)."""
+NUM_SENDS = 6
+"""Attempts of what botocore does not try again: a conflict (409), a body that broke off."""
+FIRST_WAIT_S = 0.1
+
+_REFUSED_CODES = {
+    "AccessDenied", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken",
+    "InvalidAccessKeyId", "InvalidToken", "NotSignedUp", "SignatureDoesNotMatch", "TokenRefreshRequired",
+    "UnauthorizedAccess",
+}  # fmt: skip
+_BUCKET_CODES = {
+    "NoSuchBucket",
+    "InvalidBucketName",
+    "PermanentRedirect",
+    "IllegalLocationConstraintException",
+}
+_BROKEN_BODY = (IncompleteReadError, ResponseStreamingError)
+
+T = TypeVar("T")
+
+
+class S3Store:
+    """Objects under ``s3://bucket/prefix``. Promises: see ``ObjectStore``.
+
+    Args:
+        bucket: An existing bucket.
+        prefix: What every key is below; may be empty.
+        connect_timeout_s: Longest wait for a connection.
+        read_timeout_s: Longest silence of the server.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._bucket, self._folder = bucket, folder_of(prefix)
+        self._connect_timeout_s, self._read_timeout_s = connect_timeout_s, read_timeout_s
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A client holds sockets and locks: each process makes its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_client"}
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self._bucket}/{self._folder}".rstrip("/")
+
+    def get(self, key: str) -> bytes:
+        """Downloads the object; where the server stored a checksum, botocore compares it."""
+        with self._named_errors(key):
+            return _with_resends(lambda: self._download(key), lambda error: isinstance(error, _BROKEN_BODY))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Uploads the object in one request; the server compares its SHA-256 before it shows it."""
+        with self._named_errors(key):
+            self._put_object(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Uploads with ``If-None-Match: *``: 412 says taken, 409 says that another upload is under way."""
+        with self._named_errors(key):
+            try:
+                _with_resends(lambda: self._put_object(key, data, IfNoneMatch="*"), _is_conflict)
+            except ClientError as error:
+                if _status(error) != HTTPStatus.PRECONDITION_FAILED:
+                    raise
+                return False
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """Lists page by page."""
+        folder = self._folder + folder_of(prefix)
+        with self._named_errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder)
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        # Keys that end in a slash are the folder markers of web consoles, not objects of ours.
+        return sorted(str(key).removeprefix(self._folder) for key in keys if not key.endswith("/"))
+
+    def exists(self, key: str) -> bool:
+        """Lists one key: unlike HEAD, a listing tells a missing object from a missing bucket."""
+        full = self._full(key)
+        with self._named_errors(key):
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=full, MaxKeys=1)
+        # The key itself sorts before all longer ones.
+        return any(entry["Key"] == full for entry in page.get("Contents", ()))
+
+    def delete(self, key: str) -> None:
+        """Deletes the object; S3 accepts a key that is absent."""
+        with self._named_errors(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 (boto3 makes its clients at run time and ships no types)
+        config = Config(
+            connect_timeout=self._connect_timeout_s,
+            read_timeout=self._read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": NUM_ATTEMPTS},
+        )
+        try:
+            return boto3.session.Session().client("s3", config=config)
+        except ValueError as error:
+            raise InputError(
+                f"cannot set up S3 for {self.uri} ({error}): check AWS_ENDPOINT_URL_S3"
+            ) from error
+
+    def _full(self, key: str) -> str:
+        return self._folder + validate_key(key)
+
+    def _download(self, key: str) -> bytes:
+        response = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
+        return bytes(response["Body"].read())
+
+    def _put_object(self, key: str, data: bytes, **conditions: str) -> None:
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        self._client.put_object(
+            Bucket=self._bucket, Key=self._full(key), Body=data, ChecksumSHA256=checksum, **conditions
+        )
+
+    @contextmanager
+    def _named_errors(self, key: str) -> Iterator[None]:
+        """Turns botocore's errors into one sentence that names the place and what to do, and no secret."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._answer_error(key, error) from error
+        except BotoCoreError as error:
+            raise self._request_error(key, error) from error
+
+    def _answer_error(self, key: str, error: ClientError) -> PipelineError:
+        """What the server's refusal means; its own message stays out where it could quote credentials."""
+        code, status = str(error.response.get("Error", {}).get("Code", "")), _status(error)
+        if code == "NoSuchKey":
+            return ObjectMissingError(f"no object {key!r} in {self.uri}")
+        if code in _BUCKET_CODES or status == HTTPStatus.MOVED_PERMANENTLY:
+            return InputError(
+                f"S3 bucket {self._bucket!r} cannot be used ({code or status}): create it, or check its "
+                "name, AWS_REGION and AWS_ENDPOINT_URL_S3"
+            )
+        if code in _REFUSED_CODES or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return InputError(
+                f"S3 refuses these credentials for {self.uri} ({code or status}): check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and their right to read, write and list it"
+            )
+        message = error.response.get("Error", {}).get("Message", "no message")
+        return UnavailableError(
+            f"S3 failed on {key!r} in {self.uri} ({status} {code}: {message}): try again later"
+        )
+
+    def _request_error(self, key: str, error: BotoCoreError) -> PipelineError:
+        """What it means that no proper answer came."""
+        if isinstance(error, FlexibleChecksumError):
+            return CorruptDataError(
+                f"object {key!r} in {self.uri} does not have the checksum it was stored with: "
+                "restore it, or make it again"
+            )
+        reason = type(error).__name__
+        if isinstance(error, (EndpointUnreachableError, HTTPClientError, *_BROKEN_BODY)):
+            return UnavailableError(
+                f"cannot reach {self.uri} at {self._client.meta.endpoint_url} ({reason}): "
+                "check AWS_ENDPOINT_URL_S3 and the network, then run the same command again"
+            )
+        # What is left is found before anything is sent: no credentials, an unknown profile, a bad bucket.
+        return InputError(
+            f"cannot use {self.uri} ({reason}: {' '.join(str(error).split())}): check its name, and set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_conflict(error: Exception) -> bool:
+    return isinstance(error, ClientError) and _status(error) == HTTPStatus.CONFLICT
+
+
+def _with_resends(send: Callable[[], T], is_transient: Callable[[Exception], bool]) -> T:
+    """Sends up to ``NUM_SENDS`` times while the error is transient, after growing random waits."""
+    for attempt in range(NUM_SENDS - 1):
+        try:
+            return send()
+        except (ClientError, BotoCoreError) as error:
+            if not is_transient(error):
+                raise
+        time.sleep(FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.0))
+    return send()

@@ -1,0 +1,67 @@
+"""Where everything lives: every prefix of a workspace in one place."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.errors import UnavailableError
+from pipeline.storage.object_store import PROBE_PREFIX, ObjectStore, open_store, probe
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One store, and the training run in it that a job works on.
+
+    Attributes:
+        store: Holds the bytes.
+        run: Name of the training run; runs in one workspace share the corpus and the embeddings.
+    """
+
+    store: ObjectStore
+    run: str
+
+    @classmethod
+    def open(cls, uri: str, run: str) -> Self:
+        """Opens a local folder or ``s3://bucket/prefix``; raises InputError for any other URI."""
+        return cls(open_store(uri), run)
+
+    @property
+    def corpus_prefix(self) -> str:
+        """Publication of the corpus."""
+        return "corpus"
+
+    @property
+    def checkpoints_prefix(self) -> str:
+        """Publication of the run's checkpoints."""
+        return f"runs/{self.run}/checkpoints"
+
+    @property
+    def generations_prefix(self) -> str:
+        """Publication of the run's generations."""
+        return f"runs/{self.run}/generations"
+
+    def embeddings_prefix(self, key: str) -> str:
+        """Embeddings under their cache key."""
+        return f"embeddings/{key}"
+
+    def evaluation_prefix(self, step: int) -> str:
+        """Evaluation of the checkpoint at ``step``."""
+        return f"runs/{self.run}/evaluation/{step:09d}"
+
+    def check_writable(self) -> None:
+        """Writes, reads and deletes a small object, and probes conditional creates; call before work starts.
+
+        Raises:
+            InputError: The workspace is unusable: no folder, no bucket, no right to write, bad credentials.
+            UnavailableError: The store cannot be reached, is full, returns other bytes than were put, or lets
+                a second conditional create through.
+        """
+        key, data = f"{PROBE_PREFIX}/write-{uuid.uuid4().hex}", b"motherlode"
+        self.store.put(key, data)
+        returned = self.store.get(key)
+        self.store.delete(key)
+        if returned != data:
+            raise UnavailableError(
+                f"workspace {self.store.uri} returns other bytes than were put: check the store"
+            )
+        probe(self.store)

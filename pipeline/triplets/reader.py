@@ -1,0 +1,52 @@
+"""Reads a published generation: pinned by number, every part checked against its digest."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage.publish import Publication
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.schema import GenerationManifest
+
+
+def generations(workspace: Workspace) -> Publication[GenerationManifest]:
+    """The generations of the workspace's run."""
+    return Publication(workspace.store, workspace.generations_prefix, GenerationManifest)
+
+
+class Generation:
+    """One generation, opened for reading."""
+
+    def __init__(self, publication: Publication[GenerationManifest], manifest: GenerationManifest) -> None:
+        """Opens the generation that a manifest names; reads nothing yet."""
+        self._publication = publication
+        self.manifest = manifest
+
+    @property
+    def number(self) -> int:
+        """The generation's number."""
+        return self.manifest.number
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of triplets; at least one."""
+        return len(self.manifest.parts_of("triplets"))
+
+    def shard(self, index: int) -> pa.Table:
+        """Triplets of a shard, in the schema TRIPLETS.
+
+        Raises:
+            CorruptDataError: The bytes are not those that were published.
+        """
+        return self._read("triplets", index)
+
+    def neighbours(self) -> pa.Table:
+        """The neighbours table."""
+        return self._read("neighbours", 0)
+
+    def quarantine(self) -> pa.Table:
+        """What was left out and why."""
+        return self._read("quarantine", 0)
+
+    def _read(self, role: str, index: int) -> pa.Table:
+        part = self.manifest.parts_of(role)[index]
+        return pq.read_table(pa.BufferReader(self._publication.read_part(part)))

@@ -1,0 +1,86 @@
+"""The columns of a generation's parts, and its manifest."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import MiningConfig
+from pipeline.storage.publish import Manifest
+
+TRIPLETS = pa.schema(
+    [
+        pa.field("anchor", pa.int64(), nullable=False),
+        pa.field("positive", pa.int64(), nullable=False),
+        pa.field("negative", pa.int64(), nullable=False),
+        pa.field("d_ap", pa.float32(), nullable=False),
+        pa.field("d_an", pa.float32(), nullable=False),
+    ]
+)
+"""example_ids, and squared L2 distances between the embeddings, in [0, 4]."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("example_id", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""What took no part as an anchor (or at all), and why."""
+
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("neighbour", pa.string(), nullable=False),
+        pa.field("num_triplets", pa.int64(), nullable=False),
+        pa.field("min_d_an", pa.float32(), nullable=False),
+    ]
+)
+"""Label of anchors, label of their mined negatives, how many triplets join them, and their closest distance."""
+
+KINDS = ("hard", "semi_hard", "easy")
+
+
+class GenerationManifest(Manifest):
+    """One published set of triplets. Parts have the roles `triplets`, `quarantine` and `neighbours`."""
+
+    kind: Literal["generation"] = "generation"
+    refresh_key: str
+    """Digest of (weights, corpus, preprocessing, mining config, seed): equal keys, equal triplets."""
+    checkpoint_step: int
+    weights_digest: str
+    corpus_fingerprint: str
+    embeddings_key: str
+    mining: MiningConfig
+    backend: str
+    num_pairs: int
+    num_pairs_without_negative: int
+    num_triplets: int
+    kinds: dict[str, int]
+    """Triplets by kind, for the configured margin."""
+    quarantined: dict[str, int]
+    num_anchors_from_index_to_scan: int
+    spread: float
+    effective_rank: float
+
+
+def triplet_table(
+    anchor_T: npt.NDArray[np.int64],
+    positive_T: npt.NDArray[np.int64],
+    negative_T: npt.NDArray[np.int64],
+    d_ap_T: npt.NDArray[np.float32],
+    d_an_T: npt.NDArray[np.float32],
+) -> pa.Table:
+    """Columns of T triplets as an Arrow table in the schema TRIPLETS."""
+    return pa.table([anchor_T, positive_T, negative_T, d_ap_T, d_an_T], schema=TRIPLETS)
+
+
+def count_kinds(
+    d_ap_T: npt.NDArray[np.float32], d_an_T: npt.NDArray[np.float32], margin: float
+) -> dict[str, int]:
+    """Triplets by kind: hard (d_an <= d_ap), semi_hard (d_ap < d_an < d_ap + margin), easy (the rest)."""
+    hard = d_an_T <= d_ap_T
+    easy = d_an_T.astype(np.float64) >= d_ap_T.astype(np.float64) + margin
+    counts = (int(hard.sum()), int((~hard & ~easy).sum()), int((easy & ~hard).sum()))
+    return dict(zip(KINDS, counts, strict=True))

@@ -1,0 +1,101 @@
+"""Writes a generation's parts: each is serialised in memory, checked, and put whole."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import CorruptDataError
+from pipeline.storage.publish import Attempt
+from pipeline.triplets.schema import NEIGHBOURS, QUARANTINE, TRIPLETS, GenerationManifest
+
+ROWS_PER_GROUP = 1 << 18
+
+
+class TripletWriter:
+    """Cuts a stream of triplet tables, sorted by anchor, into shards.
+
+    Ids are delta-encoded and distances byte-stream-split, which at zstd level 1 halves the bytes of
+    Parquet's defaults.
+    """
+
+    def __init__(
+        self, attempt: Attempt[GenerationManifest], rows_per_shard: int, metadata: Mapping[str, str]
+    ) -> None:
+        """Begins with an empty shard.
+
+        Args:
+            attempt: Where parts go.
+            rows_per_shard: Triplets a shard.
+            metadata: Provenance that each file carries.
+        """
+        self._attempt, self._rows_per_shard = attempt, rows_per_shard
+        self._schema = TRIPLETS.with_metadata(dict(metadata))
+        self._pending: list[pa.Table] = []
+        self._num_pending = 0
+        self._num_shards = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Takes the next triplets, in the schema TRIPLETS."""
+        self._pending.append(table)
+        self._num_pending += len(table)
+        while self._num_pending >= self._rows_per_shard:
+            self._flush(self._rows_per_shard)
+
+    def close(self) -> None:
+        """Writes what is left. A generation without a triplet still has one, empty, shard."""
+        if self._num_pending or not self._num_shards:
+            self._flush(self._num_pending)
+
+    def _flush(self, num_rows: int) -> None:
+        pending = pa.concat_tables([self._schema.empty_table(), *self._pending])
+        shard, rest = pending.slice(0, num_rows), pending.slice(num_rows)
+        self._pending, self._num_pending = [rest] if len(rest) else [], len(rest)
+        data = serialise(shard.replace_schema_metadata(self._schema.metadata), TRIPLET_ENCODINGS)
+        self._attempt.add_part("triplets", f"triplets-{self._num_shards:05d}.parquet", data, num_rows)
+        self._num_shards += 1
+
+
+TRIPLET_ENCODINGS = {
+    "anchor": "DELTA_BINARY_PACKED",
+    "positive": "DELTA_BINARY_PACKED",
+    "negative": "DELTA_BINARY_PACKED",
+    "d_ap": "BYTE_STREAM_SPLIT",
+    "d_an": "BYTE_STREAM_SPLIT",
+}
+
+
+def add_side_tables(
+    attempt: Attempt[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table
+) -> None:
+    """Puts the quarantine and the neighbours table beside the triplets."""
+    for role, table, schema in (("quarantine", quarantine, QUARANTINE), ("neighbours", neighbours, NEIGHBOURS)):
+        attempt.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
+
+
+def serialise(table: pa.Table, encodings: Mapping[str, str] | None) -> bytes:
+    """A table as the bytes of a Parquet file, its row count read back from the footer.
+
+    Args:
+        table: What to write.
+        encodings: Parquet encoding of each column; None for dictionary encoding throughout.
+
+    Raises:
+        CorruptDataError: The footer does not say what was written.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROWS_PER_GROUP,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=encodings is None,
+        column_encoding=dict(encodings) if encodings else None,
+        write_page_checksum=True,
+    )
+    data = sink.getvalue()
+    written = pq.read_metadata(pa.BufferReader(data)).num_rows
+    if written != len(table):
+        raise CorruptDataError(f"a Parquet part holds {written} rows where {len(table)} were written")
+    return bytes(data)

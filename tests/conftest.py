@@ -1,0 +1,24 @@
+"""Fixtures that several packages of tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.s3_server import S3Server, run_s3_server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One SeaweedFS server for the whole session."""
+    with run_s3_server(tmp_path_factory.mktemp("s3_server")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, with credentials and endpoint in the environment for the length of one test."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server

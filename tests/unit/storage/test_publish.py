@@ -1,0 +1,246 @@
+import hashlib
+import math
+import multiprocessing
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CorruptDataError, InputError
+from pipeline.storage.object_store import ObjectStore, open_store
+from pipeline.storage.publish import Attempt, Manifest, PartRecord, Publication, library_versions
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "manifest.json"
+
+
+class ThingManifest(Manifest):
+    thing: str
+    score: float = 0.0
+
+
+def _things(store: ObjectStore) -> Publication[ThingManifest]:
+    return Publication(store, "runs/main/things", ThingManifest)
+
+
+def _manifest(attempt: Attempt[ThingManifest], thing: str = "t", score: float = 0.0) -> ThingManifest:
+    return ThingManifest(
+        **attempt.header(), parent=None, seed=0, config_digest="c" * 64, thing=thing, score=score
+    )
+
+
+def _publish(store: ObjectStore, number: int, thing: str = "t") -> tuple[ThingManifest, bool]:
+    attempt = _things(store).begin(number)
+    attempt.add_part("rows", "part-0.bin", thing.encode() * 100, num_rows=100)
+    return attempt.publish(_manifest(attempt, thing))
+
+
+def test_what_was_published_is_read_back_with_its_parts(store: ObjectStore) -> None:
+    published, ours = _publish(store, 7, "seven")
+    assert ours
+    things = _things(open_store(store.uri))
+    assert things.numbers() == [7]
+    assert things.read(7) == things.latest() == published
+    (part,) = published.parts_of("rows")
+    assert published.parts_of("other") == ()
+    assert things.read_part(part) == b"seven" * 100
+    assert (part.num_bytes, part.num_rows) == (500, 100)
+
+
+def test_nothing_is_visible_before_the_manifest_is(store: ObjectStore) -> None:
+    attempt = _things(store).begin(0)
+    attempt.add_part("rows", "a", b"x", 1)
+    assert _things(store).numbers() == []
+    assert _things(store).latest() is None
+
+
+def test_the_latest_is_the_highest_number_not_the_last_written(store: ObjectStore) -> None:
+    for number in (10, 200, 3):
+        _publish(store, number)
+    assert _things(store).numbers() == [3, 10, 200]
+    latest = _things(store).latest()
+    assert latest is not None
+    assert latest.number == 200
+
+
+def test_foreign_files_among_the_manifests_are_no_publications(store: ObjectStore) -> None:
+    _publish(store, 1)
+    folder = "runs/main/things/manifests"
+    for name in (
+        "README.md",
+        "000000002.json.bak",
+        "3.json",
+        "deep/000000004.json",
+        "\N{ARABIC-INDIC DIGIT ONE}" * 9 + ".json",
+    ):
+        store.put(f"{folder}/{name}", b"{}")
+    assert _things(store).numbers() == [1]
+
+
+def test_a_lost_race_returns_the_manifest_of_the_winner(store: ObjectStore) -> None:
+    winner, _ = _publish(store, 0, "winner")
+    standing, ours = _publish(store, 0, "loser")
+    assert (standing, ours) == (winner, False)
+    assert _things(store).read(0) == winner
+
+
+def test_a_refused_create_that_meets_its_own_manifest_is_a_success(store: ObjectStore) -> None:
+    attempt = _things(store).begin(0)
+    manifest = _manifest(attempt)
+    # As when the first answer of the server is lost and the request sent again.
+    assert attempt.publish(manifest) == (manifest, True)
+    assert attempt.publish(manifest) == (manifest, True)
+
+
+def test_two_attempts_at_one_number_never_share_a_key(store: ObjectStore) -> None:
+    parts = [_things(store).begin(5).add_part("rows", "part-0", data, 1) for data in (b"one", b"two")]
+    assert parts[0].key != parts[1].key
+    assert [_things(store).read_part(part) for part in parts] == [b"one", b"two"]
+
+
+_barrier: Barrier | threading.Barrier
+
+
+def _set_barrier(barrier: Barrier | threading.Barrier) -> None:
+    global _barrier  # noqa: PLW0603 (how a pool's initialiser hands a barrier to its processes)
+    _barrier = barrier
+
+
+def _race(uri: str, thing: str, num_rounds: int) -> list[tuple[str, bool]]:
+    """Publishes each number at the same moment as all other racers."""
+    results = []
+    store = open_store(uri)
+    for number in range(num_rounds):
+        _barrier.wait(60)
+        manifest, ours = _publish(store, number, thing)
+        results.append((manifest.writer, ours))
+    return results
+
+
+def _assert_one_winner_each(store: ObjectStore, results: list[list[tuple[str, bool]]]) -> None:
+    things = _things(store)
+    for number, outcomes in enumerate(zip(*results, strict=True)):
+        manifest = things.read(number)
+        assert [ours for _, ours in outcomes].count(True) == 1
+        assert {writer for writer, _ in outcomes} == {manifest.writer}, "all agree on what stands"
+        assert things.read_part(manifest.parts[0]) == manifest.thing.encode() * 100
+
+
+def test_of_racing_threads_one_wins_each_number_and_all_agree(store: ObjectStore) -> None:
+    with ThreadPoolExecutor(8, initializer=_set_barrier, initargs=(threading.Barrier(8),)) as pool:
+        results = list(pool.map(_race, [store.uri] * 8, "abcdefgh", [3] * 8))
+    _assert_one_winner_each(store, results)
+
+
+def test_of_racing_processes_one_wins_each_number_and_all_agree(tmp_path: Path) -> None:
+    uri = str(tmp_path / "store")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(4, context, _set_barrier, (context.Barrier(4),)) as pool:
+        results = list(pool.map(_race, [uri] * 4, "abcd", [25] * 4))
+    _assert_one_winner_each(open_store(uri), results)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "finding"),
+    [(b"T" + b"t" * 99, "SHA-256"), (b"t" * 99, "99 bytes"), (b"t" * 101, "101 bytes"), (None, "missing")],
+    ids=["flipped", "truncated", "longer", "missing"],
+)
+def test_a_part_that_is_not_what_its_manifest_promises_is_corrupt(
+    store: ObjectStore, damaged: bytes | None, finding: str
+) -> None:
+    manifest, _ = _publish(store, 0, "t")
+    (part,) = manifest.parts
+    store.delete(part.key)
+    if damaged is not None:
+        store.put(part.key, damaged)
+    with pytest.raises(CorruptDataError, match=f"{part.key}.*{finding}") as caught:
+        _things(store).read_part(part)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"format": 1', '"format": 2'),
+        ('"thing": "t"', '"other": "t"'),
+        ("{", ""),
+        ('"number": 3', '"number": 4'),
+    ],
+)
+def test_a_manifest_that_cannot_be_trusted_is_corrupt_and_named(
+    store: ObjectStore, old: str, new: str
+) -> None:
+    _publish(store, 3)
+    key = "runs/main/things/manifests/000000003.json"
+    document = store.get(key).decode()
+    assert old in document
+    store.put(key, document.replace(old, new, 1).encode())
+    with pytest.raises(CorruptDataError, match=key) as caught:
+        _things(store).read(3)
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_a_number_that_was_not_published_is_an_input_error_naming_what_was(
+    store: ObjectStore,
+) -> None:
+    _publish(store, 2)
+    with pytest.raises(InputError, match=r"number 9 .*\[2\]"):
+        _things(store).read(9)
+
+
+def test_mistakes_of_the_caller_are_caught_before_anything_is_published(store: ObjectStore) -> None:
+    things = _things(store)
+    attempt, other = things.begin(0), things.begin(0)
+    with pytest.raises(ValueError, match="own attempt"):
+        attempt.publish(_manifest(other))
+    early = _manifest(attempt)
+    attempt.add_part("rows", "a", b"x", 1)
+    with pytest.raises(ValueError, match="own attempt"):
+        attempt.publish(early)
+    with pytest.raises(ValueError, match="added before"):
+        attempt.add_part("rows", "a", b"y", 1)
+    for number in (-1, 10**9):
+        with pytest.raises(ValueError, match="between"):
+            things.begin(number)
+    assert things.numbers() == []
+
+
+def test_a_score_that_is_no_number_survives_publishing(store: ObjectStore) -> None:
+    attempt = _things(store).begin(0)
+    attempt.publish(_manifest(attempt, score=math.nan))
+    assert math.isnan(_things(store).read(0).score)
+
+
+def test_the_bytes_of_a_manifest_are_the_golden_ones(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    things = _things(store)
+    attempt = things.begin(300)
+    attempt.writer = "0123456789abcdef0123456789abcdef"
+    attempt.add_part("rows", "part-00000.parquet", b"rows", num_rows=2)
+    manifest = ThingManifest(
+        number=300,
+        parent=0,
+        writer=attempt.writer,
+        created_at="2026-01-02T03:04:05+00:00",
+        seed=42,
+        config_digest=hashlib.sha256(b"config").hexdigest(),
+        versions={"motherlode": "0.1.0", "python": "3.11.9"},
+        parts=attempt.parts,
+        thing="golden",
+        score=0.5,
+    )
+    attempt.publish(manifest)
+    assert store.get(things.manifest_key(300)).decode() == GOLDEN.read_text()
+    assert ThingManifest.model_validate_json(GOLDEN.read_bytes()) == manifest
+
+
+def test_a_part_record_knows_what_a_digest_looks_like() -> None:
+    with pytest.raises(ValueError, match="sha256"):
+        PartRecord(role="rows", key="k", num_bytes=1, num_rows=1, sha256="short")
+
+
+def test_versions_name_this_code_python_and_what_is_installed() -> None:
+    versions = library_versions()
+    assert {"motherlode", "python", "numpy", "pyarrow"} <= versions.keys()
+    assert all(versions.values())
