@@ -71,17 +71,27 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunCo
 
     def parse_args(root: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
         nonlocal flags
-        flags = root.parse_args(args)
-        return flags
+        parsed = root.parse_args(args)
+        flags = argparse.Namespace(**vars(parsed))  # a copy: pydantic-settings rewrites what it is given
+        return parsed
 
     class Settings(RunConfig, BaseSettings):
         model_config = SettingsConfigDict(
-            frozen=True, extra="forbid", use_attribute_docstrings=True, cli_avoid_json=True, cli_parse_none_str="null"
+            frozen=True,
+            extra="forbid",
+            use_attribute_docstrings=True,
+            cli_avoid_json=True,
+            cli_parse_none_str="null",
         )
 
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             command_line = CliSettingsSource[argparse.ArgumentParser](
                 settings_cls, cli_parse_args=arguments, root_parser=parser, parse_args_method=parse_args

@@ -6,8 +6,7 @@ Writes VAL at the configured FARs, ROC AUC and recall@1 as JSON, and a picture o
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.cluster.evaluate_stage import evaluate_checkpoints, parse_checkpoint, show
-from pipeline.cluster.session import required_resources, session
+from pipeline.cluster.evaluate_stage import evaluate_alone, parse_checkpoint, show
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
@@ -19,8 +18,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     workspace.check_writable()
     corpus = Corpus.open(workspace)
     wanted = [parse_checkpoint(workspace, text) for text in flags.checkpoints or [f"{config.run}:0", config.run]]
-    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        results = evaluate_checkpoints(config, workspace, corpus, wanted)
+    results = evaluate_alone(config, workspace, corpus, wanted)
     show(results)
     return results.report()
 
@@ -28,7 +26,10 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
     parser.add_argument(
-        "--checkpoints", nargs="+", metavar="RUN[:STEP]", help="which (default: untrained and newest of --run)"
+        "--checkpoints",
+        nargs="+",
+        metavar="RUN[:STEP]",
+        help="which (default: untrained and newest of --run)",
     )
 
 

@@ -6,9 +6,8 @@ Stop it at any instant; the same command goes on from the newest checkpoint and 
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.cluster.evaluate_stage import evaluate_checkpoints, show
+from pipeline.cluster.evaluate_stage import show
 from pipeline.cluster.loop import mine_and_train
-from pipeline.cluster.session import required_resources, session
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
@@ -23,9 +22,7 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     corpus = Corpus.open(workspace)
-    with session(config.cluster, required_resources(config, pool=True, trainer=True)):
-        checkpoint = mine_and_train(config, workspace, corpus)
-        results = evaluate_checkpoints(config, workspace, corpus, [(config.run, 0), (config.run, checkpoint.step)])
+    results = mine_and_train(config, workspace, corpus)
     show(results)
     return {"generations": generations(workspace).numbers(), **results.report()}
 

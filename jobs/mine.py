@@ -7,7 +7,6 @@ import argparse
 
 from jobs.cli import Report, run_job
 from pipeline.cluster.loop import mine_once, mine_watch
-from pipeline.cluster.session import required_resources, session
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
@@ -18,11 +17,9 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     corpus = Corpus.open(workspace)
-    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        if flags.watch:
-            mine_watch(config, workspace, corpus)
-            return {"published": True}
-        generation, is_new = mine_once(config, workspace, corpus)
+    if flags.watch:
+        return {"generations": mine_watch(config, workspace, corpus)}
+    generation, is_new = mine_once(config, workspace, corpus)
     return {"published": is_new, "generation": generation.model_dump(mode="json")}
 
 

@@ -16,7 +16,11 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     corpus, is_new = prepare(config.corpus, workspace, config.seed, config.digest(), again=flags.again)
     say(
         f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels "
-        + (f"({sum(corpus.quarantined.values()):,} entries in quarantine: {corpus.quarantined}) " if corpus.quarantined else "")
+        + (
+            f"({sum(corpus.quarantined.values()):,} entries in quarantine: {corpus.quarantined}) "
+            if corpus.quarantined
+            else ""
+        )
         + ("— published" if is_new else "— nothing to do")
     )
     return {"published": is_new, "corpus": corpus.model_dump(mode="json", exclude={"parts"})}

@@ -7,7 +7,6 @@ import argparse
 
 from jobs.cli import Report, run_job
 from pipeline.cluster.loop import train_alone
-from pipeline.cluster.session import required_resources, session
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.progress import say
@@ -19,8 +18,7 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     corpus = Corpus.open(workspace)
-    with session(config.cluster, required_resources(config, pool=False, trainer=True)):
-        checkpoint = train_alone(config, workspace, corpus)
+    checkpoint = train_alone(config, workspace, corpus)
     say(f"run {config.run}: checkpoint {checkpoint.step} of {config.training.num_steps} steps stands")
     return {"checkpoint": checkpoint.model_dump(mode="json")}
 

@@ -21,7 +21,7 @@ class InputError(PipelineError):
     exit_code = 2
 
 
-class AuditRefusal(PipelineError):
+class AuditRefusedError(PipelineError):
     """The audit refused to publish; what was published before stays in force."""
 
     exit_code = 3

@@ -72,8 +72,8 @@ def _machine(config: RunConfig) -> str:
     wants_gpu = config.training.device == "cuda" or config.cluster.gpus_per_actor > 0
     if wants_gpu and not gpus and config.cluster.address in (None, "local"):
         raise UnavailableError(
-            f"the config asks for a GPU and this machine has none that torch can use ({found}): set training.device cpu "
-            "and cluster.gpus_per_actor 0, or name a cluster"
+            f"the config asks for a GPU and this machine has none that torch can use ({found}): set training.device "
+            "cpu and cluster.gpus_per_actor 0, or name a cluster"
         )
     return found
 
@@ -111,6 +111,6 @@ def _contents(config: RunConfig) -> str:
 def _cluster(config: RunConfig) -> str:
     required = required_resources(config, pool=True, trainer=True)
     with session(config.cluster, required):
-        total = ray.cluster_resources()
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     there = ", ".join(f"{total.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
     return f"{config.cluster.address or 'local'}: {there}; jobs.loop reserves {required}"

@@ -13,7 +13,11 @@ def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) ->
     """The key under which a checkpoint's embeddings of a corpus are kept."""
     part_sizes = [len(corpus.part_ids(part)) for part in range(corpus.num_parts)]
     return embeddings_key(
-        checkpoint.weights_digest, corpus.fingerprint, part_sizes, config.transform.digest(), config.embed.dtype
+        checkpoint.weights_digest,
+        corpus.fingerprint,
+        part_sizes,
+        config.transform.digest(),
+        config.embed.dtype,
     )
 
 
@@ -32,9 +36,7 @@ def embed(
         return key
     if present:
         say(f"embed: {len(present)} of {corpus.num_parts} parts are there already")
-    tasks = (
-        Task(part, "embed_part", (workspace.run, checkpoint.step, key, part)) for part in missing
-    )
+    tasks = (Task(part, "embed_part", (workspace.run, checkpoint.step, key, part)) for part in missing)
     total = sum(len(corpus.part_ids(part)) for part in missing)
     with stage(f"embed step {checkpoint.step}", total, "examples") as done:
         for part, num_examples in pool.run(tasks):

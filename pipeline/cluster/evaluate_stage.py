@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipeline.cluster.embed_stage import embed
 from pipeline.cluster.pool import ActorPool
+from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
@@ -90,6 +91,14 @@ def evaluate_checkpoints(
     return Comparison(evaluations, f"{workspace.store.uri.rstrip('/')}/{picture}")
 
 
+def evaluate_alone(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, wanted: Sequence[tuple[str, int]]
+) -> Comparison:
+    """The same as ``evaluate_checkpoints``, in a job of its own."""
+    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
+        return evaluate_checkpoints(config, workspace, corpus, wanted)
+
+
 def show(comparison: Comparison) -> None:
     """A short table for people, on stderr, and where the picture is."""
     names = list(comparison.evaluations)
@@ -116,6 +125,4 @@ def _evaluate(config: RunConfig, workspace: Workspace, corpus: Corpus, key: str)
         is_test = corpus.is_test[ids.start : ids.stop]
         if is_test.any():
             vectors.append(parts.read(part, ids.start, len(ids))[is_test].astype(np.float32))
-    return evaluate_embeddings(
-        np.concatenate(vectors), corpus.labels[corpus.is_test], config.evaluation, config.seed
-    )
+    return evaluate_embeddings(np.concatenate(vectors), corpus.labels[corpus.is_test], config.evaluation, config.seed)

@@ -36,9 +36,7 @@ class Segment:
     end: int
 
 
-def segment_at(
-    step: int, manifest: GenerationManifest, config: TrainingConfig, seed: int, round_start: int
-) -> Segment:
+def segment_at(step: int, manifest: GenerationManifest, config: TrainingConfig, seed: int, round_start: int) -> Segment:
     """The segment that begins at or holds ``step``: a pure function, so a resumed run finds its place again.
 
     A round walks once through the generation's shards, in an order drawn from (seed, generation).
@@ -66,9 +64,9 @@ class GenerationChooser:
         """
         for number in reversed(self._publication.numbers()):
             manifest = self._publication.read(number)
-            fits = (
-                self._config.mode == "overlap"
-                or (manifest.checkpoint_step, manifest.weights_digest) == (checkpoint.step, checkpoint.weights_digest)
+            fits = self._config.mode == "overlap" or (manifest.checkpoint_step, manifest.weights_digest) == (
+                checkpoint.step,
+                checkpoint.weights_digest,
             )
             if fits:
                 self._check(manifest)

@@ -1,5 +1,6 @@
 """Mine: blocks of anchors against shards of the corpus, over the pool, with one merge."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ class Mine:
             moments = moments + other.moments
         report = audit(moments, self._config.mining.min_spread)
         groups = LabelGroups(
-            np.concatenate([one.ids_N for one in statistics]), np.concatenate([one.labels_N for one in statistics])
+            np.concatenate([one.ids_N for one in statistics]),
+            np.concatenate([one.labels_N for one in statistics]),
         )
         if len(groups.labels_G) < 2 or len(groups.anchors_A) == 0:
             raise InputError(
@@ -56,14 +58,15 @@ class Mine:
                 "with a positive: mining needs two labels, one of them with two examples"
             )
         quarantine, quarantined = _quarantine(
-            non_finite_embedding=np.concatenate([one.non_finite for one in statistics]), singleton=groups.singletons
+            non_finite_embedding=np.concatenate([one.non_finite for one in statistics]),
+            singleton=groups.singletons,
         )
         blocks = self._search(groups, shards)
         return Mined(quarantine, quarantined, report.spread, report.effective_rank, len(groups.anchors_A), blocks)
 
     def _load_shards(self, embeddings: str) -> tuple[list["ray.ObjectRef[object]"], list[ShardStatistics]]:
         bounds = np.linspace(0, self._corpus.num_examples, self._config.cluster.num_shards + 1).astype(int)
-        spans = [(int(first), int(last)) for first, last in zip(bounds, bounds[1:], strict=False) if first < last]
+        spans = [(int(first), int(last)) for first, last in itertools.pairwise(bounds) if first < last]
         tasks = (Task(i, "load_shard", (embeddings, first, last)) for i, (first, last) in enumerate(spans))
         loaded = dict(self._pool.run(tasks))
         shards = [ray.put(loaded[i][0]) for i in range(len(spans))]
@@ -79,7 +82,15 @@ class Mine:
             Task(
                 (block, index),
                 "search_block",
-                (self._key, block, groups.anchors_A[start : start + size], shared_groups, index, self._backend, *shards),
+                (
+                    self._key,
+                    block,
+                    groups.anchors_A[start : start + size],
+                    shared_groups,
+                    index,
+                    self._backend,
+                    *shards,
+                ),
             )
             for block, start in enumerate(starts)
             for index in range(len(shards))

@@ -34,7 +34,7 @@ class ActorPool:
     """``num_actors`` actors of one class. Ray restarts those that die and repeats the calls that they held."""
 
     def __init__(self, config: ClusterConfig, actor_class: type, *args: object) -> None:
-        """Starts the actors; does not wait for them.
+        """Remembers what to start; the first task starts the actors, so a run without tasks costs nothing.
 
         Args:
             config: How many, with which resources.
@@ -42,13 +42,18 @@ class ActorPool:
             *args: For its constructor, on every actor.
         """
         self._config = config
-        remote = ray.remote(actor_class).options(
+        self._actor_class, self._args = actor_class, args
+        self._actors: list[ActorHandle[Any]] = []
+
+    def _start(self) -> None:
+        config = self._config
+        remote: Any = ray.remote(self._actor_class).options(
             num_cpus=config.cpus_per_actor,
             num_gpus=config.gpus_per_actor,
             max_restarts=-1,
             max_task_retries=config.max_task_retries,
         )
-        self._actors: list[ActorHandle[Any]] = [remote.remote(*args) for _ in range(config.num_actors)]
+        self._actors = [remote.remote(*self._args) for _ in range(config.num_actors)]
 
     def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
         """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
@@ -59,14 +64,16 @@ class ActorPool:
             PipelineError: As the actor's method raised it.
             UnavailableError: Actors died too often, or nothing finished for ``stall_timeout_s``.
         """
-        waiting = iter(tasks)
+        task = next(waiting := iter(tasks), None)
+        if task is not None and not self._actors:
+            self._start()
         idle = list(self._actors)
         running: dict[ray.ObjectRef[Any], tuple[K, ActorHandle[Any]]] = {}
         while True:
-            while idle and (task := next(waiting, None)) is not None:
+            while idle and task is not None:
                 actor = idle.pop()
-                reference = getattr(actor, task.method).remote(*task.args)
-                running[reference] = (task.key, actor)
+                running[getattr(actor, task.method).remote(*task.args)] = (task.key, actor)
+                task = next(waiting, None)
             if not running:
                 return
             done, _ = ray.wait(list(running), num_returns=1, timeout=self._config.stall_timeout_s)

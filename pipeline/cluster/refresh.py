@@ -26,6 +26,15 @@ def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifes
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def find_generation(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> GenerationManifest | None:
+    """The newest generation, if it is what a refresh from this checkpoint would publish."""
+    latest = generations(workspace).latest()
+    is_it = latest is not None and latest.refresh_key == refresh_key(config, corpus, checkpoint)
+    return latest if is_it else None
+
+
 def refresh(
     pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> tuple[GenerationManifest, bool]:
@@ -35,7 +44,7 @@ def refresh(
         The generation, and whether this call published it; False where it was there already.
 
     Raises:
-        AuditRefusal: The embeddings cannot be mined; nothing was published.
+        AuditRefusedError: The embeddings cannot be mined; nothing was published.
         InputError: The training examples cannot form a triplet, or the backend is not to be had.
     """
     key = refresh_key(config, corpus, checkpoint)
@@ -69,7 +78,9 @@ def refresh(
         standing, ours = attempt.publish(manifest)
         if ours or standing.refresh_key == key:
             return standing, ours
-        say(f"another job published generation {standing.number} of other content meanwhile: mining for the next number")
+        say(
+            f"another job published generation {standing.number} of other content meanwhile: mining for the next number"
+        )
 
 
 def _write(

@@ -1,17 +1,17 @@
 """A connection to Ray, and the check that a job's wishes can be met before anything starts."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
+from ray._private import ray_constants
 
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
-
-_LOOPBACK = "127.0.0.1"
 
 
 def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> dict[str, float]:
@@ -41,7 +41,8 @@ def session(config: ClusterConfig, required: dict[str, float]) -> Iterator[None]
     """Joins a cluster, or starts Ray on this machine for as long as the block runs.
 
     A local Ray listens on the loopback address only, without a dashboard, and counts at least as many logical
-    CPUs as the job reserves: on a small machine the stages then share the cores there are.
+    CPUs as the job reserves: on a small machine the stages then share the cores there are. What workers print
+    stays in Ray's own logs; progress and errors reach the driver by other ways.
 
     Args:
         config: Its ``address`` decides; None means local.
@@ -51,27 +52,33 @@ def session(config: ClusterConfig, required: dict[str, float]) -> Iterator[None]
         UnavailableError: No cluster answers, or it has not what is required.
     """
     local = config.address in (None, "local")
+    with _loopback_only() if local else nullcontext():
+        _connect(config, local, required)
+        try:
+            check_resources(required)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(config: ClusterConfig, local: bool, required: dict[str, float]) -> None:
     try:
         if local:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, -(-int(required["CPU"] * 100) // 100)),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(required["CPU"])),
                 include_dashboard=False,
-                _node_ip_address=_LOOPBACK,
                 logging_level=logging.ERROR,
-                configure_logging=True,
+                log_to_driver=False,
             )
         else:
-            ray.init(address=config.address, logging_level=logging.ERROR)
+            ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = "locally" if local else f"at {config.address}"
-        raise UnavailableError(f"Ray cannot be reached {where} ({_first_line(error)}): check cluster.address") from error
-    try:
-        check_resources(required)
-        yield
-    finally:
-        ray.shutdown()
+        raise UnavailableError(
+            f"Ray cannot be reached {where} ({_first_line(error)}): check cluster.address"
+        ) from error
 
 
 def check_resources(required: dict[str, float]) -> None:
@@ -80,7 +87,7 @@ def check_resources(required: dict[str, float]) -> None:
     Raises:
         UnavailableError: The request could never be met, and would wait for ever.
     """
-    total = ray.cluster_resources()
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     lacking = [
         f"{amount:g} {name} asked for, {total.get(name, 0.0):g} there"
         for name, amount in required.items()
@@ -91,9 +98,30 @@ def check_resources(required: dict[str, float]) -> None:
             f"the cluster is too small ({'; '.join(lacking)}): add nodes, or lower cluster.num_actors, "
             "cluster.*_per_actor, training.num_workers or cluster.*_per_trainer"
         )
-    available = ray.available_resources()
+    available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     if any(amount > available.get(name, 0.0) + 1e-9 for name, amount in required.items()):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Makes a Ray that is started inside the block use 127.0.0.1 for all its servers.
+
+    ``ray.init`` replaces a loopback address that it is given by the machine's own. The switch that it has for
+    desktop systems, "no clusters here", keeps it on the loopback address on every system; processes inherit it
+    from the environment, and this one, which has read it already, is told directly.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = (os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before[0]
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,9 @@ import threading
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig as RayRunConfig, ScalingConfig
+from ray.actor import ActorHandle
+from ray.train import FailureConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
@@ -67,7 +69,8 @@ class TrainingRun:
             config: The run.
             start_step: The newest checkpoint's step.
         """
-        self._monitor = ray.remote(num_cpus=0)(TrainingMonitor).remote(start_step)
+        monitor_class: Any = ray.remote(num_cpus=0)(TrainingMonitor)
+        self._monitor: ActorHandle[Any] = monitor_class.remote(start_step)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._fit, args=(config,), daemon=True, name="trainer")
         self._thread.start()
@@ -108,7 +111,9 @@ class TrainingRun:
         if status.error is not None:
             raise status.error
         if self._failure is not None:
-            raise UnavailableError(f"the training workers failed too often: {_last_line(self._failure)}") from self._failure
+            raise UnavailableError(
+                f"the training workers failed too often: {_last_line(self._failure)}"
+            ) from self._failure
         return status
 
     @property

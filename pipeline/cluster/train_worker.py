@@ -16,7 +16,13 @@ from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, load_trainer_state, save_checkpoint
+from pipeline.encoders.checkpoints import (
+    CheckpointManifest,
+    checkpoints,
+    load_encoder,
+    load_trainer_state,
+    save_checkpoint,
+)
 from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.storage.workspace import Workspace
 from pipeline.training.batches import BatchPlanner, Neighbourhoods, Pool, RandomLabels, RandomTriplets
@@ -78,8 +84,7 @@ class RoundMeter:
         """For people."""
         metrics = self.metrics()
         return (
-            f"loss {metrics['loss']:.3f}, active {metrics['active_share']:.0%}, "
-            f"{metrics['images_per_s']:,.0f} images/s"
+            f"loss {metrics['loss']:.3f}, active {metrics['active_share']:.0%}, {metrics['images_per_s']:,.0f} images/s"
         )
 
 
@@ -109,19 +114,21 @@ class TrainWorker:
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
-        encoder = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
+        encoder: nn.Module = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
         encoder = ray.train.torch.prepare_model(encoder, move_to_device=config.training.device == "cuda")
         trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size)
         try:
             trainer.load_state(load_trainer_state(self._publication, checkpoint))
         except ValueError as error:
-            raise InputError(f"training cannot resume from step {checkpoint.step} of run {config.run!r}: {error}") from error
+            raise InputError(
+                f"training cannot resume from step {checkpoint.step} of run {config.run!r}: {error}"
+            ) from error
         return trainer
 
     def _loader(self) -> LoadExample:
         cache = ExampleCache(self._corpus, self._config.cluster.cache_dir)
         if self._corpus.manifest.payload == "vector":
-            return lambda example: cache.payload(example)  # type: ignore[return-value]
+            return cache.payload  # type: ignore[return-value]
         transform = Transform(self._config.transform)
         return lambda example: transform(cache.payload(example))  # type: ignore[arg-type]
 
@@ -158,9 +165,7 @@ class TrainWorker:
             return RandomLabels(self._pool, training.batch, seed), round_end, None
         if training.source == "random":
             return RandomTriplets(self._pool, training.batch, seed), round_end, None
-        manifest, waited_s = self._chooser.wait(
-            self._checkpoint, self._agree, lambda words: self._tell(step, words)
-        )
+        manifest, waited_s = self._chooser.wait(self._checkpoint, self._agree, lambda words: self._tell(step, words))
         meter.generation_wait_s += waited_s
         segment = segment_at(step, manifest, training, seed, round_start)
         mined = self._chooser.open_shard(segment)
@@ -173,7 +178,7 @@ class TrainWorker:
         if self._rank == 0:
             encoder = self._trainer.encoder
             module = encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
-            manifest, ours = save_checkpoint(
+            _, ours = save_checkpoint(
                 self._publication,
                 step=step,
                 encoder_module=module,

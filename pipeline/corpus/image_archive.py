@@ -55,9 +55,7 @@ class ImageArchive:
             ) from error
         yield from folders.rejected()
 
-    def _judge(
-        self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixPath
-    ) -> Item | Rejected:
+    def _judge(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixPath) -> Item | Rejected:
         name = printable(str(path))
         if not member.isreg():
             return Rejected(name, "stray_file", "a link or a device, not a regular file")

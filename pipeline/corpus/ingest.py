@@ -108,9 +108,7 @@ def _check_usable(source: Source, config: CorpusConfig, writer: CorpusWriter) ->
             f"{config.test_fraction} keeps {len(kept_for_test)} of {len(counts)} for evaluation: lower it"
         )
     if config.test_fraction > 0 and not kept_for_test:
-        progress.say(
-            f"warning: corpus.test_fraction {config.test_fraction} keeps no label of {len(counts)} for tests"
-        )
+        progress.say(f"warning: corpus.test_fraction {config.test_fraction} keeps no label of {len(counts)} for tests")
 
 
 def _rejections(writer: CorpusWriter) -> str:

@@ -87,9 +87,7 @@ def to_parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     # Statistics and dictionaries of payloads cost space and answer no question; zstd leaves JPEG bytes alone.
     plain = [name for name in table.column_names if name not in ("image", "vector")]
-    pq.write_table(
-        table, sink, compression="zstd", compression_level=1, use_dictionary=plain, write_statistics=plain
-    )
+    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=plain, write_statistics=plain)
     data: bytes = sink.getvalue().to_pybytes()
     num_rows = pq.read_metadata(pa.BufferReader(data)).num_rows
     if num_rows != table.num_rows:

@@ -61,9 +61,7 @@ class CorpusWriter:
         vector_dim: Length of the vectors; None for images, and before the first item.
     """
 
-    def __init__(
-        self, attempt: Attempt[CorpusManifest], payload: PayloadKind, examples_per_part: int
-    ) -> None:
+    def __init__(self, attempt: Attempt[CorpusManifest], payload: PayloadKind, examples_per_part: int) -> None:
         self._attempt, self._payload, self._examples_per_part = attempt, payload, examples_per_part
         self._fingerprint = Fingerprint(payload)
         self._items: list[Item] = []

@@ -24,7 +24,11 @@ _ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 def embeddings_key(
-    weights_digest: str, corpus_fingerprint: str, part_sizes: Sequence[int], transform_digest: str, dtype: DType
+    weights_digest: str,
+    corpus_fingerprint: str,
+    part_sizes: Sequence[int],
+    transform_digest: str,
+    dtype: DType,
 ) -> str:
     """The key of an embedding: 32 hex digits.
 
@@ -90,7 +94,11 @@ class EmbeddingParts:
             ) from error
         expected = (self.key.encode(), num_rows, first_id)
         ids = table["example_id"]
-        found = ((table.schema.metadata or {}).get(b"key"), len(table), ids[0].as_py() if len(table) else first_id)
+        found = (
+            (table.schema.metadata or {}).get(b"key"),
+            len(table),
+            ids[0].as_py() if len(table) else first_id,
+        )
         if found != expected:
             raise CorruptDataError(
                 f"embedding part {name} in {self.workspace.store.uri} is not the part its name says: "

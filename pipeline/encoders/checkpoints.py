@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import pickle
-from typing import Any, Literal
+import struct
+from typing import Any, Literal, Self
 
 import safetensors.torch
 import torch
+from pydantic import model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -18,6 +20,19 @@ from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
 
 ENCODER, TRAINER = "encoder", "trainer"
+
+# What torch's restricted unpickler raises on bytes that torch.save did not write, found by flipping bytes.
+_MALFORMED = (
+    pickle.UnpicklingError,
+    struct.error,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class CheckpointManifest(Manifest):
@@ -34,6 +49,15 @@ class CheckpointManifest(Manifest):
     """The generation that the trainer had pinned when it published."""
     metrics: dict[str, float]
     """Of the steps since the checkpoint before."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.step != self.number:
+            raise ValueError(f"step {self.step} is published as number {self.number}")
+        for role in (ENCODER, TRAINER):
+            if len(self.parts_of(role)) != 1:
+                raise ValueError(f"there must be one part with the role {role!r}")
+        return self
 
 
 def checkpoints(workspace: Workspace) -> Publication[CheckpointManifest]:
@@ -89,12 +113,16 @@ def save_checkpoint(
 
     Returns:
         The checkpoint that stands under the step, and whether it is ours.
+
+    Raises:
+        pickle.UnpicklingError: The trainer state holds something else, and nothing was published.
     """
+    buffer = io.BytesIO()
+    torch.save(trainer_state, buffer)
+    _parse_trainer_state(buffer.getvalue())  # what could not be resumed from must not be published
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
     attempt = publication.begin(step)
     attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
-    buffer = io.BytesIO()
-    torch.save(trainer_state, buffer)
     attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
     manifest = CheckpointManifest(
         **attempt.header(),
@@ -118,7 +146,10 @@ def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, tra
     Raises:
         InputError: They differ.
     """
-    for what, theirs, ours in (("encoder", manifest.encoder, encoder), ("transform", manifest.transform, transform)):
+    for what, theirs, ours in (
+        ("encoder", manifest.encoder, encoder),
+        ("transform", manifest.transform, transform),
+    ):
         if theirs != ours:
             raise InputError(
                 f"checkpoint {manifest.step} has another {what} ({_words(theirs)}) than the config ({_words(ours)}): "
@@ -173,14 +204,21 @@ def load_trainer_state(publication: Publication[CheckpointManifest], manifest: C
     """
     data = publication.read_part(manifest.parts_of(TRAINER)[0])
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        state = _parse_trainer_state(data)
+    except _MALFORMED as error:
         raise CorruptDataError(
-            f"the trainer state of checkpoint {manifest.step} in {publication.store.uri} cannot be read safely: restore it"
+            f"the trainer state of checkpoint {manifest.step} in {publication.store.uri} cannot be read safely: "
+            "restore it"
         ) from error
     if not isinstance(state, dict):
-        raise CorruptDataError(f"the trainer state of checkpoint {manifest.step} is a {type(state).__name__}, not a dict")
+        raise CorruptDataError(
+            f"the trainer state of checkpoint {manifest.step} is a {type(state).__name__}, not a dict"
+        )
     return state
+
+
+def _parse_trainer_state(data: bytes) -> Any:  # noqa: ANN401  # whatever the bytes hold; callers check
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _words(part: EncoderConfig | TransformConfig) -> str:

@@ -96,7 +96,8 @@ class NNS2(nn.Module):
         if min(height, width) < STRIDE:
             raise ValueError(f"images must have at least {STRIDE}x{STRIDE} pixels, not {height}x{width}")
         self.stem = nn.Sequential(
-            conv_norm_relu(in_channels, STEM_CHANNELS, kernel=7, stride=4), nn.MaxPool2d(3, stride=2, padding=1)
+            conv_norm_relu(in_channels, STEM_CHANNELS, kernel=7, stride=4),
+            nn.MaxPool2d(3, stride=2, padding=1),
         )
         modules, channels = [], STEM_CHANNELS
         for shape in TABLE:
@@ -111,7 +112,7 @@ class NNS2(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN_UNITS, embedding_dim),
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, C, H, W) float32 to (B, D) float32, not normalised."""

@@ -74,10 +74,10 @@ def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
             width=transform.width,
             **config.options,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch refuses impossible sizes with the last
         raise InputError(
             f"encoder {config.name!r} cannot be built with encoder.options {config.options} for images of "
-            f"{_image_size(transform)} ({error}): it is called as {CALL_FORM}"
+            f"{_image_size(transform)} ({_one_line(error)}): it is called as {CALL_FORM}"
         ) from error
     if not isinstance(network, Identity):  # it takes vectors and checks each batch itself
         _check_output(network, config, transform)
@@ -114,11 +114,13 @@ def _network_class(name: str) -> type[nn.Module]:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"encoder.name {name!r} cannot be imported ({error}): install its package or put it on PYTHONPATH, on "
-            "every machine of the cluster"
+            f"encoder.name {name!r} cannot be imported ({error}): install its package on every machine of the "
+            "cluster, or put it on PYTHONPATH"
         ) from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"encoder.name {name!r} is not a torch.nn.Module class: it must name one, called as {CALL_FORM}")
+        raise InputError(
+            f"encoder.name {name!r} is not a torch.nn.Module class: it must name one, called as {CALL_FORM}"
+        )
     return found
 
 
@@ -130,9 +132,9 @@ def _check_output(network: nn.Module, config: EncoderConfig, transform: Transfor
     try:
         with torch.no_grad():
             output = network(images)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"encoder {config.name!r} fails on a batch of images of {_image_size(transform)} ({error}): "
+            f"encoder {config.name!r} fails on a batch of images of {_image_size(transform)} ({_one_line(error)}): "
             "change transform.height, transform.width or transform.channels to what the network takes"
         ) from error
     expected = (2, config.embedding_dim)
@@ -147,3 +149,8 @@ def _check_output(network: nn.Module, config: EncoderConfig, transform: Transfor
 
 def _image_size(transform: TransformConfig) -> str:
     return f"{transform.channels}x{transform.height}x{transform.width} (CxHxW)"
+
+
+def _one_line(error: Exception) -> str:
+    """Torch explains over many lines; an error for people is one sentence."""
+    return " ".join(str(error).split())[:300]

@@ -31,7 +31,7 @@ class Evaluation:
     verification: Verification
 
     def metrics(self) -> dict[str, float]:
-        """The figures of merit under stable names: ``recall_at_1``, ``roc_auc``, ``val_at_far_1e-03``, …"""
+        """The figures of merit under stable names: ``recall_at_1``, ``roc_auc``, ``val_at_far_1e-03`` and so on."""
         vals = {f"val_at_far_{far_name(point.far)}": point.val for point in self.operating_points}
         return {"recall_at_1": self.recognition.recall_at_1, "roc_auc": self.roc_auc} | vals
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from pipeline.evaluation.verification import OperatingPoint, Verification
@@ -28,7 +28,7 @@ def draw_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
         far: False accept rate whose threshold is marked.
 
     Returns:
-        A PNG of 1650×690 pixels.
+        A PNG of 1650×780 pixels.
 
     Raises:
         ValueError: No results.
@@ -36,9 +36,8 @@ def draw_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
     if not results:
         raise ValueError("there is no result to draw")
     # No pyplot: a Figure of its own needs no display, holds no global state and is freed with its last reference.
-    figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(wspace=0.06, w_pad=0.1, h_pad=0.1)
-    canvas = FigureCanvasAgg(figure)
+    layout = ConstrainedLayoutEngine(wspace=0.06, w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(11, 5.2), dpi=150, layout=layout, facecolor="white")
     roc, histogram = figure.subplots(1, 2)
     name, last = list(results.items())[-1]
     point = last.at_far(far)
@@ -47,7 +46,7 @@ def draw_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
     for axes in (roc, histogram):
         _style(axes)
     png = io.BytesIO()
-    canvas.print_png(png)
+    figure.savefig(png, format="png")
     return png.getvalue()
 
 
@@ -60,6 +59,7 @@ def _draw_roc(axes: Axes, results: Mapping[str, Verification], point: OperatingP
     axes.axvline(point.far, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot([point.far], [point.val], "o", color=SAME, markeredgecolor="white", markersize=8, zorder=4)
     axes.set_xscale("log")
+    axes.minorticks_off()
     finest = min(1 / len(result.different) for result in results.values())
     axes.set_xlim(min(max(finest, FINEST_FAR), point.far / 2), 1)
     axes.set_ylim(0, 1.02)
@@ -67,8 +67,7 @@ def _draw_roc(axes: Axes, results: Mapping[str, Verification], point: OperatingP
     axes.set_xlabel("FAR: different pairs accepted")
     axes.set_ylabel("VAL: same pairs accepted")
     axes.set_title("Verification ROC")
-    legend = axes.legend(loc="lower right", frameon=True, framealpha=0.95, edgecolor="none", fontsize=9)
-    legend.set_zorder(5)
+    _legend_below(axes)
 
 
 def _legend_entry(name: str, result: Verification, far: float) -> str:
@@ -85,13 +84,12 @@ def _draw_distances(axes: Axes, name: str, result: Verification, point: Operatin
         axes.stairs(shares, bins, fill=True, color=color, alpha=0.35)
         axes.stairs(shares, bins, color=color, linewidth=1.6, label=f"{kind} ({len(distances):,} pairs)")
     axes.axvline(point.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    # The top is kept free for the legend and for the threshold's label.
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
     # Written towards the middle, so that the label never leaves the panel.
     on_the_left = point.threshold > (bins[0] + bins[-1]) / 2
     axes.annotate(
         f"d = {point.threshold:.3f}\nat FAR {point.far:g}",
-        (point.threshold, 0.82),
+        (point.threshold, 0.97),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-6 if on_the_left else 6, 0),
         textcoords="offset points",
@@ -104,7 +102,12 @@ def _draw_distances(axes: Axes, name: str, result: Verification, point: Operatin
     axes.set_xlabel("squared L2 distance d")
     axes.set_ylabel("share of the pairs of a kind")
     axes.set_title(f"Distances, {name}")
-    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=9)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Under the panel, where it hides no curve."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=9)
 
 
 def _style(axes: Axes) -> None:

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from pipeline.errors import AuditRefusal
+from pipeline.errors import AuditRefusedError
 from pipeline.mining.distance import Float64Array, FloatArray
 
 
@@ -34,9 +34,7 @@ class Moments:
         return cls(len(vectors_ND), vectors_ND.sum(axis=0, dtype=np.float64), product_DD)
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.count + other.count, self.sum_D + other.sum_D, self.product_DD + other.product_DD
-        )
+        return Moments(self.count + other.count, self.sum_D + other.sum_D, self.product_DD + other.product_DD)
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,14 @@ def audit(moments: Moments, min_spread: float) -> AuditReport:
         min_spread: Below this, nothing is mined.
 
     Raises:
-        AuditRefusal: The encoder has collapsed: its vectors are all but equal.
+        AuditRefusedError: The encoder has collapsed: its vectors are all but equal.
     """
     mean_D = moments.sum_D / max(moments.count, 1)
     covariance_DD = moments.product_DD / max(moments.count, 1) - np.outer(mean_D, mean_D)
     eigenvalues = np.clip(np.linalg.eigvalsh(covariance_DD), 0.0, None)
     spread = float(eigenvalues.sum())
     if spread < min_spread:
-        raise AuditRefusal(
+        raise AuditRefusedError(
             f"the encoder has collapsed: embeddings spread {spread:.2e} about their mean, less than "
             f"mining.min_spread {min_spread:.0e}; nothing was published: lower the learning rate or mine an "
             "easier band, and go on from an earlier checkpoint"

@@ -66,8 +66,8 @@ def error_bound(num_dims: int, a_norm_A: Float64Array, c_norm_C: Float64Array) -
     """Largest difference between ``approximate_distances`` and the defined distance.
 
     The product of D terms errs by at most D·u·|a|·|c| (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2nd ed., eq. 3.5), doubled by the factor 2; the roundings of the norms, the sums and the result are a few more
-    units of the largest squared norm. The bound holds for any order of summation, with or without FMA.
+    Algorithms, 2nd ed., eq. 3.5), doubled by the factor 2; the roundings of the norms, the sums and the result
+    are a few more units of the largest squared norm. The bound holds for any order of summation, with or without FMA.
     """
     if len(a_norm_A) == 0 or len(c_norm_C) == 0:
         return np.float32(0.0)

@@ -80,6 +80,4 @@ class FlatIndex:
 def _anchors_alone(queries: Queries, anchors: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Queries:
     """One unbounded query for each of some anchors."""
     infinite = np.full(len(anchors), np.inf, dtype=np.float32)
-    return Queries(
-        queries.labels_A[anchors], queries.vectors_AD[anchors], np.arange(len(anchors)), -infinite, infinite
-    )
+    return Queries(queries.labels_A[anchors], queries.vectors_AD[anchors], np.arange(len(anchors)), -infinite, infinite)

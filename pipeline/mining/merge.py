@@ -31,7 +31,8 @@ class Nearest:
     @property
     def found_PM(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """Which places are filled, bool, shape (P, M)."""
-        return self.id_PM != NO_ID
+        found_PM: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = self.id_PM != NO_ID
+        return found_PM
 
     def fold(self, row_K: Int64Array, d_an_K: Float32Array, id_K: Int64Array) -> None:
         """Takes in K found candidates, in place.

@@ -47,8 +47,7 @@ def select_positives(
         The chosen pairs.
     """
     chunks = [
-        _select(config, vectors, anchor_P, positive_P, seed)
-        for anchor_P, positive_P in _all_pairs(groups, anchors_A)
+        _select(config, vectors, anchor_P, positive_P, seed) for anchor_P, positive_P in _all_pairs(groups, anchors_A)
     ]
     if not chunks:
         nothing = np.empty(0, dtype=np.int64)

@@ -75,7 +75,10 @@ def _scan_tile(queries: Queries, a_norm_A: npt.NDArray[np.float64], tile: Shard,
     for first in range(0, len(queries.labels_A), ANCHORS_PER_TILE):
         anchors = slice(first, first + ANCHORS_PER_TILE)
         distances_AC = approximate_distances(
-            queries.vectors_AD[anchors].astype(np.float32, copy=False), a_norm_A[anchors], candidates_CD, c_norm_C
+            queries.vectors_AD[anchors].astype(np.float32, copy=False),
+            a_norm_A[anchors],
+            candidates_CD,
+            c_norm_C,
         )
         distances_AC[queries.labels_A[anchors, None] == tile.labels_N[None, :]] = np.inf
         start, end = np.searchsorted(queries.row_P, [first, first + ANCHORS_PER_TILE])
@@ -99,7 +102,9 @@ def _survivors(
     if len(crowded) and distances_PC.shape[1] > num_negatives:
         # Candidates surely inside the band limit the rest: the M-th best of them cannot be beaten from farther away.
         sure = np.where(
-            distances_PC[crowded] > (queries.lower_P[pairs][crowded] + tolerance)[:, None], distances_PC[crowded], np.inf
+            distances_PC[crowded] > (queries.lower_P[pairs][crowded] + tolerance)[:, None],
+            distances_PC[crowded],
+            np.inf,
         )
         limit = np.partition(sure, num_negatives - 1, axis=1)[:, num_negatives - 1] + 2 * tolerance
         possible_PC[crowded] &= distances_PC[crowded] <= limit[:, None]

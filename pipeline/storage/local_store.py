@@ -171,9 +171,5 @@ def _pipeline_error(action: str, path: Path, error: OSError) -> PipelineError:
             f"no space left to {action} {path} ({reason}): free some and run the same command again"
         )
     if error.errno in _UNUSABLE:
-        return InputError(
-            f"cannot {action} {path} ({reason}): choose a workspace folder that you may write to"
-        )
-    return UnavailableError(
-        f"cannot {action} {path} ({reason}): check the disk and run the same command again"
-    )
+        return InputError(f"cannot {action} {path} ({reason}): choose a workspace folder that you may write to")
+    return UnavailableError(f"cannot {action} {path} ({reason}): check the disk and run the same command again")

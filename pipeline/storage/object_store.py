@@ -78,9 +78,7 @@ def open_store(uri: str) -> ObjectStore:
         if not bucket:
             raise InputError(f"workspace {uri!r} names no bucket: write s3://bucket/prefix")
         return S3Store(bucket, prefix)
-    raise InputError(
-        f"workspace {uri!r} has the unknown scheme {scheme!r}: use a local folder, file:// or s3://"
-    )
+    raise InputError(f"workspace {uri!r} has the unknown scheme {scheme!r}: use a local folder, file:// or s3://")
 
 
 def probe(store: ObjectStore) -> None:

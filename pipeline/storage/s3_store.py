@@ -136,9 +136,7 @@ class S3Store:
         try:
             return boto3.session.Session().client("s3", config=config)
         except ValueError as error:
-            raise InputError(
-                f"cannot set up S3 for {self.uri} ({error}): check AWS_ENDPOINT_URL_S3"
-            ) from error
+            raise InputError(f"cannot set up S3 for {self.uri} ({error}): check AWS_ENDPOINT_URL_S3") from error
 
     def _full(self, key: str) -> str:
         return self._folder + validate_key(key)
@@ -179,9 +177,7 @@ class S3Store:
                 "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and their right to read, write and list it"
             )
         message = error.response.get("Error", {}).get("Message", "no message")
-        return UnavailableError(
-            f"S3 failed on {key!r} in {self.uri} ({status} {code}: {message}): try again later"
-        )
+        return UnavailableError(f"S3 failed on {key!r} in {self.uri} ({status} {code}: {message}): try again later")
 
     def _request_error(self, key: str, error: BotoCoreError) -> PipelineError:
         """What it means that no proper answer came."""

@@ -61,7 +61,5 @@ class Workspace:
         returned = self.store.get(key)
         self.store.delete(key)
         if returned != data:
-            raise UnavailableError(
-                f"workspace {self.store.uri} returns other bytes than were put: check the store"
-            )
+            raise UnavailableError(f"workspace {self.store.uri} returns other bytes than were put: check the store")
         probe(self.store)

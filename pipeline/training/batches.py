@@ -97,7 +97,9 @@ class RandomTriplets:
     def plan(self, step: int) -> Batch:
         """The batch of this step: as many images as the other batches, three a triplet."""
         rng = np.random.default_rng((_STREAM, self._seed, step))
-        pool, rows, labels = self._pool, [], []
+        pool = self._pool
+        rows: list[int] = []
+        labels: list[int] = []
         for _ in range(self._num_triplets):
             label = pool.random_label(rng)
             anchor, positive = pool.draw(rng, label, 2, np.empty(0, dtype=np.int64))
@@ -105,8 +107,8 @@ class RandomTriplets:
                 negative = int(rng.integers(len(pool.ids_N)))
                 if pool.labels_N[negative] != label:
                     break
-            rows.extend((anchor, positive, pool.ids_N[negative]))
-            labels.extend((label, label, pool.labels_N[negative]))
+            rows.extend((int(anchor), int(positive), int(pool.ids_N[negative])))
+            labels.extend((label, label, int(pool.labels_N[negative])))
         listed = np.arange(len(rows)).reshape(-1, 3)
         return Batch(np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int32), "listed", listed)
 
@@ -181,7 +183,11 @@ class Neighbourhoods:
 
 
 def _filled(
-    chosen: dict[int, Int64Array], pool: Pool, config: BatchConfig, rng: np.random.Generator, selection: Selection
+    chosen: dict[int, Int64Array],
+    pool: Pool,
+    config: BatchConfig,
+    rng: np.random.Generator,
+    selection: Selection,
 ) -> Batch:
     """A full batch: the chosen labels and their images, then random labels until every place is taken."""
     ids: list[Int64Array] = []

@@ -55,14 +55,15 @@ class StepDataset(Dataset[LoadedBatch]):
         own = batch.ids_B[rows_of(self._rank, self._world_size, len(batch.ids_B))]
         inputs = np.stack([self._load(int(example)) for example in own])
         listed = None if batch.listed_T3 is None else torch.from_numpy(batch.listed_T3)
-        return LoadedBatch(
-            step, torch.from_numpy(inputs), torch.from_numpy(batch.labels_B), batch.selection, listed
-        )
+        return LoadedBatch(step, torch.from_numpy(inputs), torch.from_numpy(batch.labels_B), batch.selection, listed)
 
 
 def batches(dataset: StepDataset, steps: range, decode_workers: int) -> Iterator[LoadedBatch]:
     """The batches of consecutive steps, decoded ahead by ``decode_workers`` processes (0: in line)."""
     loader: DataLoader[LoadedBatch] = DataLoader(
-        dataset, batch_size=None, sampler=steps, num_workers=decode_workers  # type: ignore[arg-type]
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=decode_workers,
     )
     yield from loader

@@ -30,7 +30,11 @@ class BatchLoss:
 
 
 def triplet_loss(
-    embeddings_BD: Tensor, labels_B: Tensor, margin: float, selection: Selection, listed_T3: Tensor | None = None
+    embeddings_BD: Tensor,
+    labels_B: Tensor,
+    margin: float,
+    selection: Selection,
+    listed_T3: Tensor | None = None,
 ) -> BatchLoss:
     """Mean hinge [d_ap - d_an + margin]+ over the active triplets of a batch.
 

@@ -75,7 +75,7 @@ class Trainer:
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
         listed = None if batch.listed_T3 is None else batch.listed_T3.to(device)
         result = triplet_loss(embeddings, batch.labels_B.to(device), config.margin, batch.selection, listed)
-        loss = float(result.loss)
+        loss = float(result.loss.detach())
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of step {batch.step} is {loss}")
         self.optimiser.zero_grad(set_to_none=True)

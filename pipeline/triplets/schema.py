@@ -76,9 +76,7 @@ def triplet_table(
     return pa.table([anchor_T, positive_T, negative_T, d_ap_T, d_an_T], schema=TRIPLETS)
 
 
-def count_kinds(
-    d_ap_T: npt.NDArray[np.float32], d_an_T: npt.NDArray[np.float32], margin: float
-) -> dict[str, int]:
+def count_kinds(d_ap_T: npt.NDArray[np.float32], d_an_T: npt.NDArray[np.float32], margin: float) -> dict[str, int]:
     """Triplets by kind: hard (d_an <= d_ap), semi_hard (d_ap < d_an < d_ap + margin), easy (the rest)."""
     hard = d_an_T <= d_ap_T
     easy = d_an_T.astype(np.float64) >= d_ap_T.astype(np.float64) + margin

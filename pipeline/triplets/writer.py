@@ -19,9 +19,7 @@ class TripletWriter:
     Parquet's defaults.
     """
 
-    def __init__(
-        self, attempt: Attempt[GenerationManifest], rows_per_shard: int, metadata: Mapping[str, str]
-    ) -> None:
+    def __init__(self, attempt: Attempt[GenerationManifest], rows_per_shard: int, metadata: Mapping[str, str]) -> None:
         """Begins with an empty shard.
 
         Args:
@@ -65,11 +63,12 @@ TRIPLET_ENCODINGS = {
 }
 
 
-def add_side_tables(
-    attempt: Attempt[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table
-) -> None:
+def add_side_tables(attempt: Attempt[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table) -> None:
     """Puts the quarantine and the neighbours table beside the triplets."""
-    for role, table, schema in (("quarantine", quarantine, QUARANTINE), ("neighbours", neighbours, NEIGHBOURS)):
+    for role, table, schema in (
+        ("quarantine", quarantine, QUARANTINE),
+        ("neighbours", neighbours, NEIGHBOURS),
+    ):
         attempt.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
 
 

@@ -36,9 +36,7 @@ def png(seed: int = 0, size: int = 8) -> bytes:
 def faces(num_labels: int = 4, per_label: int = 3) -> dict[str, bytes]:
     """File contents by path: ``person_0/0.png`` and so on, all different."""
     return {
-        f"person_{label}/{i}.png": png(seed=100 * label + i)
-        for label in range(num_labels)
-        for i in range(per_label)
+        f"person_{label}/{i}.png": png(seed=100 * label + i) for label in range(num_labels) for i in range(per_label)
     }
 
 
@@ -93,9 +91,7 @@ def parquet_config(path: Path, **options: Any) -> CorpusConfig:  # noqa: ANN401
     return CorpusConfig(source=SourceConfig(kind="parquet", path=str(path)), **options)
 
 
-def run_prepare(
-    config: CorpusConfig, workspace: Workspace, again: bool = False
-) -> tuple[CorpusManifest, bool]:
+def run_prepare(config: CorpusConfig, workspace: Workspace, again: bool = False) -> tuple[CorpusManifest, bool]:
     return prepare(config, workspace, seed=7, config_digest="c" * 64, again=again)
 
 

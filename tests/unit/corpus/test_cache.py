@@ -109,9 +109,7 @@ print(hashlib.sha256(b"".join(cache.payload(i) for i in range(12))).hexdigest())
     assert sorted(cache.folder.iterdir()) == part_files(cache)
 
 
-def test_default_folder_is_this_users_alone(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_folder_is_this_users_alone(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     check(ExampleCache(corpus))
@@ -136,9 +134,7 @@ def test_default_folder_that_others_could_fill_is_refused(
         default_cache_dir()
 
 
-def test_folder_that_cannot_be_made_is_unavailable_and_names_the_setting(
-    corpus: Corpus, tmp_path: Path
-) -> None:
+def test_folder_that_cannot_be_made_is_unavailable_and_names_the_setting(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UnavailableError, match=r"cluster\.cache_dir"):
         ExampleCache(corpus, tmp_path / "file")

@@ -69,9 +69,7 @@ def test_folder_with_content_anywhere_below_is_not_empty(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["t.tar", "t.tar.gz"])
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_cut_off_archive_is_an_input_error_wherever_it_was_cut(
-    tmp_path: Path, name: str, keep: float
-) -> None:
+def test_cut_off_archive_is_an_input_error_wherever_it_was_cut(tmp_path: Path, name: str, keep: float) -> None:
     whole = write_tar(tmp_path / name, faces(20, 3)).read_bytes()
     if name.endswith(".tar"):
         whole = whole.rstrip(b"\0")
@@ -119,9 +117,7 @@ def lfw_archive() -> Path:
     return Path(os.environ.get("MOTHERLODE_LFW", default))
 
 
-@pytest.mark.skipif(
-    not lfw_archive().is_file(), reason="LFW is not here: set MOTHERLODE_LFW to lfw-deepfunneled.tar"
-)
+@pytest.mark.skipif(not lfw_archive().is_file(), reason="LFW is not here: set MOTHERLODE_LFW to lfw-deepfunneled.tar")
 def test_lfw_holds_its_published_numbers_of_people_and_images() -> None:
     num_items = 0
     labels: set[str] = set()

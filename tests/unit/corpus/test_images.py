@@ -57,9 +57,7 @@ def test_decompression_bomb_is_too_large_and_never_decoded(side: int) -> None:
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
     keep=st.floats(0.05, 1),
 )
-def test_damaged_images_are_judged_and_never_crash(
-    kind: str, edits: list[tuple[float, int]], keep: float
-) -> None:
+def test_damaged_images_are_judged_and_never_crash(kind: str, edits: list[tuple[float, int]], keep: float) -> None:
     content = np.frombuffer(SEEDS[kind], np.uint8).copy()
     for place, value in edits:
         content[int(place * len(content))] = value

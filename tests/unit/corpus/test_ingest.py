@@ -139,9 +139,7 @@ def test_source_without_a_triplet_is_refused_and_leaves_nothing(
     assert objects(workspace) == []
 
 
-def test_test_fraction_that_leaves_no_training_pair_is_refused_by_name(
-    folder: Path, workspace: Workspace
-) -> None:
+def test_test_fraction_that_leaves_no_training_pair_is_refused_by_name(folder: Path, workspace: Workspace) -> None:
     with pytest.raises(InputError, match=r"test_fraction 1\.0 keeps 4 of 4"):
         run_prepare(folder_config(folder, test_fraction=1.0), workspace)
     assert objects(workspace) == []

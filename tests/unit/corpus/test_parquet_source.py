@@ -64,9 +64,7 @@ def test_rows_that_are_no_vector_are_rejected_with_their_reason(tmp_path: Path, 
         [5, 6],
     ]
     labels = ["a"] * 8 + [None, ""]
-    file = write_vectors(
-        tmp_path / "v.parquet", pa.array(rows, kind), labels, id=[f"id{i}" for i in range(10)]
-    )
+    file = write_vectors(tmp_path / "v.parquet", pa.array(rows, kind), labels, id=[f"id{i}" for i in range(10)])
     items, rejected = split(ParquetSource(file, LIMITS))
     assert [item.path for item in items] == ["id0"]
     assert reasons(rejected) == {

@@ -19,9 +19,7 @@ Examples = list[tuple[str, bytes]]
 class Written:
     """What a writer makes of entries, read back."""
 
-    def __init__(
-        self, workspace: Workspace, payload: PayloadKind, per_part: int, entries: list[object]
-    ) -> None:
+    def __init__(self, workspace: Workspace, payload: PayloadKind, per_part: int, entries: list[object]) -> None:
         publication = Publication(workspace.store, "corpus", CorpusManifest)
         attempt = publication.begin(0)
         self.writer = CorpusWriter(attempt, payload, per_part)
@@ -61,9 +59,7 @@ def test_fingerprint_tells_vectors_from_images_of_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("per_part", [1, 3, 4, 10, 99])
-def test_parts_hold_dense_ids_in_source_order_whatever_their_size(
-    workspace: Workspace, per_part: int
-) -> None:
+def test_parts_hold_dense_ids_in_source_order_whatever_their_size(workspace: Workspace, per_part: int) -> None:
     entries: list[object] = [Item(f"l{i % 3}", bytes([i]), f"{i}.png") for i in range(10)]
     written = Written(workspace, "image", per_part, entries)
     tables = written.tables(EXAMPLES)
@@ -76,9 +72,7 @@ def test_parts_hold_dense_ids_in_source_order_whatever_their_size(
     assert written.writer.fingerprint == fingerprint(expected)
 
 
-def test_part_of_large_payloads_is_closed_early(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_part_of_large_payloads_is_closed_early(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "MAX_PART_BYTES", 1000)
     entries: list[object] = [Item("l", bytes(400), f"{i}.png") for i in range(7)]
     written = Written(workspace, "image", 2048, entries)
@@ -107,9 +101,7 @@ def test_quarantine_is_written_even_when_empty(workspace: Workspace) -> None:
     assert (quarantine.num_rows, quarantine.column_names) == (0, ["path", "reason", "detail"])
 
 
-def test_long_quarantine_is_cut_into_parts_and_counted(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_quarantine_is_cut_into_parts_and_counted(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "QUARANTINE_ROWS_PER_PART", 2)
     entries: list[object] = [Rejected(f"{i}", "odd" if i % 2 else "even", "d") for i in range(5)]
     written = Written(workspace, "image", 2, entries)

@@ -10,11 +10,14 @@ from pipeline.mining.positives import select_positives
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 
-def unit_vectors(rng: np.random.Generator, labels_N: npt.NDArray[np.int32], dim: int, noise: float) -> npt.NDArray[np.float32]:
+def unit_vectors(
+    rng: np.random.Generator, labels_N: npt.NDArray[np.int32], dim: int, noise: float
+) -> npt.NDArray[np.float32]:
     """Clustered unit vectors: a centre a label, and noise."""
     centres = rng.normal(size=(int(labels_N.max()) + 1, dim))
     vectors = centres[labels_N] + noise * rng.normal(size=(len(labels_N), dim))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def all_distances(vectors_ND: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

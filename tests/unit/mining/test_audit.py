@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import AuditRefusal
+from pipeline.errors import AuditRefusedError
 from pipeline.mining.audit import Moments, audit
 from tests.unit.mining.oracle import unit_vectors
 
@@ -9,7 +9,7 @@ from tests.unit.mining.oracle import unit_vectors
 def test_a_collapsed_encoder_is_refused_with_exit_code_3() -> None:
     rng = np.random.default_rng(0)
     vectors = np.ones((500, 16), dtype=np.float32) / 4 + rng.normal(size=(500, 16)).astype(np.float32) * 1e-4
-    with pytest.raises(AuditRefusal, match="collapsed") as refusal:
+    with pytest.raises(AuditRefusedError, match="collapsed") as refusal:
         audit(Moments.of(vectors), min_spread=1e-4)
     assert refusal.value.exit_code == 3
 

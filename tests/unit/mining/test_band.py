@@ -12,7 +12,7 @@ def test_a_float32_between_the_bounds_is_inside_the_float64_band(d_ap: float, ma
     rounded = np.float32(d_an)
     if lower[0] < rounded < upper[0]:
         # Whatever float64 distance rounds to it, and by the float32 d_ap that is published.
-        neighbours = np.nextafter(rounded, np.float32([-np.inf, np.inf])).astype(np.float64)
+        neighbours = np.nextafter(rounded, np.array([-np.inf, np.inf], dtype=np.float32)).astype(np.float64)
         nearest_exact = (np.float64(rounded) + neighbours) / 2
         assert (nearest_exact >= d_ap).all() and (nearest_exact <= d_ap + margin).all()
         assert np.float32(d_ap) < rounded and float(rounded) < float(np.float32(d_ap)) + margin

@@ -7,7 +7,9 @@ from pipeline.mining.distance import approximate_distances, error_bound, squared
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 60), st.integers(0, 2**32), st.sampled_from([1e-3, 1.0, 50.0]))
-def test_a_product_is_within_its_error_bound_of_the_defined_distance(dim: int, num: int, seed: int, scale: float) -> None:
+def test_a_product_is_within_its_error_bound_of_the_defined_distance(
+    dim: int, num: int, seed: int, scale: float
+) -> None:
     rng = np.random.default_rng(seed)
     a = (scale * rng.normal(size=(num, dim))).astype(np.float32)
     c = np.concatenate([a[: num // 2], (scale * rng.normal(size=(num, dim))).astype(np.float32)])

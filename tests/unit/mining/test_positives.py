@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from tests.unit.mining.oracle import all_distances, unit_vectors
 
 
-def select(config: PositivesConfig, num: int, num_labels: int, seed: int, block: int) -> tuple[Pairs, np.ndarray, np.ndarray]:
+def select(
+    config: PositivesConfig, num: int, num_labels: int, seed: int, block: int
+) -> tuple[Pairs, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_labels, num).astype(np.int32)
     vectors = unit_vectors(rng, labels, 8, 1.0)
@@ -38,7 +42,7 @@ def test_all_means_every_ordered_pair_of_a_label(num: int, num_labels: int, seed
 
 
 @pytest.mark.parametrize(("policy", "best"), [("hardest", np.argmax), ("easiest", np.argmin)])
-def test_hardest_is_argmax_and_easiest_is_argmin(policy: str, best: type[np.argmax]) -> None:
+def test_hardest_is_argmax_and_easiest_is_argmin(policy: str, best: Callable[[np.ndarray], int]) -> None:
     config = PositivesConfig.model_validate({"policy": policy})
     pairs, labels, vectors = select(config, 200, 20, 3, 37)
     exact = all_distances(vectors)

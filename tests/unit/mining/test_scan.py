@@ -34,7 +34,10 @@ def test_triplets_are_those_of_float64_brute_force(
 ) -> None:
     vectors, labels = corpus
     config = MiningConfig(
-        backend="reference", band=band, negatives_per_pair=num_negatives, positives=PositivesConfig(max_per_anchor=None)
+        backend="reference",
+        band=band,
+        negatives_per_pair=num_negatives,
+        positives=PositivesConfig(max_per_anchor=None),
     )
     triplets = mine(config, vectors, labels, num_shards, anchors_per_block=17)
     exact = all_distances(vectors)
@@ -89,7 +92,9 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equal_vectors_everywhere_tie_by_id_in_bounded_memory() -> None:
     labels = np.repeat(np.arange(400), 10).astype(np.int32)
     vectors = np.ones((4000, 8), dtype=np.float32) / np.float32(np.sqrt(8))
-    config = MiningConfig(backend="reference", band=BandConfig(mode="hard"), positives=PositivesConfig(policy="hardest"))
+    config = MiningConfig(
+        backend="reference", band=BandConfig(mode="hard"), positives=PositivesConfig(policy="hardest")
+    )
     triplets = mine(config, vectors, labels, 2)
     np.testing.assert_array_equal(triplets.negative_T, np.where(triplets.anchor_T < 10, 10, 0))
 

@@ -102,9 +102,7 @@ def test_a_loop_of_links_is_an_input_error(tmp_path: Path) -> None:
         LocalStore(tmp_path).get("loop")
 
 
-@pytest.mark.parametrize(
-    "place", ["file", "file/below", "/proc/motherlode", "/dev/null/workspace", "n" * 300]
-)
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/motherlode", "/dev/null/workspace", "n" * 300])
 def test_a_folder_that_cannot_be_used_is_an_input_error_naming_it(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"not a folder")
     root = tmp_path / place
@@ -140,9 +138,7 @@ def test_an_object_does_not_take_the_name_of_a_folder(tmp_path: Path) -> None:
         (errno.EPERM, InputError),
     ],
 )
-def test_errors_of_the_system_are_sorted_into_the_users_and_the_disks(
-    number: int, kind: type[PipelineError]
-) -> None:
+def test_errors_of_the_system_are_sorted_into_the_users_and_the_disks(number: int, kind: type[PipelineError]) -> None:
     error = _pipeline_error("write", Path("/data/a"), OSError(number, os.strerror(number)))
     assert type(error) is kind
     assert "/data/a" in str(error)

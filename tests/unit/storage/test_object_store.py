@@ -115,9 +115,7 @@ def test_a_file_uri_names_a_local_folder(tmp_path: Path) -> None:
     assert (tmp_path / "with space" / "a").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize(
-    "uri", ["", "gs://bucket/x", "s3://", "s3:///x", "file://host/x", "s3://bucket/../x"]
-)
+@pytest.mark.parametrize("uri", ["", "gs://bucket/x", "s3://", "s3:///x", "file://host/x", "s3://bucket/../x"])
 def test_a_uri_that_names_no_store_is_an_input_error(uri: str) -> None:
     with pytest.raises(InputError):
         open_store(uri)

@@ -25,9 +25,7 @@ def _things(store: ObjectStore) -> Publication[ThingManifest]:
 
 
 def _manifest(attempt: Attempt[ThingManifest], thing: str = "t", score: float = 0.0) -> ThingManifest:
-    return ThingManifest(
-        **attempt.header(), parent=None, seed=0, config_digest="c" * 64, thing=thing, score=score
-    )
+    return ThingManifest(**attempt.header(), parent=None, seed=0, config_digest="c" * 64, thing=thing, score=score)
 
 
 def _publish(store: ObjectStore, number: int, thing: str = "t") -> tuple[ThingManifest, bool]:
@@ -168,9 +166,7 @@ def test_a_part_that_is_not_what_its_manifest_promises_is_corrupt(
         ('"number": 3', '"number": 4'),
     ],
 )
-def test_a_manifest_that_cannot_be_trusted_is_corrupt_and_named(
-    store: ObjectStore, old: str, new: str
-) -> None:
+def test_a_manifest_that_cannot_be_trusted_is_corrupt_and_named(store: ObjectStore, old: str, new: str) -> None:
     _publish(store, 3)
     key = "runs/main/things/manifests/000000003.json"
     document = store.get(key).decode()

@@ -39,9 +39,7 @@ def _assert_refused(store: S3Store, calls: list[Callable[[S3Store], object]] = C
     return " ".join(texts)
 
 
-def test_an_unknown_access_key_is_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_access_key_is_an_input_error(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     text = _assert_refused(S3Store(s3_environment.bucket))
     assert "AWS_ACCESS_KEY_ID" in text
@@ -67,9 +65,7 @@ def test_credentials_that_may_not_write_are_an_input_error(
     _assert_refused(store, [CALLS[1], CALLS[2]])
 
 
-@pytest.mark.parametrize(
-    "missing", [["AWS_SECRET_ACCESS_KEY"], ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]]
-)
+@pytest.mark.parametrize("missing", [["AWS_SECRET_ACCESS_KEY"], ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]])
 def test_absent_credentials_are_an_input_error(
     s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, missing: list[str]
 ) -> None:
@@ -78,17 +74,13 @@ def test_absent_credentials_are_an_input_error(
     assert "AWS_SECRET_ACCESS_KEY" in _assert_refused(S3Store(s3_environment.bucket))
 
 
-def test_an_unknown_profile_is_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_profile_is_an_input_error(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "nobody" in _assert_refused(S3Store(s3_environment.bucket))
 
 
 @pytest.mark.parametrize("bucket", ["no-such-bucket", "Not A Bucket"])
-def test_a_bucket_that_does_not_exist_is_an_input_error_naming_it(
-    s3_environment: S3Server, bucket: str
-) -> None:
+def test_a_bucket_that_does_not_exist_is_an_input_error_naming_it(s3_environment: S3Server, bucket: str) -> None:
     assert bucket in _assert_refused(S3Store(bucket))
 
 
@@ -157,9 +149,7 @@ def test_the_server_refuses_bytes_that_do_not_have_the_digest_they_were_sent_wit
 def test_an_object_is_sent_with_its_sha256(s3_environment: S3Server) -> None:
     store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
     store.put("a", b"sound")
-    stored = store._client.get_object(
-        Bucket=s3_environment.bucket, Key=store._full("a"), ChecksumMode="ENABLED"
-    )
+    stored = store._client.get_object(Bucket=s3_environment.bucket, Key=store._full("a"), ChecksumMode="ENABLED")
     assert base64.b64decode(stored["ChecksumSHA256"]) == hashlib.sha256(b"sound").digest()
 
 
@@ -203,9 +193,7 @@ def test_a_create_that_meets_a_conflict_is_sent_again(
     assert conditions == ["*", "*", "*"]
 
 
-def test_a_create_that_only_meets_conflicts_gives_up(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_create_that_only_meets_conflicts_gives_up(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with _scripted_server(monkeypatch, [409]) as conditions, pytest.raises(UnavailableError, match="409"):
         S3Store("bucket").create("a", b"x")
     assert len(conditions) == NUM_SENDS
@@ -226,8 +214,6 @@ def test_a_refusal_for_a_reason_we_never_heard_of_is_still_an_input_error(
         S3Store("bucket").put("a", b"x")
 
 
-def test_a_server_that_fails_for_good_is_unavailable(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_fails_for_good_is_unavailable(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with _scripted_server(monkeypatch, [501]), pytest.raises(UnavailableError, match="Scripted501"):
         S3Store("bucket").create("a", b"x")

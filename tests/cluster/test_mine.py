@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.corpus.reader import Corpus
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import Generation, generations
+from tests.cluster.run_jobs import run, succeed
+from tests.s3_server import S3Server
+from tests.unit.mining.oracle import all_distances, unit_vectors
+
+VECTORS = (
+    "--corpus.source.kind=parquet",
+    "--corpus.test_fraction=0",
+    "--encoder.name=identity",
+    "--encoder.embedding_dim=16",
+)
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own vectors: not of unit length, labels of 1 to 9 examples."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 120, 500).astype(np.int32)
+    lengths = rng.uniform(0.5, 3.0, size=(500, 1))
+    matrix = unit_vectors(rng, labels, 16, 0.8) * lengths
+    path = tmp_path_factory.mktemp("vectors") / "vectors.parquet"
+    columns = {"id": [f"doc-{i}" for i in range(500)], "label": labels.tolist(), "vector": matrix.tolist()}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def shard_bytes(workspace: Workspace) -> list[pa.Table]:
+    published = generations(workspace)
+    manifest = published.read(published.numbers()[-1])
+    generation = Generation(published, manifest)
+    return [generation.shard(index) for index in range(generation.num_shards)]
+
+
+def test_vectors_are_mined_without_an_encoder_as_brute_force_would(vectors: Path, tmp_path: Path) -> None:
+    flags = (
+        *VECTORS,
+        f"--corpus.source.path={vectors}",
+        "--workspace",
+        str(tmp_path),
+        "--mining.rows_per_shard=700",
+    )
+    succeed("prepare", *flags, "--corpus.examples_per_part=130")
+    first = succeed("mine", *flags, "--cluster.anchors_per_block=90")
+    assert first.report["published"] is True
+    workspace = Workspace.open(str(tmp_path), "main")
+    corpus = Corpus.open(workspace)
+    parts = EmbeddingParts(workspace, first.report["generation"]["embeddings_key"])
+    stored = np.concatenate(
+        [parts.read(i, corpus.part_ids(i).start, len(corpus.part_ids(i))) for i in range(corpus.num_parts)]
+    )
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1.0, atol=1e-6)
+    exact, labels = all_distances(stored), corpus.labels
+    shards = shard_bytes(workspace)
+    assert [len(shard) for shard in shards[:-1]] == [700] * (len(shards) - 1) and len(shards) > 1
+    triplets = pa.concat_tables(shards).to_pandas()
+    assert (labels[triplets.anchor] == labels[triplets.positive]).all()
+    assert (labels[triplets.anchor] != labels[triplets.negative]).all()
+    d_ap, d_an = exact[triplets.anchor, triplets.positive], exact[triplets.anchor, triplets.negative]
+    assert ((d_ap < d_an) & (d_an < d_ap + 0.2)).all()
+    nearest = np.where(
+        (labels[triplets.anchor][:, None] != labels) & (exact[triplets.anchor] > d_ap[:, None]),
+        exact[triplets.anchor],
+        np.inf,
+    )
+    np.testing.assert_allclose(nearest.min(axis=1), d_an, atol=1e-6)
+
+    again = succeed("mine", *flags)
+    assert again.report["published"] is False and "nothing to do" in again.words
+    assert generations(workspace).numbers() == [0]
+
+
+def test_the_number_of_shards_changes_no_bit_of_what_is_published(vectors: Path, tmp_path: Path) -> None:
+    found = []
+    for num_shards in (1, 2, 5):
+        place = tmp_path / str(num_shards)
+        flags = (
+            *VECTORS,
+            f"--corpus.source.path={vectors}",
+            "--workspace",
+            place,
+            f"--cluster.num_shards={num_shards}",
+        )
+        succeed("prepare", *flags)
+        succeed("mine", *flags)
+        found.append(pa.concat_tables(shard_bytes(Workspace.open(str(place), "main"))))
+    assert len(found[0]) > 0 and found[0].equals(found[1]) and found[0].equals(found[2])
+
+
+def test_faiss_and_the_reference_publish_the_same_hard_triplets(vectors: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path, "--mining.band.mode=hard")
+    succeed("prepare", *flags)
+    tables = []
+    for backend in ("faiss", "reference"):
+        mined = succeed("mine", *flags, f"--mining.backend={backend}")
+        assert mined.report["generation"]["backend"] == backend
+        tables.append(shard_bytes(Workspace.open(str(tmp_path), "main"))[0])
+    assert tables[0].equals(tables[1])
+
+
+def test_a_collapsed_encoder_is_refused_and_the_last_generation_stays(vectors: Path, tmp_path: Path) -> None:
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
+    succeed("prepare", *flags)
+    succeed("mine", *flags)
+    refused = run("mine", *flags, "--mining.min_spread=2")
+    assert refused.code == 3 and "collapsed" in refused.words
+    assert generations(Workspace.open(str(tmp_path), "main")).numbers() == [0]
+
+
+def test_more_than_the_cluster_has_is_an_error_at_once(vectors: Path, tmp_path: Path) -> None:
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
+    succeed("prepare", *flags)
+    refused = run("mine", *flags, "--cluster.gpus_per_actor=8")
+    assert refused.code == 4 and "16 GPU asked for, 0 there" in refused.words
+
+
+def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server, tmp_path: Path) -> None:
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", f"s3://{s3_environment.bucket}/mine")
+    succeed("prepare", *flags)
+    first = succeed("mine", *flags)
+    assert first.report["published"] is True
+    assert succeed("mine", *flags).report["published"] is False
+    local = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
+    succeed("prepare", *local)
+    succeed("mine", *local)
+    on_s3 = Workspace.open(f"s3://{s3_environment.bucket}/mine", "main")
+    assert shard_bytes(on_s3)[0].equals(shard_bytes(Workspace.open(str(tmp_path), "main"))[0])
+    wrong = run("mine", *flags, AWS_SECRET_ACCESS_KEY="not-the-secret")
+    assert wrong.code == 2 and "not-the-secret" not in wrong.words
+    assert len(wrong.words.strip().splitlines()) == 1

@@ -1,0 +1,77 @@
+"""`ray start --head` and `ray job submit`, on the loopback address."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.run_jobs import ROOT, TINY, environment, succeed
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A head node of its own; yields the environment in which its command line finds it."""
+    gcs, dashboard = free_port(), free_port()
+    surroundings = environment(
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_ADDRESS=f"http://127.0.0.1:{dashboard}",
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+    )
+    head = subprocess.Popen(
+        [
+            RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--node-ip-address=127.0.0.1",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats",
+            f"--temp-dir=/tmp/motherlode-ray-{dashboard}",
+        ],
+        env={key: value for key, value in surroundings.items() if key != "RAY_ADDRESS"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run([RAY, "job", "list"], env=surroundings, capture_output=True, check=False).returncode:
+            assert head.poll() is None and time.monotonic() < deadline, "the head node does not start"
+            time.sleep(1)
+        yield surroundings
+    finally:
+        head.terminate()
+        head.wait(timeout=30)
+
+
+def submit(surroundings: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [RAY, "job", "submit", "--working-dir", ".", "--", sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_submitted_refresh_succeeds_and_a_second_one_has_nothing_to_do(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    workspace = str(tmp_path / "workspace")
+    succeed("prepare", *TINY, "--workspace", workspace)
+    arguments = ("jobs.mine", "--config", "jobs/configs/demo.yaml", "--workspace", workspace, *TINY)
+    first = submit(cluster, *arguments)
+    assert "generation 0" in first and "published" in first and "succeeded" in first
+    second = submit(cluster, *arguments)
+    assert "generation 0" in second and "nothing to do" in second and "succeeded" in second

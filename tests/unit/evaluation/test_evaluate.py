@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import EvaluationConfig
+from pipeline.errors import InputError
+from pipeline.evaluation.evaluate import evaluate_embeddings, far_name
+from pipeline.evaluation.recognition import recognise
+from pipeline.evaluation.verification import verify
+from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
+
+CONFIG = EvaluationConfig()
+
+
+def test_the_names_of_the_metrics_are_stable() -> None:
+    evaluation = evaluate_embeddings(*unit_vectors(80, 8, noise=0.6, seed=0), CONFIG, seed=0)
+    metrics = {"recall_at_1", "roc_auc", "val_at_far_1e-03", "val_at_far_1e-02"}
+    assert set(evaluation.metrics()) == metrics
+    assert set(evaluation.to_dict()) == metrics | {
+        "num_examples", "num_labels", "num_queries", "num_same_pairs", "num_different_pairs",
+        "threshold_at_far_1e-03", "threshold_at_far_1e-02",
+    }  # fmt: skip
+
+
+def test_the_document_is_plain_json_and_reads_back() -> None:
+    document = evaluate_embeddings(*unit_vectors(80, 8, noise=0.6, seed=0), CONFIG, seed=0).to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_counts_and_metrics_are_those_of_the_parts() -> None:
+    embeddings, labels = unit_vectors(80, 8, noise=0.6, seed=1)
+    document = evaluate_embeddings(embeddings, labels, CONFIG, seed=0).to_dict()
+    same, different = brute_force_distances(embeddings, labels)
+    assert (document["num_examples"], document["num_labels"]) == (80, len(set(labels.tolist())))
+    assert (document["num_same_pairs"], document["num_different_pairs"]) == (len(same), len(different))
+    verification = verify(embeddings, labels, CONFIG.max_pairs, seed=0)
+    assert document["recall_at_1"] == recognise(embeddings, labels).recall_at_1
+    assert document["roc_auc"] == verification.roc_auc()
+    assert document["val_at_far_1e-02"] == verification.at_far(0.01).val
+    assert document["threshold_at_far_1e-03"] == verification.at_far(0.001).threshold
+
+
+def test_perfect_embeddings_score_one_everywhere() -> None:
+    labels = np.repeat(np.arange(5), 4)
+    evaluation = evaluate_embeddings(np.eye(5, dtype=np.float32)[labels], labels, CONFIG, seed=0)
+    assert set(evaluation.metrics().values()) == {1.0}
+
+
+def test_a_collapsed_encoder_scores_no_better_than_chance() -> None:
+    labels = np.repeat(np.arange(5), 4)
+    evaluation = evaluate_embeddings(np.ones((20, 2), dtype=np.float32), labels, CONFIG, seed=0)
+    assert evaluation.roc_auc == 0.5
+    assert evaluation.metrics()["val_at_far_1e-02"] == 0.0
+
+
+@given(st.floats(1e-6, 0.999))
+def test_different_rates_have_different_names_that_read_back(far: float) -> None:
+    assert float(far_name(far)) == far
+
+
+def test_rates_are_named_as_people_write_them() -> None:
+    assert [far_name(far) for far in (1e-3, 0.01, 0.0015, 0.2)] == ["1e-03", "1e-02", "1.5e-03", "2e-01"]
+
+
+def test_one_label_alone_cannot_be_evaluated() -> None:
+    with pytest.raises(InputError, match="two labels"):
+        evaluate_embeddings(np.eye(3, dtype=np.float32), np.zeros(3, dtype=int), CONFIG, seed=0)

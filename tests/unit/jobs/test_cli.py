@@ -1,0 +1,160 @@
+"""Bad input answers with one clear sentence and exit code 2, and loses nothing."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.s3_server import S3Server
+
+JOBS = ("prepare", "mine", "train", "loop", "evaluate", "doctor")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: exit code, standard output, and what it said to people."""
+
+    code: int
+    out: str
+    words: str
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a job in this process, by its command line."""
+
+    def run(name: str, *arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", [f"jobs/{name}.py", *map(str, arguments)])
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        capfd.readouterr()
+        code = 0
+        try:
+            runpy.run_module(f"jobs.{name}", run_name="__main__")
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            code = ended.code
+        captured = capfd.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run
+
+
+def assert_refused(ended: Ended, *expected: str) -> None:
+    assert ended.code == 2, ended.words
+    assert ended.out == ""
+    lines = [line for line in ended.words.strip().splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and ended.words.strip().splitlines()[-1] == lines[0], ended.words
+    for words in expected:
+        assert words in lines[0], lines[0]
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), 128).save(path)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_shows_every_setting_with_its_meaning_and_the_exit_codes(job: Callable[..., Ended], name: str) -> None:
+    ended = job(name, "--help")
+    assert ended.code == 0
+    for words in (
+        "--config",
+        "--training.steps_per_round",
+        "every so many steps",
+        "exit codes",
+        "refused by the audit",
+    ):
+        assert words in ended.out
+
+
+def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(job: Callable[..., Ended], tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("training: {nun_steps: 5}\n")
+    assert_refused(job("mine", "--config", file), "run.yaml", "training.nun_steps")
+    ended = job("mine", "--training.nun_steps", "5")
+    assert ended.code == 2 and "--training.nun_steps" in ended.words
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n", "\x00"])
+def test_a_file_that_is_no_settings_is_refused(job: Callable[..., Ended], tmp_path: Path, text: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    assert_refused(job("prepare", "--config", file), "run.yaml")
+
+
+def test_missing_paths_are_named(job: Callable[..., Ended], tmp_path: Path) -> None:
+    assert_refused(job("prepare", "--config", tmp_path / "none.yaml"), "none.yaml")
+    flags = ("--workspace", tmp_path / "w", "--corpus.source.kind=image_folder")
+    assert_refused(job("prepare", *flags, "--corpus.source.path", tmp_path / "nowhere"), "nowhere")
+    assert_refused(job("prepare", *flags), "corpus.source.path")
+
+
+def test_values_out_of_range_and_wrong_combinations_are_explained(job: Callable[..., Ended]) -> None:
+    assert_refused(job("mine", "--mining.band.margin=-1"), "mining.band.margin", "greater than 0")
+    assert_refused(job("mine", "--mining.backend=faiss"), "'hard' only", "reference")
+    assert_refused(job("mine", "--mining.band.mode=range", "--mining.band.low=2", "--mining.band.high=1"), "below")
+
+
+def test_the_command_line_wins_over_the_file_and_null_means_none(tmp_path: Path, job: Callable[..., Ended]) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"workspace: {tmp_path}/w\ncorpus: {{source: {{glyphs: {{max_labels: 5}}}}, test_fraction: 0.5}}\n")
+    flags = ("--corpus.test_fraction=0", "--mining.positives.max_per_anchor=null", "--json")
+    report = json.loads(job("prepare", "--config", file, *flags).out)
+    assert report["corpus"]["num_labels"] == 5 and report["corpus"]["test_fraction"] == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ([], "no usable image"),
+        (["ann/1.png", "ann/2.png"], "only one label"),
+        (["ann/1.png", "bob/1.png"], "two examples"),
+    ],
+)
+def test_a_corpus_that_cannot_form_a_triplet_is_refused_and_nothing_published(
+    job: Callable[..., Ended], tmp_path: Path, images: list[str], expected: str
+) -> None:
+    source, workspace = tmp_path / "people", tmp_path / "w"
+    source.mkdir()
+    for name in images:
+        picture(source / name)
+    flags = ("--workspace", workspace, "--corpus.source.kind=image_folder", "--corpus.source.path", source)
+    assert_refused(job("prepare", *flags), expected)
+    assert not list(workspace.rglob("manifests/*")) and not list(workspace.rglob("*.parquet"))
+
+
+def test_a_workspace_without_a_corpus_says_what_to_run(job: Callable[..., Ended], tmp_path: Path) -> None:
+    for name in ("mine", "train", "loop", "evaluate"):
+        assert_refused(job(name, "--workspace", tmp_path / name), "jobs.prepare")
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(job: Callable[..., Ended], tmp_path: Path) -> None:
+    file = tmp_path / "a file"
+    file.write_text("not a folder")
+    for place in (file, file / "below", Path("/proc/motherlode")):
+        for name in ("prepare", "mine"):
+            assert_refused(job(name, "--workspace", place), str(place))
+    assert file.read_text() == "not a folder"
+
+
+def test_wrong_s3_credentials_are_refused_without_showing_them(
+    job: Callable[..., Ended], s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")
+    ended = job("prepare", "--workspace", f"s3://{s3_environment.bucket}/w")
+    assert_refused(ended, s3_environment.bucket)
+    assert "a-wrong-secret" not in ended.words
+
+
+def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(
+    job: Callable[..., Ended], tmp_path: Path
+) -> None:
+    flags = ("--workspace", tmp_path / "w", "--corpus.source.glyphs.max_labels=5", "--corpus.test_fraction=0")
+    assert job("prepare", *flags).code == 0
+    assert_refused(job("loop", *flags, "--training.source=random"), "jobs.train")
+    assert_refused(job("prepare", *flags, "--corpus.source.kind=parquet"), "corpus.source.path")
