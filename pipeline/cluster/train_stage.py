@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 import threading
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -107,7 +107,7 @@ class TrainingRun:
         Raises:
             PipelineError: Training cannot go on.
         """
-        status: TrainingStatus = ray.get(self._monitor.status.remote())
+        status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
         if status.error is not None:
             raise status.error
         if self._failure is not None:
