@@ -223,7 +223,7 @@ class TrainingConfig(ConfigPart):
 class EvaluationConfig(ConfigPart):
     """What `evaluate` measures on the test labels."""
 
-    fars: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (1e-3, 1e-2)
+    fars: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1)] = (1e-3, 1e-2)
     """False accept rates at which VAL is reported."""
     max_pairs: Annotated[int, Field(ge=1000)] = 2_000_000
     """Negative (and positive) pairs sampled, by seed, where there are more."""

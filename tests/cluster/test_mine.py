@@ -1,10 +1,17 @@
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cluster.pool import ActorPool
+from pipeline.cluster.refresh import refresh
+from pipeline.cluster.session import session
+from pipeline.cluster.train_stage import newest_checkpoint
+from pipeline.cluster.worker import RefreshWorker
+from pipeline.config import BandConfig, ClusterConfig, EncoderConfig, MiningConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.storage.workspace import Workspace
@@ -79,62 +86,77 @@ def test_vectors_are_mined_without_an_encoder_as_brute_force_would(vectors: Path
     assert generations(workspace).numbers() == [0]
 
 
-def test_the_number_of_shards_changes_no_bit_of_what_is_published(vectors: Path, tmp_path: Path) -> None:
-    found = []
-    for num_shards in (1, 2, 5):
-        place = tmp_path / str(num_shards)
-        flags = (
-            *VECTORS,
-            f"--corpus.source.path={vectors}",
-            "--workspace",
-            place,
-            f"--cluster.num_shards={num_shards}",
-        )
-        succeed("prepare", *flags)
-        succeed("mine", *flags)
-        found.append(pa.concat_tables(shard_bytes(Workspace.open(str(place), "main"))))
-    assert len(found[0]) > 0 and found[0].equals(found[1]) and found[0].equals(found[2])
+@pytest.fixture(scope="module")
+def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """A workspace with the vectors as its corpus, and the flags for jobs on it."""
+    place = tmp_path_factory.mktemp("prepared")
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={place}")
+    succeed("prepare", *flags)
+    return place, flags
 
 
-def test_faiss_and_the_reference_publish_the_same_hard_triplets(vectors: Path, tmp_path: Path) -> None:
+def refreshed(place: Path, run_name: str, mining: MiningConfig, num_shards: int) -> pa.Table:
+    """Mines in this process's session, in a run of its own."""
+    config = RunConfig(
+        workspace=str(place),
+        run=run_name,
+        encoder=EncoderConfig(name="identity", embedding_dim=16),
+        mining=mining,
+        cluster=ClusterConfig(num_shards=num_shards, anchors_per_block=110),
+    )
+    workspace = Workspace.open(config.workspace, config.run)
+    corpus = Corpus.open(workspace)
+    checkpoint = newest_checkpoint(config, workspace, corpus)
+    with ActorPool(config.cluster, RefreshWorker, config) as pool:
+        manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
+    assert is_new and manifest.backend == mining.backend
+    return pa.concat_tables(shard_bytes(workspace))
+
+
+def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path, "--mining.band.mode=hard")
-    succeed("prepare", *flags)
-    tables = []
-    for backend in ("faiss", "reference"):
-        mined = succeed("mine", *flags, f"--mining.backend={backend}")
-        assert mined.report["generation"]["backend"] == backend
-        tables.append(shard_bytes(Workspace.open(str(tmp_path), "main"))[0])
-    assert tables[0].equals(tables[1])
+    semi_hard = MiningConfig(backend="reference", negatives_per_pair=2)
+    hard = BandConfig(mode="hard")
+    with session(ClusterConfig(), {"CPU": 1.0}):
+        split = [refreshed(prepared[0], f"shards-{n}", semi_hard, n) for n in (1, 2, 5)]
+        scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
+        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), 3)
+    assert len(split[0]) > 0 and split[0].equals(split[1]) and split[0].equals(split[2])
+    assert len(scanned) > 0 and scanned.equals(indexed)
 
 
-def test_a_collapsed_encoder_is_refused_and_the_last_generation_stays(vectors: Path, tmp_path: Path) -> None:
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
-    succeed("prepare", *flags)
-    succeed("mine", *flags)
+def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:
+    with session(ClusterConfig(), {"CPU": 1.0}):
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = {
+            connection.laddr.ip
+            for process in family
+            for connection in process.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_a_collapsed_encoder_is_refused_and_nothing_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
+    place, flags = prepared
     refused = run("mine", *flags, "--mining.min_spread=2")
     assert refused.code == 3 and "collapsed" in refused.words
-    assert generations(Workspace.open(str(tmp_path), "main")).numbers() == [0]
+    assert generations(Workspace.open(str(place), "main")).numbers() == []
 
 
-def test_more_than_the_cluster_has_is_an_error_at_once(vectors: Path, tmp_path: Path) -> None:
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
-    succeed("prepare", *flags)
-    refused = run("mine", *flags, "--cluster.gpus_per_actor=8")
+def test_more_than_the_cluster_has_is_an_error_at_once(prepared: tuple[Path, tuple[str, ...]]) -> None:
+    refused = run("mine", *prepared[1], "--cluster.gpus_per_actor=8")
     assert refused.code == 4 and "16 GPU asked for, 0 there" in refused.words
 
 
-def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server, tmp_path: Path) -> None:
+def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server) -> None:
     flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", f"s3://{s3_environment.bucket}/mine")
     succeed("prepare", *flags)
     first = succeed("mine", *flags)
     assert first.report["published"] is True
     assert succeed("mine", *flags).report["published"] is False
-    local = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", tmp_path)
-    succeed("prepare", *local)
-    succeed("mine", *local)
-    on_s3 = Workspace.open(f"s3://{s3_environment.bucket}/mine", "main")
-    assert shard_bytes(on_s3)[0].equals(shard_bytes(Workspace.open(str(tmp_path), "main"))[0])
+    triplets = shard_bytes(Workspace.open(f"s3://{s3_environment.bucket}/mine", "main"))
+    assert sum(map(len, triplets)) == first.report["generation"]["num_triplets"] > 0
     wrong = run("mine", *flags, AWS_SECRET_ACCESS_KEY="not-the-secret")
     assert wrong.code == 2 and "not-the-secret" not in wrong.words
     assert len(wrong.words.strip().splitlines()) == 1

@@ -1,5 +1,8 @@
 """`ray start --head` and `ray job submit`, on the loopback address."""
 
+import os
+import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +32,8 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ADDRESS=f"http://127.0.0.1:{dashboard}",
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
     )
     head = subprocess.Popen(
         [
@@ -39,6 +44,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         env={key: value for key, value in surroundings.items() if key != "RAY_ADDRESS"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
@@ -47,7 +53,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
             time.sleep(1)
         yield surroundings
     finally:
-        head.terminate()
+        os.killpg(head.pid, signal.SIGKILL)
         head.wait(timeout=30)
 
 
