@@ -63,7 +63,7 @@ class Trainer:
         """Takes one step.
 
         Raises:
-            FloatingPointError: The loss is not finite; weights are as they were before.
+            FloatingPointError: The loss or an embedding is not finite; weights are as they were before.
         """
         config = self._config
         # Whatever the network draws (dropout) depends on the step alone, so a resumed run draws the same.
@@ -76,8 +76,9 @@ class Trainer:
         listed = None if batch.listed_T3 is None else batch.listed_T3.to(device)
         result = triplet_loss(embeddings, batch.labels_B.to(device), config.margin, batch.selection, listed)
         loss = float(result.loss.detach())
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {batch.step} is {loss}")
+        # A NaN embedding fails every comparison, so its triplets would only vanish from the loss: look at both.
+        if not (math.isfinite(loss) and bool(torch.isfinite(embeddings).all())):
+            raise FloatingPointError(f"the loss or an embedding of step {batch.step} is not finite")
         self.optimiser.zero_grad(set_to_none=True)
         (result.loss * self._world_size).backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:

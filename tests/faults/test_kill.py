@@ -32,46 +32,54 @@ def published(workspace: Path) -> tuple[list[int], dict[int, str], pa.Table]:
     return every.numbers(), digests, last.shard(0)
 
 
+def num_objects(workspace: Path) -> int:
+    return sum(path.is_file() for path in workspace.rglob("*"))
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A loop that nobody disturbs, and how long it takes."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a loop that nobody disturbs."""
     workspace = tmp_path_factory.mktemp("undisturbed")
     succeed("prepare", *ARGUMENTS, "--workspace", workspace)
-    start = time.monotonic()
     succeed("loop", *ARGUMENTS, "--workspace", workspace)
-    return workspace, time.monotonic() - start
+    return workspace
 
 
-def test_a_killed_loop_goes_on_and_ends_where_an_undisturbed_one_ends(
-    undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
-    reference, seconds = undisturbed
+def kill_when(workspace: Path, count: int, delay_s: float) -> list[psutil.Process]:
+    """Starts the loop and kills it once the workspace holds so many objects; returns the processes it had."""
+    loop = subprocess.Popen(
+        command("loop", *ARGUMENTS, "--workspace", workspace),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while num_objects(workspace) < count and loop.poll() is None:
+        time.sleep(0.02)
+    time.sleep(delay_s)
+    assert loop.poll() is None, "the loop ended before it could be killed"
+    family = psutil.Process(loop.pid).children(recursive=True)
+    os.kill(loop.pid, signal.SIGKILL)
+    loop.wait()
+    return family
+
+
+def test_a_killed_loop_goes_on_and_ends_where_an_undisturbed_one_ends(undisturbed: Path, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     succeed("prepare", *ARGUMENTS, "--workspace", tmp_path)
+    first, last = num_objects(tmp_path), num_objects(undisturbed)
     families: list[psutil.Process] = []
-    for _ in range(NUM_KILLS):
-        loop = subprocess.Popen(
-            command("loop", *ARGUMENTS, "--workspace", tmp_path),
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        instant = rng.uniform(0.2, 0.9) * seconds
-        try:
-            loop.wait(timeout=instant)
-        except subprocess.TimeoutExpired:
-            families += psutil.Process(loop.pid).children(recursive=True)
-            os.kill(loop.pid, signal.SIGKILL)
-            loop.wait()
+    for count in sorted(rng.sample(range(first, last - 8), NUM_KILLS)):  # the last ones are the evaluation's
+        delay_s = rng.uniform(0.0, 0.3)
+        families += kill_when(tmp_path, max(count, num_objects(tmp_path) + 1), delay_s)
         place = Workspace.open(str(tmp_path), "main")
         print(
-            f"killed after {instant:.1f} s: checkpoints {checkpoints(place).numbers()}, "
+            f"killed {delay_s:.2f} s after object {count}: checkpoints {checkpoints(place).numbers()}, "
             f"generations {generations(place).numbers()}"
         )
     succeed("loop", *ARGUMENTS, "--workspace", tmp_path)
     numbers, digests, triplets = published(tmp_path)
-    expected_numbers, expected_digests, expected_triplets = published(reference)
+    expected_numbers, expected_digests, expected_triplets = published(undisturbed)
     assert numbers == expected_numbers == [0, 1, 2], "nothing is published twice"
     assert digests == expected_digests, "every checkpoint has the weights of an undisturbed run"
     assert triplets.equals(expected_triplets)
