@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## Draw characters, mine and train five rounds, compare with 
 	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(MAKE) --no-print-directory lint
 
 test-quick: $(INSTALLED) ## Run the unit tests only

@@ -22,7 +22,7 @@ class InputError(PipelineError):
 
 
 class AuditRefusedError(PipelineError):
-    """The audit refused to publish; what was published before stays in force."""
+    """What was computed must not be published or trained on; what was published before stays in force."""
 
     exit_code = 3
 

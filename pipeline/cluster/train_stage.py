@@ -1,13 +1,12 @@
-"""Train: one TorchTrainer for the whole run, on a thread of the driver, so that mining can go on beside it."""
+"""Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
-import logging
 import os
 import tempfile
-import threading
 from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -60,7 +59,7 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
 
 
 class TrainingRun:
-    """A training run in the background of this process."""
+    """A training run in the background: a Ray task that runs the TorchTrainer, and dies with the session."""
 
     def __init__(self, config: RunConfig, start_step: int) -> None:
         """Starts the workers; they resume from the newest checkpoint.
@@ -71,35 +70,8 @@ class TrainingRun:
         """
         monitor_class: Any = ray.remote(num_cpus=0)(TrainingMonitor)
         self._monitor: ActorHandle[Any] = monitor_class.remote(start_step)
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._fit, args=(config,), daemon=True, name="trainer")
-        self._thread.start()
-
-    def _fit(self, config: RunConfig) -> None:
-        training, cluster = config.training, config.cluster
-        for name in ("ray.train", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
-        trainer = TorchTrainer(
-            train_worker,
-            train_loop_config={"config": config.model_dump(mode="json"), "monitor": self._monitor},
-            torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=training.num_workers,
-                use_gpu=training.device == "cuda",
-                resources_per_worker={name: amount for name, amount in resources.items() if amount},
-            ),
-            # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
-            run_config=RayRunConfig(
-                name=f"motherlode-{config.run}-{os.getpid()}",
-                storage_path=tempfile.mkdtemp(prefix="motherlode-ray-train-"),
-                failure_config=FailureConfig(max_failures=training.max_failures),
-            ),
-        )
-        try:
-            trainer.fit()
-        except Exception as error:  # noqa: BLE001 — handed to the thread that asks for the status
-            self._failure = error
+        fit: Any = ray.remote(num_cpus=0, max_retries=0)(_fit)
+        self._finished: ray.ObjectRef[None] = fit.remote(config, self._monitor)
 
     def status(self) -> TrainingStatus:
         """How far it is.
@@ -110,18 +82,42 @@ class TrainingRun:
         status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
         if status.error is not None:
             raise status.error
-        if self._failure is not None:
-            raise UnavailableError(
-                f"the training workers failed too often: {_last_line(self._failure)}"
-            ) from self._failure
+        if not self.running:
+            try:
+                ray.get(self._finished)
+            except RayError as error:
+                raise UnavailableError(f"the training workers failed too often: {_last_line(error)}") from error
         return status
 
     @property
     def running(self) -> bool:
         """Whether the workers are still at it."""
-        return self._thread.is_alive()
+        finished, _ = ray.wait([self._finished], timeout=0)
+        return not finished
+
+
+def _fit(config: RunConfig, monitor: "ActorHandle[Any]") -> None:
+    training, cluster = config.training, config.cluster
+    resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "monitor": monitor},
+        torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=training.num_workers,
+            use_gpu=training.device == "cuda",
+            resources_per_worker={name: amount for name, amount in resources.items() if amount},
+        ),
+        # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
+        run_config=RayRunConfig(
+            name=f"motherlode-{config.run}-{os.getpid()}",
+            storage_path=tempfile.mkdtemp(prefix="motherlode-ray-train-"),
+            failure_config=FailureConfig(max_failures=training.max_failures),
+        ),
+    )
+    trainer.fit()
 
 
 def _last_line(error: BaseException) -> str:
-    lines: list[Any] = [line for line in str(error).strip().splitlines() if line.strip()]
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -23,7 +23,7 @@ from pipeline.encoders.checkpoints import (
     load_trainer_state,
     save_checkpoint,
 )
-from pipeline.errors import InputError, PipelineError, UnavailableError
+from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.storage.workspace import Workspace
 from pipeline.training.batches import BatchPlanner, Neighbourhoods, Pool, RandomLabels, RandomTriplets
 from pipeline.training.dataset import LoadExample, StepDataset, batches
@@ -145,7 +145,7 @@ class TrainWorker:
                 try:
                     meter.add(self._trainer.step(batch), waited_s)
                 except FloatingPointError as error:
-                    raise UnavailableError(
+                    raise AuditRefusedError(
                         f"training diverged ({error}); checkpoint {self._checkpoint.step} is the last good one: "
                         "lower training.optimiser.learning_rate"
                     ) from error

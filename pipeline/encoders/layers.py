@@ -41,6 +41,19 @@ def conv_norm_relu(
     )
 
 
+def initialise(network: nn.Module) -> None:
+    """Draws weights that keep the scale of what passes through (He et al. 2015, arXiv 1502.01852), with zero biases.
+
+    An untrained encoder is mined too: the first generation comes from it. With torch's own smaller weights, and
+    normalisations that have seen no batch yet, a deep network's output is its last bias: all but one point.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def grid_pool(map_size: tuple[int, int], grid: tuple[int, int]) -> tuple[nn.Module, int]:
     """Averages a map down to at most ``grid`` cells, so that a head's size does not grow with the image.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.layers import conv_norm_relu, grid_pool
+from pipeline.encoders.layers import conv_norm_relu, grid_pool, initialise
 
 STRIDE = 64
 GRID = (3, 2)
@@ -112,6 +112,7 @@ class NNS2(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN_UNITS, embedding_dim),
         )
+        initialise(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> Tensor:

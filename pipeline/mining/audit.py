@@ -67,8 +67,8 @@ def audit(moments: Moments, min_spread: float) -> AuditReport:
     if spread < min_spread:
         raise AuditRefusedError(
             f"the encoder has collapsed: embeddings spread {spread:.2e} about their mean, less than "
-            f"mining.min_spread {min_spread:.0e}; nothing was published: lower the learning rate or mine an "
-            "easier band, and go on from an earlier checkpoint"
+            f"mining.min_spread {min_spread:.0e}; nothing was published: if it is untrained, initialise it so that its "
+            "outputs differ; else lower the learning rate or mine an easier band, from an earlier checkpoint on"
         )
     shares = eigenvalues[eigenvalues > 0] / spread if spread > 0 else np.ones(1)
     return AuditReport(spread, float(np.exp(-(shares * np.log(shares)).sum())))

@@ -88,6 +88,16 @@ def test_a_checkpoint_of_another_architecture_is_named(looped: tuple[Path, Finis
     assert workspace.exists()
 
 
+def test_what_stops_the_loop_is_said_in_one_sentence_and_the_checkpoint_remains(tmp_path: Path) -> None:
+    succeed("prepare", *TINY, "--workspace", tmp_path)
+    refused = run("loop", *TINY, "--workspace", tmp_path, "--mining.min_spread=2")
+    assert refused.code == 3 and refused.words.strip().splitlines()[-1].startswith("error: the encoder has collapsed")
+    hot = ("--training.source=online", "--training.optimiser.learning_rate=1e30")
+    diverged = run("train", *TINY, "--workspace", tmp_path, *hot)
+    assert diverged.code == 3 and "training diverged" in diverged.words and "checkpoint 0 is the last" in diverged.words
+    assert checkpoints(Workspace.open(str(tmp_path), "main")).numbers() == [0]
+
+
 def test_two_jobs_that_share_only_the_workspace_do_what_the_loop_does(
     looped: tuple[Path, Finished], tmp_path: Path
 ) -> None:

@@ -120,3 +120,16 @@ def test_errors_say_how_a_class_is_called() -> None:
     for name, options in (("resnet", {}), ("small_cnn", {"depth": 3}), (f"{HERE}:NotAModule", {})):
         with pytest.raises(InputError, match=call):
             build_encoder(EncoderConfig(name=name, options=options), TRANSFORM)
+
+
+@pytest.mark.parametrize(("name", "side"), [("small_cnn", 32), ("nns2", 96)])
+def test_an_untrained_encoder_keeps_different_images_apart(name: str, side: int) -> None:
+    """The first generation is mined from it: the audit refuses a spread below 1e-4."""
+    transform = TransformConfig(height=side, width=side, channels=3)
+    encoder = initial_encoder(EncoderConfig(name=name), transform, seed=0).eval()
+    images = torch.rand(64, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    smooth = torch.nn.functional.interpolate(images[:, :, ::8, ::8], size=(side, side), mode="bilinear")
+    with torch.no_grad():
+        embeddings = encoder(smooth)
+    spread = (embeddings - embeddings.mean(dim=0)).square().sum(dim=1).mean()
+    assert float(spread) > 1e-2

@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.config import BatchConfig
@@ -8,8 +9,9 @@ LABELS = np.repeat(np.arange(30), np.arange(30) % 6 + 1).astype(np.int32)  # 1 t
 IDS = np.arange(len(LABELS), dtype=np.int64) * 3  # training ids have gaps
 
 
-def label_of(ids: np.ndarray) -> np.ndarray:
-    return LABELS[ids // 3]
+def label_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    labels: npt.NDArray[np.int32] = LABELS[ids // 3]
+    return labels
 
 
 def mined() -> Mined:
@@ -29,7 +31,7 @@ def planner(kind: str, config: BatchConfig, seed: int = 0) -> RandomLabels | Ran
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    return a.ids_B.tolist() == b.ids_B.tolist()
+    return np.array_equal(a.ids_B, b.ids_B)
 
 
 @pytest.mark.parametrize("kind", ["mined", "online", "random"])

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from pipeline.config import BatchConfig, OptimiserConfig, TrainingConfig
 from pipeline.training.batches import Pool, RandomLabels
@@ -115,7 +115,7 @@ def test_several_workers_take_the_gradient_of_the_undivided_batch(world_size: in
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_worker, (world_size, port, str(tmp_path)), nprocs=world_size)  # type: ignore[no-untyped-call]
+    spawn(_worker, (world_size, port, str(tmp_path)), nprocs=world_size)  # type: ignore[no-untyped-call]
     model = encoder().eval()
     alone = Trainer(model, CONFIG, seed=5)
     model.train = lambda mode=True: model  # type: ignore[method-assign]

@@ -1,0 +1,75 @@
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.cluster.pool import ActorPool, Task
+from pipeline.cluster.session import session
+from pipeline.config import ClusterConfig
+from pipeline.errors import InputError, UnavailableError
+
+CONFIG = ClusterConfig(num_actors=2, max_task_retries=2, stall_timeout_s=8.0)
+
+
+class Worker:
+    """Does as it is told, also to die."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def double(self, number: int) -> int:
+        return 2 * number
+
+    def die_once(self, number: int) -> int:
+        mark = self._folder / f"died-{number}"
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return 2 * number
+
+    def die(self, number: int) -> int:
+        os._exit(1)
+
+    def refuse(self, number: int) -> int:
+        raise InputError(f"number {number} is refused")
+
+    def hang(self, number: int) -> int:
+        time.sleep(60)
+        return number
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_session() -> Iterator[None]:
+    with session(CONFIG, {"CPU": 1.0}):
+        yield
+
+
+def run(folder: Path, methods: list[str]) -> dict[int, int]:
+    tasks = (Task(number, method, (number,)) for number, method in enumerate(methods))
+    with ActorPool(CONFIG, Worker, str(folder)) as pool:
+        return dict(pool.run(tasks))
+
+
+def test_a_dead_actor_costs_its_part_alone(tmp_path: Path) -> None:
+    methods = ["double", "die_once", "double", "die_once", "double"]
+    assert run(tmp_path, methods) == {number: 2 * number for number in range(5)}
+    assert len(list(tmp_path.iterdir())) == 2, "it did die"
+
+
+def test_an_error_that_we_foresaw_arrives_as_itself(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^number 1 is refused$"):
+        run(tmp_path, ["double", "refuse"])
+
+
+def test_a_part_that_kills_every_actor_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="max_task_retries"):
+        run(tmp_path, ["double", "die"])
+
+
+def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(UnavailableError, match="stall_timeout_s"):
+        run(tmp_path, ["hang"])
+    assert time.monotonic() - start < 30
