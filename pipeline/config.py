@@ -267,3 +267,12 @@ class RunConfig(ConfigPart):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _trainers_reserve_the_gpu_they_use(self) -> Self:
+        if (self.training.device == "cuda") != (self.cluster.gpus_per_trainer > 0):
+            raise ValueError(
+                f"training.device {self.training.device!r} does not go with cluster.gpus_per_trainer "
+                f"{self.cluster.gpus_per_trainer:g}: set device cuda and reserve a GPU (or part of one), or neither"
+            )
+        return self

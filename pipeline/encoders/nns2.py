@@ -112,7 +112,8 @@ class NNS2(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN_UNITS, embedding_dim),
         )
-        initialise(self)
+        initialise(self.stem)
+        initialise(self.inceptions)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> Tensor:

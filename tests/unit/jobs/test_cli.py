@@ -98,6 +98,7 @@ def test_values_out_of_range_and_wrong_combinations_are_explained(job: Callable[
     assert_refused(job("mine", "--mining.band.margin=-1"), "mining.band.margin", "greater than 0")
     assert_refused(job("mine", "--mining.backend=faiss"), "'hard' only", "reference")
     assert_refused(job("mine", "--mining.band.mode=range", "--mining.band.low=2", "--mining.band.high=1"), "below")
+    assert_refused(job("train", "--training.device=cuda"), "cluster.gpus_per_trainer")
 
 
 def test_the_command_line_wins_over_the_file_and_null_means_none(tmp_path: Path, job: Callable[..., Ended]) -> None:
