@@ -13,12 +13,14 @@ from rich.table import Table
 from pipeline.cluster.session import required_resources, session
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.mining.index import import_faiss
 from pipeline.mining.miner import resolve_backend
 from pipeline.storage.manifest import library_versions
+from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 
@@ -100,6 +102,8 @@ def _workspace(config: RunConfig) -> str:
 
 def _contents(config: RunConfig) -> str:
     workspace = Workspace.open(config.workspace, config.run)
+    if Publication(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
+        return "no corpus yet: run jobs.prepare"
     corpus = Corpus.open(workspace)
     return (
         f"corpus {corpus.manifest.number} ({corpus.num_examples:,} examples, {len(corpus.label_names):,} labels), "

@@ -143,6 +143,14 @@ def test_a_workspace_that_cannot_be_written_is_refused(job: Callable[..., Ended]
     assert file.read_text() == "not a folder"
 
 
+def test_the_doctor_finds_a_new_workspace_healthy_and_names_what_is_not(
+    job: Callable[..., Ended], tmp_path: Path
+) -> None:
+    healthy = job("doctor", "--workspace", tmp_path / "w", "--json")
+    assert healthy.code == 0 and "run jobs.prepare" in json.loads(healthy.out)["contents"]
+    assert_refused(job("doctor", "--workspace", tmp_path / "w", "--encoder.name=none"), "'none' is not known")
+
+
 def test_wrong_s3_credentials_are_refused_without_showing_them(
     job: Callable[..., Ended], s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
