@@ -132,12 +132,17 @@ def _sentence(error: ValidationError, path: Path | None) -> str:
 def _resolved(config: RunConfig) -> RunConfig:
     """The config with what depends on where it was started: absolute paths, the cluster's address."""
     workspace = config.workspace
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    if address not in (None, "local") and "://" not in workspace and not Path(workspace).expanduser().is_absolute():
+        raise InputError(
+            f"workspace {workspace!r} is relative, and the job runs on the cluster at {address}, where that is another "
+            "folder: give --workspace an absolute path that every node sees, or s3://bucket/prefix"
+        )
     if "://" not in workspace:
         workspace = str(Path(workspace).expanduser().absolute())
     source = config.corpus.source
     if source.path is not None and "://" not in source.path:
         source = source.model_copy(update={"path": str(Path(source.path).expanduser().absolute())})
-    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     return config.model_copy(
         update={

@@ -23,8 +23,11 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     workspace.check_writable()
     corpus = Corpus.open(workspace)
     results = mine_and_train(config, workspace, corpus)
-    show(results)
-    return {"generations": generations(workspace).numbers(), **results.report()}
+    report: Report = {"generations": generations(workspace).numbers()}
+    if results is not None:
+        show(results)
+        report |= results.report()
+    return report
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class ConfigPart(BaseModel):
@@ -36,7 +37,7 @@ class GlyphsConfig(ConfigPart):
     """Keep only this many characters (chosen by seed); all by default."""
     image_size: Annotated[int, Field(ge=16, le=256)] = 32
     """Side of the square grey image in pixels."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds shift, rotation, blur and noise of every image."""
 
 
@@ -230,7 +231,11 @@ class EvaluationConfig(ConfigPart):
 
 
 class ClusterConfig(ConfigPart):
-    """Where and how wide the stages run; nothing here changes a triplet."""
+    """Where and how wide the stages run.
+
+    Shards, blocks and actors change no triplet. The actors' device and number of threads may change the last bits of an
+    embedding, and so belong to its cache key.
+    """
 
     address: str | None = None
     """`local` starts Ray here; `auto` or HOST:PORT joins a cluster; unset: $RAY_ADDRESS, else local."""
@@ -248,7 +253,12 @@ class ClusterConfig(ConfigPart):
     stall_timeout_s: Annotated[float, Field(gt=0.0)] = 600.0
     """No part finished for so long: the stage fails instead of hanging."""
     cache_dir: str | None = None
-    """Local folder for decoded-corpus caches; a folder in the system's temporary one by default."""
+    """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
+
+    @property
+    def actor_device(self) -> Literal["cpu", "cuda"]:
+        """Where the actors of a refresh encode."""
+        return "cuda" if self.gpus_per_actor > 0 else "cpu"
 
 
 class RunConfig(ConfigPart):
@@ -258,7 +268,7 @@ class RunConfig(ConfigPart):
     """A local folder or s3://bucket/prefix that holds corpus, embeddings, checkpoints and generations."""
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "main"
     """Name of a training run; runs in one workspace share the corpus."""
-    seed: int = 0
+    seed: Seed = 0
     corpus: CorpusConfig = CorpusConfig()
     transform: TransformConfig = TransformConfig()
     encoder: EncoderConfig = EncoderConfig()

@@ -12,12 +12,14 @@ from pipeline.storage.workspace import Workspace
 def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
     """The key under which a checkpoint's embeddings of a corpus are kept."""
     part_sizes = [len(corpus.part_ids(part)) for part in range(corpus.num_parts)]
+    cluster = config.cluster
+    computed = f"{config.embed.model_dump_json()} on {cluster.actor_device}, {cluster.threads_per_actor} threads"
     return embeddings_key(
         checkpoint.weights_digest,
         corpus.fingerprint,
         part_sizes,
         config.transform.digest(),
-        config.embed.dtype,
+        computed,
     )
 
 

@@ -37,6 +37,12 @@ class Comparison:
         return {"evaluations": measured, "picture": self.picture}
 
 
+def has_test_pairs(corpus: Corpus) -> bool:
+    """Whether the test labels can be verified: two of them, one with two examples."""
+    counts = np.unique(corpus.labels[corpus.is_test], return_counts=True)[1]
+    return len(counts) >= 2 and int(counts.max()) >= 2
+
+
 def parse_checkpoint(workspace: Workspace, text: str) -> tuple[str, int]:
     """RUN:STEP, or RUN for its newest checkpoint.
 
@@ -71,11 +77,13 @@ def evaluate_checkpoints(
     Raises:
         InputError: No test labels, or a checkpoint of another architecture.
     """
-    if not corpus.is_test.any():
-        raise InputError("the corpus keeps no label for tests: prepare it with corpus.test_fraction above 0")
+    if not has_test_pairs(corpus):
+        raise InputError(
+            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
+        )
     evaluations: dict[str, Evaluation] = {}
     place = Workspace(workspace.store, config.run)
-    with ActorPool(config.cluster, RefreshWorker, config) as pool:
+    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         for run, step in dict.fromkeys(wanted):
             place = Workspace(workspace.store, run)
             checkpoint = checkpoints(place).read(step)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.config import TrainingConfig
+from pipeline.config import RunConfig, TrainingConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.errors import InputError, UnavailableError
+from pipeline.errors import UnavailableError
 from pipeline.storage.workspace import Workspace
 from pipeline.training.batches import Mined
 from pipeline.triplets.reader import Generation, generations
@@ -39,7 +39,8 @@ class Segment:
 def segment_at(step: int, manifest: GenerationManifest, config: TrainingConfig, seed: int, round_start: int) -> Segment:
     """The segment that begins at or holds ``step``: a pure function, so a resumed run finds its place again.
 
-    A round walks once through the generation's shards, in an order drawn from (seed, generation).
+    A round walks through the generation's shards, in an order drawn from (seed, generation): through all of them
+    if it has a step for each.
     """
     num_shards = len(manifest.parts_of("triplets"))
     round_end = min(round_start + config.steps_per_round, config.num_steps)
@@ -50,9 +51,13 @@ def segment_at(step: int, manifest: GenerationManifest, config: TrainingConfig, 
 
 
 class GenerationChooser:
-    """Finds the generation to train on, waiting for it where the mode says so."""
+    """Finds the generation to train on, waiting for it where the mode says so.
 
-    def __init__(self, workspace: Workspace, corpus: Corpus, config: TrainingConfig) -> None:
+    Only generations of the pinned corpus, mined as the config says, are looked at: whatever else other jobs publish
+    in the run is not for this trainer.
+    """
+
+    def __init__(self, workspace: Workspace, corpus: Corpus, config: RunConfig) -> None:
         """Takes the run's workspace; reads nothing yet."""
         self._publication = generations(workspace)
         self._corpus, self._config = corpus, config
@@ -60,20 +65,28 @@ class GenerationChooser:
     def look(self, checkpoint: CheckpointManifest) -> GenerationManifest | None:
         """The generation to use after a checkpoint, or None if it has yet to be mined.
 
-        alternate: the newest one mined from this very checkpoint. overlap: the newest one there is.
+        alternate: the first one mined from this very checkpoint, so that a round never changes it.
+        overlap: the newest one there is.
         """
+        alternate = self._config.training.mode == "alternate"
+        found = None
         for number in reversed(self._publication.numbers()):
             manifest = self._publication.read(number)
-            fits = self._config.mode == "overlap" or (manifest.checkpoint_step, manifest.weights_digest) == (
-                checkpoint.step,
-                checkpoint.weights_digest,
-            )
-            if fits:
-                self._check(manifest)
-                return manifest
-            if manifest.checkpoint_step < checkpoint.step:
-                return None
-        return None
+            if alternate and manifest.checkpoint_step < checkpoint.step:
+                break
+            if self._fits(manifest) and (not alternate or manifest.weights_digest == checkpoint.weights_digest):
+                found = manifest
+                if not alternate:
+                    break
+        return found
+
+    def _fits(self, manifest: GenerationManifest) -> bool:
+        as_mined = manifest.mining.model_copy(update={"backend": self._config.mining.backend})
+        return (manifest.corpus_fingerprint, manifest.seed, as_mined) == (
+            self._corpus.fingerprint,
+            self._config.seed,
+            self._config.mining,
+        )
 
     def wait(
         self,
@@ -101,10 +114,10 @@ class GenerationChooser:
             waited = time.monotonic() - start
             if number is not None:
                 return self._publication.read(number), waited
-            if waited > self._config.generation_timeout_s:
+            if waited > self._config.training.generation_timeout_s:
                 raise UnavailableError(
                     f"no generation mined from checkpoint {checkpoint.step} appeared for {waited:.0f} s "
-                    "(training.generation_timeout_s): run jobs.mine on this workspace"
+                    "(training.generation_timeout_s): run jobs.mine on this workspace, run, corpus and config"
                 )
             tell(f"waiting for a generation mined from step {checkpoint.step}")
             time.sleep(_POLL_INTERVAL_S)
@@ -113,13 +126,6 @@ class GenerationChooser:
         """Reads a shard and the neighbours table into what the batch builder takes."""
         generation = Generation(self._publication, self._publication.read(segment.generation))
         return to_mined(generation.shard(segment.shard), generation.neighbours(), self._corpus)
-
-    def _check(self, manifest: GenerationManifest) -> None:
-        if manifest.corpus_fingerprint != self._corpus.fingerprint:
-            raise InputError(
-                f"generation {manifest.number} was mined from another corpus than the newest one in this workspace: "
-                "run jobs.mine again, or train in another run"
-            )
 
 
 def to_mined(triplets: pa.Table, neighbours: pa.Table, corpus: Corpus) -> Mined:

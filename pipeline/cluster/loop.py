@@ -6,11 +6,11 @@ The two share nothing but the workspace, so they run in one job or in two.
 import time
 from collections.abc import Callable
 
-from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
+from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints, has_test_pairs
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.refresh import find_generation, refresh
 from pipeline.cluster.session import required_resources, session
-from pipeline.cluster.train_stage import TrainingRun, newest_checkpoint
+from pipeline.cluster.train_stage import TrainingRun, check_trainable, newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
@@ -21,6 +21,7 @@ from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
 _POLL_INTERVAL_S = 0.3
+_WATCH_INTERVAL_S = 1.0
 
 
 def describe(manifest: GenerationManifest) -> str:
@@ -44,7 +45,10 @@ def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[
         say(f"{describe(standing)} — nothing to do")
         return standing, False
     required = required_resources(config, pool=True, trainer=False)
-    with session(config.cluster, required), ActorPool(config.cluster, RefreshWorker, config) as pool:
+    with (
+        session(config.cluster, required),
+        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+    ):
         return _mine(pool, config, workspace, corpus, checkpoint)
 
 
@@ -56,28 +60,34 @@ def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[
     """
     newest_checkpoint(config, workspace, corpus)
     with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        _follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_POLL_INTERVAL_S))
+        _follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
     return generations(workspace).numbers()
 
 
 def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
     """Trains to the last step, with generations from another job, or with none where the source needs none."""
+    check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
     if start.step >= config.training.num_steps:
         return start
     with session(config.cluster, required_resources(config, pool=False, trainer=True)):
-        run = TrainingRun(config, start.step)
+        run = TrainingRun(config, corpus, start.step)
         _show_training(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
     return newest_checkpoint(config, workspace, corpus)
 
 
-def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Comparison:
-    """The whole loop in one job, and at the end the untrained encoder beside the trained one."""
+def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Comparison | None:
+    """The whole loop in one job, and at the end the untrained encoder beside the trained one.
+
+    Returns:
+        The comparison; None where the corpus keeps nothing to evaluate on.
+    """
+    check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
     with session(config.cluster, required_resources(config, pool=True, trainer=True)):
         if start.step < config.training.num_steps:
-            run = TrainingRun(config, start.step)
+            run = TrainingRun(config, corpus, start.step)
 
             def idle(checkpoint: CheckpointManifest) -> None:
                 def no_newer_checkpoint() -> bool:
@@ -91,6 +101,9 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
             while run.running:
                 time.sleep(_POLL_INTERVAL_S)
             run.status()
+        if not has_test_pairs(corpus):
+            say("the corpus keeps no test label with two examples: nothing is evaluated")
+            return None
         last = newest_checkpoint(config, workspace, corpus)
         return evaluate_checkpoints(config, workspace, corpus, [(config.run, 0), (config.run, last.step)])
 
@@ -115,7 +128,7 @@ def _follow_checkpoints(
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
     publication = checkpoints(workspace)
-    with ActorPool(config.cluster, RefreshWorker, config) as pool:
+    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
             if find_generation(config, workspace, corpus, checkpoint) is None:
                 _mine(pool, config, workspace, corpus, checkpoint)

@@ -68,9 +68,13 @@ class Mine:
         bounds = np.linspace(0, self._corpus.num_examples, self._config.cluster.num_shards + 1).astype(int)
         spans = [(int(first), int(last)) for first, last in itertools.pairwise(bounds) if first < last]
         tasks = (Task(i, "load_shard", (embeddings, first, last)) for i, (first, last) in enumerate(spans))
-        loaded = dict(self._pool.run(tasks))
-        shards = [ray.put(loaded[i][0]) for i in range(len(spans))]
-        return shards, [loaded[i][1] for i in range(len(spans))]
+        shards: dict[int, ray.ObjectRef[object]] = {}
+        statistics: dict[int, ShardStatistics] = {}
+        for index, (shard, one) in self._pool.run(tasks):
+            statistics[index] = one
+            if len(shard):  # a stretch of test labels alone leaves nothing to search
+                shards[index] = ray.put(shard)
+        return [shards[index] for index in sorted(shards)], [statistics[index] for index in sorted(statistics)]
 
     def _search(
         self, groups: LabelGroups, shards: list["ray.ObjectRef[object]"]

@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import PipelineError, UnavailableError
@@ -114,3 +114,10 @@ def result_of(reference: "ray.ObjectRef[Any]") -> Any:  # noqa: ANN401 — whate
             f"an actor died more than cluster.max_task_retries times on one part ({type(error).__name__}): "
             "look at its log under /tmp/ray/session_latest/logs; too little memory is the usual cause"
         ) from error
+    except RayError as error:  # the object store is full, a node is gone, …
+        raise UnavailableError(f"Ray could not finish a part: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type's name."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""A refresh: embed, mine and publish one generation; nothing to do where the newest generation is it already."""
+"""A refresh: embed, mine and publish one generation; nothing to do where that stands already."""
 
 import hashlib
 
@@ -22,23 +22,30 @@ from pipeline.triplets.writer import TripletWriter, add_side_tables
 
 def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
     """What a generation depends on: equal keys, equal triplets."""
-    text = "\n".join((key_of(config, corpus, checkpoint), config.mining.digest(), str(config.seed)))
+    mining = config.mining.model_copy(update={"backend": resolve_backend(config.mining)})
+    text = "\n".join((key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_generation(
     config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> GenerationManifest | None:
-    """The newest generation, if it is what a refresh from this checkpoint would publish."""
-    latest = generations(workspace).latest()
-    is_it = latest is not None and latest.refresh_key == refresh_key(config, corpus, checkpoint)
-    return latest if is_it else None
+    """The generation that a refresh from this checkpoint would publish, if it stands already."""
+    key = refresh_key(config, corpus, checkpoint)
+    publication = generations(workspace)
+    for number in reversed(publication.numbers()):
+        manifest = publication.read(number)
+        if manifest.refresh_key == key:
+            return manifest
+        if manifest.checkpoint_step < checkpoint.step:
+            return None
+    return None
 
 
 def refresh(
     pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> tuple[GenerationManifest, bool]:
-    """Makes the newest generation the one of this checkpoint.
+    """Publishes the generation of this checkpoint, unless it stands already.
 
     Returns:
         The generation, and whether this call published it; False where it was there already.
@@ -50,10 +57,10 @@ def refresh(
     key = refresh_key(config, corpus, checkpoint)
     backend = resolve_backend(config.mining)
     publication = generations(workspace)
-    while True:
+    if config.mining.backend == "auto":
+        say(f"mining backend: {backend} (chosen by auto)")
+    while (standing := find_generation(config, workspace, corpus, checkpoint)) is None:
         latest = publication.latest()
-        if latest is not None and latest.refresh_key == key:
-            return latest, False
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mined = Mine(pool, config, corpus, key, backend).run(embeddings)
         attempt = publication.begin(0 if latest is None else latest.number + 1)
@@ -75,12 +82,14 @@ def refresh(
             spread=mined.spread,
             effective_rank=mined.effective_rank,
         )
-        standing, ours = attempt.publish(manifest)
-        if ours or standing.refresh_key == key:
-            return standing, ours
+        published, ours = attempt.publish(manifest)
+        if ours or published.refresh_key == key:
+            return published, ours
         say(
-            f"another job published generation {standing.number} of other content meanwhile: mining for the next number"
+            f"another job published generation {published.number} of other content meanwhile: "
+            "mining for the next number"
         )
+    return standing, False
 
 
 def _write(

@@ -8,7 +8,9 @@ from contextlib import contextmanager, nullcontext
 
 import ray
 from ray._private import ray_constants
+from ray.exceptions import RayError
 
+from pipeline.cluster.pool import first_line
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
@@ -74,11 +76,9 @@ def _connect(config: ClusterConfig, local: bool, required: dict[str, float]) -> 
             )
         else:
             ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         where = "locally" if local else f"at {config.address}"
-        raise UnavailableError(
-            f"Ray cannot be reached {where} ({_first_line(error)}): check cluster.address"
-        ) from error
+        raise UnavailableError(f"Ray cannot be reached {where} ({first_line(error)}): check cluster.address") from error
 
 
 def check_resources(required: dict[str, float]) -> None:
@@ -122,7 +122,3 @@ def _loopback_only() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before[0]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -16,8 +16,9 @@ from pipeline.cluster.train_worker import train_worker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
-from pipeline.encoders.registry import initial_encoder
+from pipeline.encoders.registry import build_encoder, initial_encoder
 from pipeline.errors import InputError, UnavailableError
+from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
 
@@ -55,23 +56,39 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             parent=None,
         )
     load_encoder(publication, latest, config.encoder, config.transform, "cpu")
+    if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
+        say(
+            f"note: checkpoint {latest.step} was trained on another corpus than the newest one, "
+            "and may have seen labels that are test labels now"
+        )
     return latest
+
+
+def check_trainable(config: RunConfig) -> None:
+    """Refuses to train an encoder without parameters.
+
+    Raises:
+        InputError: It has none.
+    """
+    if not any(parameter.requires_grad for parameter in build_encoder(config.encoder, config.transform).parameters()):
+        raise InputError(f"encoder {config.encoder.name!r} has no parameter to train: use jobs.mine, or name a network")
 
 
 class TrainingRun:
     """A training run in the background: a Ray task that runs the TorchTrainer, and dies with the session."""
 
-    def __init__(self, config: RunConfig, start_step: int) -> None:
+    def __init__(self, config: RunConfig, corpus: Corpus, start_step: int) -> None:
         """Starts the workers; they resume from the newest checkpoint.
 
         Args:
             config: The run.
+            corpus: The pinned corpus.
             start_step: The newest checkpoint's step.
         """
         monitor_class: Any = ray.remote(num_cpus=0)(TrainingMonitor)
         self._monitor: ActorHandle[Any] = monitor_class.remote(start_step)
         fit: Any = ray.remote(num_cpus=0, max_retries=0)(_fit)
-        self._finished: ray.ObjectRef[None] = fit.remote(config, self._monitor)
+        self._finished: ray.ObjectRef[None] = fit.remote(config, corpus.manifest.number, self._monitor)
 
     def status(self) -> TrainingStatus:
         """How far it is.
@@ -96,26 +113,27 @@ class TrainingRun:
         return not finished
 
 
-def _fit(config: RunConfig, monitor: "ActorHandle[Any]") -> None:
+def _fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
     training, cluster = config.training, config.cluster
     resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"config": config.model_dump(mode="json"), "monitor": monitor},
-        torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=training.num_workers,
-            use_gpu=training.device == "cuda",
-            resources_per_worker={name: amount for name, amount in resources.items() if amount},
-        ),
-        # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
-        run_config=RayRunConfig(
-            name=f"motherlode-{config.run}-{os.getpid()}",
-            storage_path=tempfile.mkdtemp(prefix="motherlode-ray-train-"),
-            failure_config=FailureConfig(max_failures=training.max_failures),
-        ),
-    )
-    trainer.fit()
+    with tempfile.TemporaryDirectory(prefix="motherlode-ray-train-", ignore_cleanup_errors=True) as results:
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"config": config.model_dump(mode="json"), "corpus": corpus_number, "monitor": monitor},
+            torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=training.num_workers,
+                use_gpu=training.device == "cuda",
+                resources_per_worker={name: amount for name, amount in resources.items() if amount},
+            ),
+            # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
+            run_config=RayRunConfig(
+                name=f"motherlode-{config.run}-{os.getpid()}",
+                storage_path=results,
+                failure_config=FailureConfig(max_failures=training.max_failures),
+            ),
+        )
+        trainer.fit()
 
 
 def _last_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from pipeline.encoders.checkpoints import (
     load_encoder,
     load_trainer_state,
     save_checkpoint,
+    weights_digest,
 )
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.storage.workspace import Workspace
@@ -36,11 +37,12 @@ def train_worker(arguments: dict[str, Any]) -> None:
     """What Ray Train runs on every worker.
 
     Args:
-        arguments: ``config``, a dumped RunConfig, and ``monitor``, the handle of a TrainingMonitor.
+        arguments: ``config``, a dumped RunConfig; ``corpus``, the number of the pinned corpus; ``monitor``, the
+            handle of a TrainingMonitor.
     """
     monitor = arguments["monitor"]
     try:
-        TrainWorker(RunConfig.model_validate(arguments["config"]), monitor).run()
+        TrainWorker(RunConfig.model_validate(arguments["config"]), arguments["corpus"], monitor).run()
     except PipelineError as error:
         # Told to the driver instead of raised: Ray would start the workers again, and they would fail again.
         ray.get(monitor.fail.remote(error))
@@ -91,7 +93,7 @@ class RoundMeter:
 class TrainWorker:
     """The state of one worker."""
 
-    def __init__(self, config: RunConfig, monitor: "ActorHandle[Any]") -> None:
+    def __init__(self, config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
         """Opens the workspace and takes up the newest checkpoint."""
         training = config.training
         torch.set_num_threads(training.threads_per_worker)
@@ -100,9 +102,9 @@ class TrainWorker:
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._config, self._monitor = config, monitor
         self._workspace = Workspace.open(config.workspace, config.run)
-        self._corpus = Corpus.open(self._workspace)
+        self._corpus = Corpus.open(self._workspace, corpus_number)
         self._publication = checkpoints(self._workspace)
-        self._chooser = GenerationChooser(self._workspace, self._corpus, training)
+        self._chooser = GenerationChooser(self._workspace, self._corpus, config)
         number = self._agree(max(self._publication.numbers()))
         assert number is not None
         self._checkpoint = self._publication.read(number)
@@ -115,7 +117,13 @@ class TrainWorker:
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
         encoder: nn.Module = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
-        encoder = ray.train.torch.prepare_model(encoder, move_to_device=config.training.device == "cuda")
+        encoder = ray.train.torch.prepare_model(
+            encoder,
+            move_to_device=config.training.device == "cuda",
+            # Without it DDP lays its buckets anew after a process's first step, and sums in another order from then on:
+            # a resumed run would not take the steps that it would have taken.
+            parallel_strategy_kwargs={"find_unused_parameters": True},
+        )
         trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size)
         try:
             trainer.load_state(load_trainer_state(self._publication, checkpoint))
@@ -145,10 +153,7 @@ class TrainWorker:
                 try:
                     meter.add(self._trainer.step(batch), waited_s)
                 except FloatingPointError as error:
-                    raise AuditRefusedError(
-                        f"training diverged ({error}); checkpoint {self._checkpoint.step} is the last good one: "
-                        "lower training.optimiser.learning_rate"
-                    ) from error
+                    raise self._diverged(str(error)) from error
                 step = batch.step + 1
                 self._tell(step, meter.note())
                 asked = time.monotonic()
@@ -178,7 +183,9 @@ class TrainWorker:
         if self._rank == 0:
             encoder = self._trainer.encoder
             module = encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
-            _, ours = save_checkpoint(
+            if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+                raise self._diverged(f"the weights after step {step} are not finite")
+            standing, ours = save_checkpoint(
                 self._publication,
                 step=step,
                 encoder_module=module,
@@ -192,7 +199,7 @@ class TrainWorker:
                 config_digest=config.digest(),
                 parent=self._checkpoint.step,
             )
-            if not ours:
+            if not ours and standing.weights_digest != weights_digest(config.encoder, module.state_dict()):
                 raise InputError(
                     f"another job published checkpoint {step} of run {config.run!r} meanwhile: two trainers must not "
                     "share a run; give one of them another --run"
@@ -201,6 +208,12 @@ class TrainWorker:
         self._checkpoint = self._publication.read(step)
         self._last_report = 0.0
         self._tell(step, "checkpoint published")
+
+    def _diverged(self, what: str) -> AuditRefusedError:
+        return AuditRefusedError(
+            f"training diverged ({what}); checkpoint {self._checkpoint.step} is the last good one: "
+            "lower training.optimiser.learning_rate"
+        )
 
     def _agree(self, number: int | None) -> int | None:
         """The first worker's number, on all workers."""

@@ -1,5 +1,6 @@
 """The actor of a refresh: embeds a part, loads a shard, searches a shard for a block of anchors."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,17 +45,30 @@ class ShardStatistics:
 class RefreshWorker:
     """Holds what is worth keeping between calls: the corpus's labels, one encoder, one refresh's searches."""
 
-    def __init__(self, config: RunConfig) -> None:
-        """Opens the workspace; sets the number of threads before any is started."""
+    def __init__(self, config: RunConfig, corpus_number: int) -> None:
+        """Sets the number of threads before any is started.
+
+        Nothing is opened here: an error in an actor's constructor would reach the driver as a dead actor.
+
+        Args:
+            config: The run.
+            corpus_number: The corpus that the job has pinned.
+        """
         torch.set_num_threads(config.cluster.threads_per_actor)
         self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)
-        self._config = config
-        self._workspace = Workspace.open(config.workspace, config.run)
-        self._corpus = Corpus.open(self._workspace)
-        self._device = "cuda" if config.cluster.gpus_per_actor > 0 else "cpu"
+        self._config, self._corpus_number = config, corpus_number
+        self._device = config.cluster.actor_device
         self._encoder: tuple[tuple[str, int], torch.nn.Module] | None = None
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
         self._blocks: dict[tuple[str, int], tuple[Pairs, Queries]] = {}
+
+    @functools.cached_property
+    def _workspace(self) -> Workspace:
+        return Workspace.open(self._config.workspace, self._config.run)
+
+    @functools.cached_property
+    def _corpus(self) -> Corpus:
+        return Corpus.open(self._workspace, self._corpus_number)
 
     def embed_part(self, run: str, step: int, key: str, part: int) -> int:
         """Encodes one part of the corpus with a checkpoint and stores it; returns its number of examples."""
@@ -81,6 +95,7 @@ class RefreshWorker:
 
     def load_shard(self, key: str, first_id: int, last_id: int) -> tuple[Shard, ShardStatistics]:
         """Loads the training examples in [first_id, last_id) whose embeddings are finite."""
+        self._forget("")  # the searches of the refresh before hold its shards in shared memory
         parts = EmbeddingParts(self._workspace, key)
         vectors, ids = [], []
         for part in range(self._corpus.num_parts):
@@ -126,8 +141,7 @@ class RefreshWorker:
             shard, and how many anchors a FAISS index handed to the scan.
         """
         if self._searches[0] != refresh:
-            self._searches = (refresh, {})
-            self._blocks.clear()
+            self._forget(refresh)
         if (refresh, block) not in self._blocks:
             while len(self._blocks) >= _BLOCKS_KEPT:
                 self._blocks.pop(next(iter(self._blocks)))
@@ -139,3 +153,8 @@ class RefreshWorker:
             self._searches[1][index] = shard_search(backend, shards[index])
         found, unresolved = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
         return (pairs if index == 0 else None), found, unresolved
+
+    def _forget(self, refresh: str) -> None:
+        """Drops what belongs to another refresh than this one."""
+        self._searches = (refresh, {})
+        self._blocks.clear()

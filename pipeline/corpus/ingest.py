@@ -102,6 +102,12 @@ def _check_usable(source: Source, config: CorpusConfig, writer: CorpusWriter) ->
             f"a triplet needs a label with two examples"
         )
     kept_for_test = {label for label in counts if is_test_label(label, config.test_fraction)}
+    if len(counts) - len(kept_for_test) < 2:
+        raise InputError(
+            f"{source.description} leaves {len(counts) - len(kept_for_test)} label(s) for training, as "
+            f"corpus.test_fraction {config.test_fraction} keeps {len(kept_for_test)} of {len(counts)} for evaluation: "
+            "lower it"
+        )
     if all(counts[label] == 1 or label in kept_for_test for label in counts):
         raise InputError(
             f"no training label of {source.description} has two examples, as corpus.test_fraction "

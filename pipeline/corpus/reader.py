@@ -40,14 +40,18 @@ class Corpus:
         self.is_test: npt.NDArray[np.bool_] = np.array(test_of_code, dtype=np.bool_)[self.labels]
 
     @classmethod
-    def open(cls, workspace: Workspace) -> "Corpus":
-        """Opens the newest corpus of a workspace.
+    def open(cls, workspace: Workspace, number: int | None = None) -> "Corpus":
+        """Opens a corpus of a workspace.
+
+        Args:
+            workspace: Where it is published.
+            number: Which one; the newest by default. Processes of one job pin the one that the job opened.
 
         Raises:
-            InputError: The workspace has none yet.
+            InputError: The workspace has none yet, or not that one.
         """
         publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        manifest = publication.latest()
+        manifest = publication.latest() if number is None else publication.read(number)
         if manifest is None:
             raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")
         return cls(publication, manifest)

@@ -1,7 +1,9 @@
 """The parts of an embedding, and the key under which they are kept.
 
-The key names everything that a vector depends on: weights, corpus, preprocessing and stored precision. A new
-checkpoint has a new key, so it can never be served old vectors; a restarted refresh finds the parts it has.
+The key names what a vector depends on: weights, corpus, preprocessing, stored precision, and how it was computed
+(batch size, device and threads change last bits). A new checkpoint has a new key, so it can never be served old
+vectors; a restarted refresh finds the parts it has. The code of a user's own network is not in the key: a network
+whose code changes wants a new name.
 A part is created once, whole and conditionally: two actors that encode the same part write the same bytes,
 and the first one stands.
 """
@@ -28,13 +30,18 @@ def embeddings_key(
     corpus_fingerprint: str,
     part_sizes: Sequence[int],
     transform_digest: str,
-    dtype: DType,
+    computed: str,
 ) -> str:
     """The key of an embedding: 32 hex digits.
 
-    The sizes of the corpus's parts belong to it, as the same examples may have been cut into other parts.
+    Args:
+        weights_digest: Of the checkpoint.
+        corpus_fingerprint: Of the corpus.
+        part_sizes: Examples in each part of the corpus: the same examples may have been cut into other parts.
+        transform_digest: Of the preprocessing.
+        computed: Stored precision, batch size, device and threads, in words.
     """
-    text = "\n".join((weights_digest, corpus_fingerprint, str(list(part_sizes)), transform_digest, dtype))
+    text = "\n".join((weights_digest, corpus_fingerprint, str(list(part_sizes)), transform_digest, computed))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

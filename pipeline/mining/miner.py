@@ -1,6 +1,5 @@
 """One block of anchors, from positives to triplets: the steps that the mine stage spreads over actors."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,8 +13,6 @@ from pipeline.mining.merge import Nearest
 from pipeline.mining.positives import Pairs
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-
-log = logging.getLogger(__name__)
 
 ShardSearch = Callable[[Queries, int], tuple[Nearest, int]]
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import BatchConfig
+from pipeline.errors import InputError
 from pipeline.training.loss import Selection
 
 Int64Array = npt.NDArray[np.int64]
@@ -58,6 +59,11 @@ class Pool:
         self.ids_N: Int64Array = ids_N[order]
         self.labels_N: Int32Array = labels_N[order]
         labels, starts, sizes = np.unique(self.labels_N, return_index=True, return_counts=True)
+        if len(labels) < 2 or sizes.max(initial=0) < 2:
+            raise InputError(
+                f"the training examples have {len(labels)} label(s), of at most {sizes.max(initial=0)} examples: a "
+                "triplet needs two labels, one of them with two examples; lower corpus.test_fraction or add data"
+            )
         self._extent = {int(label): (int(s), int(n)) for label, s, n in zip(labels, starts, sizes, strict=True)}
         self.labels: Int32Array = labels[sizes >= 2]
 
@@ -162,7 +168,7 @@ class Neighbourhoods:
             clique = self._clique(rng)
             room = num_mined - len(chosen)
             fresh = [label for label in clique if label not in chosen][:room]
-            if len(fresh) >= min(2, room):
+            if len(fresh) >= min(2, room, len(clique)):
                 chosen.update((label, clique[label]) for label in fresh)
         return _filled(chosen, self._pool, config, rng, self._selection)
 
@@ -203,7 +209,9 @@ def _filled(
 
     for label, first in chosen.items():
         take(label, first)
-    for label in rng.permutation(pool.labels):
+    # Enough for every place, even if each label has but two images; all labels need not be shuffled for one batch.
+    wanted = min(len(pool.labels), len(chosen) + room)
+    for label in rng.choice(pool.labels, size=wanted, replace=False):
         if room <= 0:
             break
         if int(label) not in chosen:

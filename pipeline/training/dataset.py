@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.errors import InputError, PipelineError
 from pipeline.training.batches import BatchPlanner
 from pipeline.training.gather import rows_of
 from pipeline.training.loss import Selection
@@ -53,6 +54,11 @@ class StepDataset(Dataset[LoadedBatch]):
         """The batch of a step."""
         batch = self._planner.plan(step)
         own = batch.ids_B[rows_of(self._rank, self._world_size, len(batch.ids_B))]
+        if len(own) == 0:
+            raise InputError(
+                f"the batch of step {step} has {len(batch.ids_B)} images for {self._world_size} workers: "
+                "lower training.num_workers"
+            )
         inputs = np.stack([self._load(int(example)) for example in own])
         listed = None if batch.listed_T3 is None else torch.from_numpy(batch.listed_T3)
         return LoadedBatch(step, torch.from_numpy(inputs), torch.from_numpy(batch.labels_B), batch.selection, listed)
@@ -66,4 +72,10 @@ def batches(dataset: StepDataset, steps: range, decode_workers: int) -> Iterator
         sampler=steps,
         num_workers=decode_workers,
     )
-    yield from loader
+    try:
+        yield from loader
+    except PipelineError as error:
+        if decode_workers == 0:
+            raise
+        # torch puts the traceback of a decoding process before the sentence, which is the last line.
+        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error

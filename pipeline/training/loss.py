@@ -46,8 +46,8 @@ def triplet_loss(
         labels_B: Label codes, shape (B,).
         margin: FaceNet's alpha, on squared distances.
         selection: "semi_hard": every positive pair with its nearest negative farther than the positive (FaceNet
-            §3.2's online choice); "band": every triplet whose negative is farther than the positive; "all": every
-            valid triplet; "listed": those of ``listed_T3``.
+            §3.2's online choice); "band": every triplet whose negative is farther than the positive (beyond
+            d_ap + margin its loss is zero); "all": every valid triplet; "listed": those of ``listed_T3``.
         listed_T3: (anchor, positive, negative) rows of the batch, int64, shape (T, 3).
 
     Returns:

@@ -67,7 +67,7 @@ class Trainer:
         """
         config = self._config
         # Whatever the network draws (dropout) depends on the step alone, so a resumed run draws the same.
-        torch.manual_seed((self._seed * 1_000_003 + batch.step) * 1_009 + self._rank)
+        torch.manual_seed(((self._seed * 1_000_003 + batch.step) * 1_009 + self._rank) % 2**63)
         self.encoder.train()
         device = next(self.encoder.parameters()).device
         local = self.encoder(batch.inputs.to(device))
@@ -105,3 +105,5 @@ class Trainer:
                 f"the config asks for {self._config.optimiser.name}"
             )
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:  # what the config says now, not what it said then
+            group["weight_decay"] = self._config.optimiser.weight_decay

@@ -60,6 +60,13 @@ def test_a_generation_says_where_it_comes_from_and_loses_nothing(looped: tuple[P
     assert metadata[b"checkpoint_step"] == b"2" and metadata[b"weights_digest"] == manifest.weights_digest.encode()
 
 
+def test_a_corpus_without_test_labels_is_trained_on_and_not_evaluated(tmp_path: Path) -> None:
+    flags = (*TINY, "--workspace", tmp_path, "--corpus.test_fraction=0", "--training.num_steps=2")
+    succeed("prepare", *flags)
+    looped = succeed("loop", *flags)
+    assert looped.report == {"generations": [0]} and "nothing is evaluated" in looped.words
+
+
 def test_a_finished_loop_has_nothing_to_do(looped: tuple[Path, Finished]) -> None:
     workspace, _ = looped
     before = sorted(path for path in workspace.rglob("*") if path.is_file() and "evaluation" not in path.parts)

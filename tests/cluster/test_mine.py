@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,9 @@ def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return place, flags
 
 
-def refreshed(place: Path, run_name: str, mining: MiningConfig, num_shards: int) -> pa.Table:
+def refreshed(
+    place: Path, run_name: str, mining: MiningConfig, num_shards: int, corpus_number: int | None = None
+) -> pa.Table:
     """Mines in this process's session, in a run of its own."""
     config = RunConfig(
         workspace=str(place),
@@ -105,9 +108,9 @@ def refreshed(place: Path, run_name: str, mining: MiningConfig, num_shards: int)
         cluster=ClusterConfig(num_shards=num_shards, anchors_per_block=110),
     )
     workspace = Workspace.open(config.workspace, config.run)
-    corpus = Corpus.open(workspace)
+    corpus = Corpus.open(workspace, corpus_number)
     checkpoint = newest_checkpoint(config, workspace, corpus)
-    with ActorPool(config.cluster, RefreshWorker, config) as pool:
+    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
     assert is_new and manifest.backend == mining.backend
     return pa.concat_tables(shard_bytes(workspace))
@@ -120,9 +123,25 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: 
     with session(ClusterConfig(), {"CPU": 1.0}):
         split = [refreshed(prepared[0], f"shards-{n}", semi_hard, n) for n in (1, 2, 5)]
         scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
-        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), 3)
+        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), 700)  # most are empty
     assert len(split[0]) > 0 and split[0].equals(split[1]) and split[0].equals(split[2])
     assert len(scanned) > 0 and scanned.equals(indexed)
+
+
+def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_path: Path) -> None:
+    flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={tmp_path}")
+    succeed("prepare", *flags)
+    mining = MiningConfig(backend="reference")
+    with session(ClusterConfig(), {"CPU": 1.0}):
+        before = refreshed(tmp_path, "before", mining, 2)
+        table = pq.read_table(vectors)
+        other = tmp_path / "other.parquet"
+        pq.write_table(table.set_column(2, "vector", pa.array(table["vector"].to_pylist()[::-1])), other)
+        succeed("prepare", *VECTORS, f"--corpus.source.path={other}", f"--workspace={tmp_path}")
+        shutil.rmtree(tmp_path / "embeddings")
+        after = refreshed(tmp_path, "after", mining, 2, corpus_number=0)
+        newest = refreshed(tmp_path, "newest", mining, 2)
+    assert after.equals(before) and not newest.equals(before)
 
 
 def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:

@@ -1,7 +1,13 @@
 from pathlib import Path
 
-from pipeline.cluster.generation_feed import segment_at
-from pipeline.config import TrainingConfig
+from torch import nn
+
+from pipeline.cluster.generation_feed import GenerationChooser, segment_at
+from pipeline.config import CorpusConfig, GlyphsConfig, MiningConfig, RunConfig, SourceConfig, TrainingConfig
+from pipeline.corpus.ingest import prepare
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.storage.workspace import Workspace
 from tests.unit.triplets.samples import publish, triplets
 
 
@@ -36,3 +42,47 @@ def test_a_resumed_step_finds_its_own_segment(tmp_path: Path) -> None:
         segment = segment_at(step, manifest, config, seed=1, round_start=40)
         again = segment_at(segment.end - 1, manifest, config, seed=1, round_start=40)
         assert segment == again and step < segment.end
+
+
+def checkpoint(workspace: Workspace, step: int) -> CheckpointManifest:
+    config = RunConfig()
+    manifest, _ = save_checkpoint(
+        checkpoints(workspace),
+        step=step,
+        encoder_module=nn.Linear(1, 1),
+        encoder_config=config.encoder,
+        transform_config=config.transform,
+        trainer_state={},
+        corpus_fingerprint="f" * 64,
+        generation=None,
+        metrics={},
+        seed=0,
+        config_digest="c" * 64,
+        parent=None,
+    )
+    return manifest.model_copy(update={"weights_digest": "w" * 64})  # as in the samples
+
+
+def test_a_trainer_takes_only_generations_of_its_corpus_and_config(tmp_path: Path) -> None:
+    workspace = Workspace.open(str(tmp_path / "w"), "main")
+    source = SourceConfig(glyphs=GlyphsConfig(max_labels=5, image_size=16))
+    prepare(CorpusConfig(source=source, test_fraction=0), workspace, 0, "c" * 64)
+    corpus = Corpus.open(workspace)
+    first, second = checkpoint(workspace, 0), checkpoint(workspace, 10)
+    publish(tmp_path / "w", [triplets(3)], 10, number=0, step=0)  # of another corpus
+    config = RunConfig()
+    assert GenerationChooser(workspace, corpus, config).look(first) is None
+    corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})
+    publish(tmp_path / "w", [triplets(3)], 10, number=1, step=0)
+    publish(tmp_path / "w", [triplets(3)], 10, number=2, step=10)
+
+    def numbers(config: RunConfig) -> list[int | None]:
+        found = [GenerationChooser(workspace, corpus, config).look(each) for each in (first, second)]
+        return [None if manifest is None else manifest.number for manifest in found]
+
+    assert numbers(config) == [0, 2], "alternate: the first one of each checkpoint, whatever comes later"
+    overlap = config.model_copy(update={"training": TrainingConfig(mode="overlap")})
+    assert numbers(overlap) == [2, 2], "overlap: the newest"
+    other_mining = config.model_copy(update={"mining": MiningConfig(negatives_per_pair=2)})
+    assert numbers(other_mining) == [None, None]
+    assert numbers(config.model_copy(update={"seed": 1})) == [None, None]

@@ -129,6 +129,11 @@ def test_a_corpus_that_cannot_form_a_triplet_is_refused_and_nothing_published(
     assert not list(workspace.rglob("manifests/*")) and not list(workspace.rglob("*.parquet"))
 
 
+def test_a_relative_workspace_on_a_cluster_is_refused(job: Callable[..., Ended]) -> None:
+    flags = ("--workspace=build/w", "--cluster.address=auto")
+    assert_refused(job("mine", *flags), "relative", "absolute path that every node sees")
+
+
 def test_a_workspace_without_a_corpus_says_what_to_run(job: Callable[..., Ended], tmp_path: Path) -> None:
     for name in ("mine", "train", "loop", "evaluate"):
         assert_refused(job(name, "--workspace", tmp_path / name), "jobs.prepare")
@@ -166,4 +171,5 @@ def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(
     flags = ("--workspace", tmp_path / "w", "--corpus.source.glyphs.max_labels=5", "--corpus.test_fraction=0")
     assert job("prepare", *flags).code == 0
     assert_refused(job("loop", *flags, "--training.source=random"), "jobs.train")
+    assert_refused(job("mine", *flags, "--encoder.name=identity"), "the corpus holds images")
     assert_refused(job("prepare", *flags, "--corpus.source.kind=parquet"), "corpus.source.path")

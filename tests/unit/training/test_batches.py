@@ -3,6 +3,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.config import BatchConfig
+from pipeline.errors import InputError
 from pipeline.training.batches import Batch, Mined, Neighbourhoods, Pool, RandomLabels, RandomTriplets
 
 LABELS = np.repeat(np.arange(30), np.arange(30) % 6 + 1).astype(np.int32)  # 1 to 6 examples a label
@@ -90,3 +91,18 @@ def test_a_generation_without_triplets_gives_random_batches() -> None:
     empty = Mined(nothing, nothing, nothing, codes, codes, {})
     config = BatchConfig(num_labels=4, images_per_label=3)
     assert len(Neighbourhoods(Pool(IDS, LABELS), empty, config, "all", 0).plan(0).ids_B) == 12
+
+
+def test_a_clique_of_one_label_is_still_a_mined_one() -> None:
+    config = BatchConfig(num_labels=6, images_per_label=3, clique_size=1, random_share=0.0)
+    only_label_5 = mined()
+    rows = only_label_5.anchor_label_T == 5
+    one = Mined(*(getattr(only_label_5, name)[rows] for name in list(vars(only_label_5))[:5]), {})
+    for step in range(10):
+        assert 5 in Neighbourhoods(Pool(IDS, LABELS), one, config, "all", 0).plan(step).labels_B
+
+
+def test_examples_that_cannot_form_a_triplet_are_refused_before_the_first_step() -> None:
+    for labels in ([4, 4, 4], [1, 2, 3]):
+        with pytest.raises(InputError, match="two labels"):
+            Pool(np.arange(3), np.array(labels, dtype=np.int32))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 
 from pipeline.config import BatchConfig, OptimiserConfig, TrainingConfig
+from pipeline.errors import InputError
 from pipeline.training.batches import Pool, RandomLabels
 from pipeline.training.dataset import StepDataset, batches
 from pipeline.training.gather import rows_of
@@ -63,6 +64,17 @@ def test_decoding_ahead_changes_nothing() -> None:
     in_line, ahead = (list(batches(dataset(), range(3), workers)) for workers in (0, 2))
     for a, b in zip(in_line, ahead, strict=True):
         assert a.step == b.step and torch.equal(a.inputs, b.inputs) and torch.equal(a.labels_B, b.labels_B)
+
+
+def refuse(example: int) -> np.ndarray:
+    raise InputError(f"example {example} cannot be decoded")
+
+
+@pytest.mark.parametrize("decode_workers", [0, 1])
+def test_an_error_of_a_decoding_process_stays_one_sentence(decode_workers: int) -> None:
+    planner = RandomLabels(Pool(np.arange(48), LABELS), CONFIG.batch, seed=3)
+    with pytest.raises(InputError, match=r"^example \d+ cannot be decoded$"):
+        list(batches(StepDataset(planner, refuse, 0, 1), range(1), decode_workers))
 
 
 def test_the_optimiser_of_another_kind_is_refused() -> None:
