@@ -1,21 +1,24 @@
 """What every job shares: the command line, the config, errors as exit codes, and ``--json``."""
 
 import argparse
+import difflib
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError, PipelineError
 from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
 
 EXIT_CODES = """exit codes:
   0  done, or already done
@@ -39,7 +42,7 @@ def run_job(
         body: The job: resolved config and flags to a JSON-able report.
         add_flags: Adds the job's own flags.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         usage=f"python -m jobs.{Path(sys.argv[0]).stem} [--config FILE] [--json] [--KEY VALUE ...]",
         description=description,
         epilog=EXIT_CODES,
@@ -60,6 +63,36 @@ def run_job(
         sys.exit(130)
     if flags.json:
         print(json.dumps(report, indent=2))  # noqa: T201 — the one thing that goes to stdout
+
+
+def open_workspace(config: RunConfig) -> tuple[Workspace, Corpus]:
+    """The run's workspace and its newest corpus, which the job pins.
+
+    Raises:
+        InputError: There is no corpus, or the workspace cannot be written.
+    """
+    workspace = Workspace.open(config.workspace, config.run)
+    corpus = Corpus.open(workspace)
+    workspace.check_writable()
+    if corpus.manifest.test_fraction != config.corpus.test_fraction:
+        say(
+            f"note: corpus {corpus.manifest.number} was prepared with corpus.test_fraction "
+            f"{corpus.manifest.test_fraction:g}, which holds; the config says {config.corpus.test_fraction:g}"
+        )
+    return workspace, corpus
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong command line as every other wrong input: one sentence, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
+        raise InputError(f"command line: {message}{_suggestion(unknown, list(self._option_string_actions))}")
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean {near[0]}?" if near else "; --help shows the settings there are"
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunConfig, argparse.Namespace]:
@@ -101,7 +134,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunCo
     try:
         settings = Settings(**document)
     except ValidationError as error:
-        raise InputError(_sentence(error, getattr(flags, "config", None))) from None
+        raise InputError(_sentence(error, arguments, parser, getattr(flags, "config", None))) from None
     return _resolved(RunConfig.model_validate(settings.model_dump())), flags
 
 
@@ -119,14 +152,17 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
     return document or {}
 
 
-def _sentence(error: ValidationError, path: Path | None) -> str:
+def _sentence(error: ValidationError, arguments: list[str], parser: argparse.ArgumentParser, path: Path | None) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
-    where = f"config {path}" if path else "config"
+    typed = any(argument.partition("=")[0] == f"--{key}" for argument in arguments)
+    where = "command line" if typed else f"config {path}" if path else "config"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key!r}: see --help for the keys there are"
+        return f"{where}: unknown key {key!r}{_suggestion(f'--{key}', list(parser._option_string_actions))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{where}: {key + ': ' if key else ''}{message} (got {problem['input']!r})" if key else f"{where}: {message}"
+    if isinstance(problem["input"], dict):  # a rule over several fields: it names them itself
+        return f"config: {message}"
+    return f"{where}: {key}: {message} (got {problem['input']!r})"
 
 
 def _resolved(config: RunConfig) -> RunConfig:

@@ -5,18 +5,14 @@ Writes VAL at the configured FARs, ROC AUC and recall@1 as JSON, and a picture o
 
 import argparse
 
-from jobs.cli import Report, run_job
+from jobs.cli import Report, open_workspace, run_job
 from pipeline.cluster.evaluate_stage import evaluate_alone, parse_checkpoint, show
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
-from pipeline.storage.workspace import Workspace
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
-    workspace = Workspace.open(config.workspace, config.run)
-    workspace.check_writable()
-    corpus = Corpus.open(workspace)
+    workspace, corpus = open_workspace(config)
     wanted = [parse_checkpoint(workspace, text) for text in flags.checkpoints or [f"{config.run}:0", config.run]]
     results = evaluate_alone(config, workspace, corpus, wanted)
     show(results)

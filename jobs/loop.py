@@ -5,13 +5,11 @@ Stop it at any instant; the same command goes on from the newest checkpoint and 
 
 import argparse
 
-from jobs.cli import Report, run_job
+from jobs.cli import Report, open_workspace, run_job
 from pipeline.cluster.evaluate_stage import show
 from pipeline.cluster.loop import mine_and_train
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 
 
@@ -19,9 +17,7 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     """The whole loop, then before and after."""
     if config.training.source != "mined":
         raise InputError(f"training.source {config.training.source!r} needs no mining: use jobs.train")
-    workspace = Workspace.open(config.workspace, config.run)
-    workspace.check_writable()
-    corpus = Corpus.open(workspace)
+    workspace, corpus = open_workspace(config)
     results = mine_and_train(config, workspace, corpus)
     report: Report = {"generations": generations(workspace).numbers()}
     if results is not None:

@@ -5,18 +5,14 @@ If the newest generation was mined from this checkpoint, corpus and mining confi
 
 import argparse
 
-from jobs.cli import Report, run_job
+from jobs.cli import Report, open_workspace, run_job
 from pipeline.cluster.loop import mine_once, mine_watch
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
-from pipeline.storage.workspace import Workspace
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """One refresh, or one for each checkpoint with --watch."""
-    workspace = Workspace.open(config.workspace, config.run)
-    workspace.check_writable()
-    corpus = Corpus.open(workspace)
+    workspace, corpus = open_workspace(config)
     if flags.watch:
         return {"generations": mine_watch(config, workspace, corpus)}
     generation, is_new = mine_once(config, workspace, corpus)

@@ -14,14 +14,11 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     corpus, is_new = prepare(config.corpus, workspace, config.seed, config.digest(), again=flags.again)
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
     say(
-        f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels "
-        + (
-            f"({sum(corpus.quarantined.values()):,} entries in quarantine: {corpus.quarantined}) "
-            if corpus.quarantined
-            else ""
-        )
-        + ("— published" if is_new else "— nothing to do")
+        f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels"
+        + (f"; in quarantine: {rejected}" if rejected else "")
+        + (" — published" if is_new else " — nothing to do (--again looks at the source again)")
     )
     return {"published": is_new, "corpus": corpus.model_dump(mode="json", exclude={"parts"})}
 

@@ -87,11 +87,17 @@ def evaluate_checkpoints(
         for run, step in dict.fromkeys(wanted):
             place = Workspace(workspace.store, run)
             checkpoint = checkpoints(place).read(step)
+            if checkpoint.step > 0 and checkpoint.corpus_fingerprint != corpus.fingerprint:
+                say(
+                    f"WARNING: run {run!r} step {step} was trained on another corpus or split: it may have seen "
+                    "labels that it is now tested on, and its figures may be too good"
+                )
             load_encoder(checkpoints(place), checkpoint, config.encoder, config.transform, "cpu")
             key = embed(pool, config, place, corpus, checkpoint)
             evaluation = _evaluate(config, place, corpus, key)
             evaluations[_name(run, checkpoint)] = evaluation
-            document = json.dumps(evaluation.to_dict(), indent=2) + "\n"
+            provenance = {"corpus": corpus.manifest.number, "corpus_fingerprint": corpus.fingerprint}
+            document = json.dumps(provenance | evaluation.to_dict(), indent=2) + "\n"
             workspace.store.put(f"{place.evaluation_prefix(step)}/metrics.json", document.encode())
     picture = f"{place.evaluation_prefix(wanted[-1][1])}/evaluation.png"
     verifications = {name: evaluation.verification for name, evaluation in evaluations.items()}

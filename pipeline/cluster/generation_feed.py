@@ -119,7 +119,7 @@ class GenerationChooser:
                     f"no generation mined from checkpoint {checkpoint.step} appeared for {waited:.0f} s "
                     "(training.generation_timeout_s): run jobs.mine on this workspace, run, corpus and config"
                 )
-            tell(f"waiting for a generation mined from step {checkpoint.step}")
+            tell(f"waiting for a generation mined from step {checkpoint.step} (jobs.mine)")
             time.sleep(_POLL_INTERVAL_S)
 
     def open_shard(self, segment: Segment) -> Mined:

@@ -29,7 +29,8 @@ def describe(manifest: GenerationManifest) -> str:
     kinds = ", ".join(f"{count:,} {kind.replace('_', '-')}" for kind, count in manifest.kinds.items() if count)
     return (
         f"generation {manifest.number}: {manifest.num_triplets:,} triplets ({kinds or 'none'}) for "
-        f"{manifest.num_pairs:,} pairs, mined from checkpoint {manifest.checkpoint_step}"
+        f"{manifest.num_pairs:,} pairs, {manifest.num_pairs_without_negative:,} of them without a negative in their "
+        f"band; mined from checkpoint {manifest.checkpoint_step}"
     )
 
 
@@ -69,6 +70,7 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
     check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
     if start.step >= config.training.num_steps:
+        say(_nothing_to_train(config, start))
         return start
     with session(config.cluster, required_resources(config, pool=False, trainer=True)):
         run = TrainingRun(config, corpus, start.step)
@@ -101,6 +103,8 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
             while run.running:
                 time.sleep(_POLL_INTERVAL_S)
             run.status()
+        else:
+            say(_nothing_to_train(config, start))
         if not has_test_pairs(corpus):
             say("the corpus keeps no test label with two examples: nothing is evaluated")
             return None
@@ -112,8 +116,20 @@ def _mine(
     pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> tuple[GenerationManifest, bool]:
     manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
-    say(f"{describe(manifest)} — {'published' if is_new else 'nothing to do'}")
+    folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
+    say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
+    if manifest.num_triplets == 0:
+        say(
+            "WARNING: no pair has a negative in its band, so steps come from random labels: widen mining.band, or end here"
+        )
     return manifest, is_new
+
+
+def _nothing_to_train(config: RunConfig, checkpoint: CheckpointManifest) -> str:
+    return (
+        f"run {config.run!r} stands at step {checkpoint.step}, and training.num_steps is {config.training.num_steps}: "
+        "nothing to train"
+    )
 
 
 def _follow_checkpoints(

@@ -25,7 +25,7 @@ class TrainingMonitor:
 
     def __init__(self, step: int) -> None:
         """Starts at the step that training resumes from."""
-        self._status = TrainingStatus(step)
+        self._status = TrainingStatus(step, "workers are starting")
 
     def update(self, step: int, note: str) -> None:
         """Workers tell where they are."""

@@ -36,6 +36,9 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
             "set encoder.name identity to mine the vectors as they are"
         )
+    dim = corpus.manifest.vector_dim
+    if config.encoder.name == "identity" and dim not in (None, config.encoder.embedding_dim):
+        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
     if corpus.manifest.payload == "image" and config.encoder.name == "identity":
         raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
     publication = checkpoints(workspace)
@@ -58,7 +61,7 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
     load_encoder(publication, latest, config.encoder, config.transform, "cpu")
     if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
         say(
-            f"note: checkpoint {latest.step} was trained on another corpus than the newest one, "
+            f"note: checkpoint {latest.step} was trained on another corpus or split than the newest one, "
             "and may have seen labels that are test labels now"
         )
     return latest

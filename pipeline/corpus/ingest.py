@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pipeline import progress
 from pipeline.config import CorpusConfig
 from pipeline.corpus.items import Item, Source
-from pipeline.corpus.schema import CorpusManifest, is_test_label
+from pipeline.corpus.schema import CorpusManifest, is_test_label, split_fingerprint
 from pipeline.corpus.sources import open_source
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
@@ -45,7 +45,8 @@ def prepare(
         cleanup.callback(_discard, workspace.store, attempt)
         writer = _ingest(source, config, attempt)
         _check_usable(source, config, writer)
-        if latest is not None and (latest.source_key, latest.fingerprint) == (source_key, writer.fingerprint):
+        fingerprint = split_fingerprint(writer.fingerprint, config.test_fraction)
+        if latest is not None and (latest.source_key, latest.fingerprint) == (source_key, fingerprint):
             return latest, False
         cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
     manifest = CorpusManifest(
@@ -53,7 +54,7 @@ def prepare(
         parent=None if latest is None else latest.number,
         seed=seed,
         config_digest=config_digest,
-        fingerprint=writer.fingerprint,
+        fingerprint=fingerprint,
         num_examples=writer.num_examples,
         num_labels=len(writer.label_counts),
         payload=source.payload,

@@ -58,7 +58,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over labels and payloads in order."""
+        """SHA-256 over labels and payloads in order, and the split."""
         return self.manifest.fingerprint
 
     @property

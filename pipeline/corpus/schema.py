@@ -100,3 +100,16 @@ def to_parquet(table: pa.Table) -> bytes:
 def from_parquet(data: bytes) -> pa.Table:
     """Reads the bytes of a part that were checked by their digest."""
     return pq.read_table(pa.BufferReader(data))
+
+
+def split_fingerprint(content: str, test_fraction: float) -> str:
+    """The fingerprint of a corpus: of its examples and of which of them are kept for evaluation.
+
+    Embeddings, generations and checkpoints name it, so nothing that was mined or trained under one split is taken
+    for fit to be evaluated under another.
+
+    Args:
+        content: SHA-256 over labels and payloads in order.
+        test_fraction: Share of the labels that is kept.
+    """
+    return hashlib.sha256(f"{content} test_fraction {test_fraction!r}".encode()).hexdigest()

@@ -111,12 +111,15 @@ def _network_class(name: str) -> type[nn.Module]:
         )
     module_name, class_name = name.split(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
         raise InputError(
             f"encoder.name {name!r} cannot be imported ({error}): install its package on every machine of the "
             "cluster, or put it on PYTHONPATH"
         ) from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise InputError(f"encoder.name {name!r}: module {module_name!r} has no class {class_name!r}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(
             f"encoder.name {name!r} is not a torch.nn.Module class: it must name one, called as {CALL_FORM}"

@@ -77,7 +77,10 @@ def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(job: Callabl
     file.write_text("training: {nun_steps: 5}\n")
     assert_refused(job("mine", "--config", file), "run.yaml", "training.nun_steps")
     ended = job("mine", "--training.nun_steps", "5")
-    assert ended.code == 2 and "--training.nun_steps" in ended.words
+    assert_refused(ended, "command line", "did you mean --training.num_steps?")
+    assert_refused(job("mine", "--config", file.with_name("none.yaml")), "none.yaml")
+    file.write_text("mining: {band: {margin: 0.2}}\n")
+    assert_refused(job("mine", "--config", file, "--mining.band.mode=semihard"), "command line: mining.band.mode")
 
 
 @pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n", "\x00"])

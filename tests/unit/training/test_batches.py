@@ -97,7 +97,14 @@ def test_a_clique_of_one_label_is_still_a_mined_one() -> None:
     config = BatchConfig(num_labels=6, images_per_label=3, clique_size=1, random_share=0.0)
     only_label_5 = mined()
     rows = only_label_5.anchor_label_T == 5
-    one = Mined(*(getattr(only_label_5, name)[rows] for name in list(vars(only_label_5))[:5]), {})
+    one = Mined(
+        anchor_T=only_label_5.anchor_T[rows],
+        positive_T=only_label_5.positive_T[rows],
+        negative_T=only_label_5.negative_T[rows],
+        anchor_label_T=only_label_5.anchor_label_T[rows],
+        negative_label_T=only_label_5.negative_label_T[rows],
+        neighbours={},
+    )
     for step in range(10):
         assert 5 in Neighbourhoods(Pool(IDS, LABELS), one, config, "all", 0).plan(step).labels_B
 
