@@ -119,9 +119,7 @@ def _mine(
     folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
     say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
-        say(
-            "WARNING: no pair has a negative in its band, so steps come from random labels: widen mining.band, or end here"
-        )
+        say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
     return manifest, is_new
 
 

@@ -97,7 +97,7 @@ def test_building_from_a_seed_leaves_the_global_random_state_alone() -> None:
         ("resnet", {}, r"'resnet' is not known: use one of identity, nns2, small_cnn, or .* package\.module:Class"),
         ("os.system", {}, r"not known"),
         ("no_such_package.x:Net", {}, r"cannot be imported \(No module named 'no_such_package'\)"),
-        (f"{HERE}:Missing", {}, r"cannot be imported .*Missing"),
+        (f"{HERE}:Missing", {}, r"has no class 'Missing'"),
         (f"{HERE}:NotAModule", {}, r"is not a torch\.nn\.Module class"),
         ("os:getcwd", {}, r"is not a torch\.nn\.Module class"),
         ("small_cnn", {"depth": 3}, r"cannot be built with encoder\.options .*depth"),
