@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.encoders.checkpoints import checkpoints
+from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.cluster.run_jobs import TINY, Finished, run, succeed
@@ -58,13 +58,6 @@ def test_a_generation_says_where_it_comes_from_and_loses_nothing(looped: tuple[P
     part = looped[0] / manifest.parts_of("triplets")[0].key
     metadata = pq.read_schema(part).metadata
     assert metadata[b"checkpoint_step"] == b"2" and metadata[b"weights_digest"] == manifest.weights_digest.encode()
-
-
-def test_a_corpus_without_test_labels_is_trained_on_and_not_evaluated(tmp_path: Path) -> None:
-    flags = (*TINY, "--workspace", tmp_path, "--corpus.test_fraction=0", "--training.num_steps=2")
-    succeed("prepare", *flags)
-    looped = succeed("loop", *flags)
-    assert looped.report == {"generations": [0]} and "nothing is evaluated" in looped.words
 
 
 def test_a_finished_loop_has_nothing_to_do(looped: tuple[Path, Finished]) -> None:
@@ -141,37 +134,25 @@ def test_overlap_goes_on_with_the_generation_it_has(looped: tuple[Path, Finished
 
 @pytest.mark.parametrize("source", ["online", "random"])
 def test_other_sources_of_triplets_need_no_generation(source: str, looped: tuple[Path, Finished]) -> None:
-    workspace, _ = looped
-    succeed("train", *TINY, "--workspace", workspace, "--run", source, f"--training.source={source}")
-    trained = checkpoints(Workspace.open(str(workspace), source))
+    trained = checkpoints(trained_on(looped[0], source, num_workers=1))
     assert trained.numbers() == [0, 2, 4, 6] and trained.read(6).generation is None
 
 
-def test_two_ddp_workers_reach_what_one_reaches(tmp_path: Path) -> None:
+def test_two_ddp_workers_reach_what_one_reaches(looped: tuple[Path, Finished]) -> None:
     """Group norm: batch norm looks at each worker's share of a batch alone."""
-    succeed("prepare", *TINY, "--workspace", tmp_path)
-    from pipeline.encoders.checkpoints import load_encoder
-
+    one, two = (trained_on(looped[0], "online", workers) for workers in (1, 2))
     states = []
-    for run_name, workers in (("one", 1), ("two", 2)):
-        flags = (
-            f"--training.num_workers={workers}",
-            "--run",
-            run_name,
-            '--encoder.options={"norm": "group"}',
-            "--training.optimiser.name=sgd",
-        )
-        succeed(
-            "train",
-            *TINY,
-            "--workspace",
-            tmp_path,
-            "--training.source=online",
-            "--training.num_steps=4",
-            *flags,
-        )
-        trained = checkpoints(Workspace.open(str(tmp_path), run_name))
-        manifest = trained.read(4)
+    for trained in map(checkpoints, (one, two)):
+        manifest = trained.read(6)
         states.append(load_encoder(trained, manifest, manifest.encoder, manifest.transform, "cpu").state_dict())
     for name, weight in states[0].items():
         np.testing.assert_allclose(weight.numpy(), states[1][name].numpy(), atol=1e-5, err_msg=name)
+
+
+def trained_on(workspace: Path, source: str, num_workers: int) -> Workspace:
+    """A run of its own with SGD and group norm, trained at most once."""
+    name = f"{source}-{num_workers}"
+    flags = (f"--training.source={source}", f"--training.num_workers={num_workers}", f"--run={name}")
+    exact = ('--encoder.options={"norm": "group"}', "--training.optimiser.name=sgd")
+    succeed("train", *TINY, "--workspace", workspace, *flags, *exact)
+    return Workspace.open(str(workspace), name)

@@ -27,7 +27,7 @@ def free_port() -> int:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A head node of its own; yields the environment in which its command line finds it."""
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard, agent = free_port(), free_port(), free_port()
     surroundings = environment(
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ADDRESS=f"http://127.0.0.1:{dashboard}",
@@ -38,7 +38,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     head = subprocess.Popen(
         [
             RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
             f"--temp-dir=/tmp/motherlode-ray-{dashboard}",
         ],
         env={key: value for key, value in surroundings.items() if key != "RAY_ADDRESS"},
@@ -58,7 +58,17 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def submit(surroundings: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
+    done = try_to_submit(surroundings, *arguments)
+    deadline = time.monotonic() + 60
+    while "No available agent" in done.stderr and time.monotonic() < deadline:  # the head is up before its agent is
+        time.sleep(1)
+        done = try_to_submit(surroundings, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def try_to_submit(surroundings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [RAY, "job", "submit", "--working-dir", ".", "--", sys.executable, "-m", *arguments],
         cwd=ROOT,
         env=surroundings,
@@ -67,8 +77,6 @@ def submit(surroundings: dict[str, str], *arguments: str) -> str:
         timeout=200,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_a_submitted_refresh_succeeds_and_a_second_one_has_nothing_to_do(

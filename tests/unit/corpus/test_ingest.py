@@ -1,8 +1,6 @@
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
@@ -12,6 +10,7 @@ from pipeline.corpus.schema import CorpusManifest, from_parquet, is_test_label
 from pipeline.errors import InputError
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import (
     faces,
     folder_config,
@@ -181,19 +180,5 @@ def test_lost_race_returns_the_winner_and_keeps_only_its_parts(
 
 
 def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
-    noise = png(size=100)
-
-    def peak(name: str, count: int) -> int:
-        files = {f"p{i % 10}/{i:04d}.png": noise for i in range(count)}
-        archive = write_tar(tmp_path / f"{name}.tar", files)
-        workspace = Workspace.open(str(tmp_path / name), "main")
-        allocated = pa.default_memory_pool().bytes_allocated()
-        tracemalloc.start()
-        run_prepare(folder_config(archive, examples_per_part=20), workspace)
-        high = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert pa.default_memory_pool().bytes_allocated() - allocated < 2**20
-        return high
-
-    peak("warm-up", 40)  # imports and caches
-    assert peak("many", 400) < peak("few", 40) + 10 * len(noise)
+    few, many = peaks("ingest", tmp_path)
+    assert many < few + 300_000  # the 360 images more are 3.6 MB
