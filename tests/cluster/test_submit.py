@@ -38,7 +38,8 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     head = subprocess.Popen(
         [
             RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+            "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
             f"--temp-dir=/tmp/motherlode-ray-{dashboard}",
         ],
         env={key: value for key, value in surroundings.items() if key != "RAY_ADDRESS"},
