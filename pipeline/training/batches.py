@@ -209,9 +209,7 @@ def _filled(
 
     for label, first in chosen.items():
         take(label, first)
-    # Enough for every place, even if each label has but two images; all labels need not be shuffled for one batch.
-    wanted = min(len(pool.labels), len(chosen) + room)
-    for label in rng.choice(pool.labels, size=wanted, replace=False):
+    for label in rng.permutation(pool.labels):
         if room <= 0:
             break
         if int(label) not in chosen:
