@@ -1,6 +1,6 @@
 """Mine: embed the corpus with the newest checkpoint, mine triplets over all of it, publish one generation.
 
-If the newest generation was mined from this checkpoint, corpus and mining config already, there is nothing to do.
+If a generation mined from this checkpoint, corpus and mining config stands already, there is nothing to do.
 """
 
 import argparse

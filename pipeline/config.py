@@ -134,11 +134,33 @@ class BandConfig(ConfigPart):
         return self
 
 
+class IndexConfig(ConfigPart):
+    """The index of the backend `faiss`: an index proposes, the scan answers what it cannot."""
+
+    factory: str = "Flat"
+    """FAISS's index factory string: Flat, IVF4096,Flat, IVF4096,PQ32, HNSW32, …; CAGRA where faiss was built with cuVS."""
+    num_neighbours: PositiveInt = 64
+    """How many neighbours are listed for an anchor, beyond its own label's examples and the negatives wanted."""
+    nprobe: PositiveInt = 32
+    """IVF: how many cells are looked into."""
+
+
 class MiningConfig(ConfigPart):
     """What is mined. Everything here shapes what is published, and so belongs to a generation's key."""
 
-    backend: Literal["auto", "reference", "faiss"] = "auto"
-    """reference: exact NumPy scan, every mode; faiss: Flat index, hard mode only; auto: reference."""
+    backend: Literal["auto", "reference", "native", "triton", "faiss"] = "auto"
+    """reference: exact scan in NumPy; native: exact scan in C (CPU); triton: exact scan on a GPU; faiss: candidates
+    from an index, the rest by the scan; auto: triton where actors have GPUs, else native where it was built, else
+    reference."""
+    index: IndexConfig = IndexConfig()
+    candidate_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Scan only this share of the candidates, drawn anew by seed and step: exact for them, of expected rank
+    1/fraction among all."""
+    warm_start: bool = True
+    """Begin from the previous generation's negatives, scored again: the same triplets sooner, or, with
+    candidate_fraction < 1, better ones."""
+    verify_anchors: Annotated[int, Field(ge=0)] = 64
+    """So many anchors are answered by float64 brute force too; the agreement goes into the manifest."""
     positives: PositivesConfig = PositivesConfig()
     band: BandConfig = BandConfig()
     negatives_per_pair: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -148,14 +170,6 @@ class MiningConfig(ConfigPart):
     """Triplets a Parquet shard."""
     min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
     """Audit: a mean squared distance to the centroid below this is a collapsed encoder, and refused."""
-
-    @model_validator(mode="after")
-    def _faiss_is_for_hard(self) -> Self:
-        if self.backend == "faiss" and self.band.mode != "hard":
-            raise ValueError(
-                f"mining.backend faiss answers mode 'hard' only, not {self.band.mode!r}: use backend reference"
-            )
-        return self
 
 
 class BatchConfig(ConfigPart):
@@ -245,9 +259,9 @@ class ClusterConfig(ConfigPart):
     threads_per_actor: PositiveInt = 1
     cpus_per_trainer: Annotated[float, Field(ge=0.0)] = 1.0
     gpus_per_trainer: Annotated[float, Field(ge=0.0)] = 0.0
-    num_shards: PositiveInt = 2
-    """Shards of the corpus that are scanned apart and merged."""
-    anchors_per_block: PositiveInt = 2048
+    num_shards: PositiveInt | None = None
+    """Shards of the corpus that are scanned apart and merged; null: as many as keep one below 64 MB."""
+    anchors_per_block: PositiveInt = 4096
     max_task_retries: Annotated[int, Field(ge=0)] = 3
     """How often a part is given to a fresh actor after the one that held it died."""
     stall_timeout_s: Annotated[float, Field(gt=0.0)] = 600.0

@@ -19,6 +19,7 @@ from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.mining.index import import_faiss
 from pipeline.mining.miner import resolve_backend
+from pipeline.mining.native import instruction_sets, why_missing
 from pipeline.storage.manifest import library_versions
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
@@ -45,7 +46,7 @@ def examine(config: RunConfig) -> list[Finding]:
     looks: dict[str, Callable[[RunConfig], str]] = {
         "versions": lambda _: ", ".join(f"{name} {version}" for name, version in library_versions().items()),
         "machine": _machine,
-        "faiss": _faiss,
+        "mining": _mining,
         "encoder": _encoder,
         "workspace": _workspace,
         "contents": _contents,
@@ -80,13 +81,14 @@ def _machine(config: RunConfig) -> str:
     return found
 
 
-def _faiss(config: RunConfig) -> str:
+def _mining(config: RunConfig) -> str:
+    backend = resolve_backend(config.mining, config.cluster.actor_device)  # raises if it cannot be had
+    native = why_missing() or f"the compiled scan uses {instruction_sets()[-1]}"
     try:
-        version = import_faiss().__version__
+        faiss = f"faiss {import_faiss().__version__}"
     except InputError:
-        resolve_backend(config.mining)  # raises if the config wants it
-        return "not installed; the reference backend needs none"
-    return f"faiss {version}; the config mines with backend {resolve_backend(config.mining)}"
+        faiss = "no faiss"
+    return f"the config mines with backend {backend}; {native}; {faiss}"
 
 
 def _encoder(config: RunConfig) -> str:

@@ -14,40 +14,79 @@ from pipeline.cluster.worker import ShardStatistics
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.mining.audit import audit
+from pipeline.mining.audit import AuditReport, audit
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.positives import Pairs
+from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import LabelGroups
+from pipeline.mining.verify import Agreement, compare
+from pipeline.mining.warm_start import OldTriplets
+from pipeline.triplets.reader import Generation, TripletStream
 from pipeline.triplets.schema import QUARANTINE
 
+_SHARD_BYTES = 64 * 2**20  # what an actor holds of its own while it loads a shard
 
-@dataclass
-class Mined:
-    """A generation on its way to being published."""
 
-    quarantine: pa.Table
-    quarantined: dict[str, int]
-    spread: float
-    effective_rank: float
-    num_anchors: int
-    blocks: Iterator[tuple[Pairs, Nearest, int]]
-    """Pairs, merged negatives and anchors handed to the scan; in order of anchors, computed as they are drawn."""
+@dataclass(frozen=True)
+class Block:
+    """The answers for a block of anchors.
+
+    Attributes:
+        pairs: Its pairs.
+        nearest: Their negatives, merged over all shards.
+        num_handed_on: Pairs that an index handed to the scan, summed over the shards.
+    """
+
+    pairs: Pairs
+    nearest: Nearest
+    num_handed_on: int
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What was mined from: references into Ray's shared memory, and who is who."""
+
+    shards: list["ray.ObjectRef[object]"]
+    candidates: list["ray.ObjectRef[object]"]
+    groups: LabelGroups
+    shared_groups: "ray.ObjectRef[object]"
 
 
 class Mine:
-    """One mining pass over stored embeddings."""
+    """One mining pass over stored embeddings: construct, draw ``blocks``, then ask ``agreement``.
 
-    def __init__(self, pool: ActorPool, config: RunConfig, corpus: Corpus, key: str, backend: str) -> None:
-        """Takes what is fixed for the pass."""
-        self._pool, self._config, self._corpus, self._key, self._backend = pool, config, corpus, key, backend
+    Attributes:
+        quarantine: What was left out, and why.
+        quarantined: How many, by reason.
+        report: What the audit saw.
+        num_anchors: Anchors that will be answered.
+    """
 
-    def run(self, embeddings: str) -> Mined:
-        """Loads the shards into shared memory, audits them, and prepares the search."""
-        shards, statistics = self._load_shards(embeddings)
+    def __init__(
+        self, pool: ActorPool, config: RunConfig, corpus: Corpus, key: str, backend: str, embeddings: str, step: int
+    ) -> None:
+        """Loads the shards into shared memory and audits them.
+
+        Args:
+            pool: Actors.
+            config: The run.
+            corpus: The corpus.
+            key: Key of the refresh.
+            backend: As ``resolve_backend`` gave it.
+            embeddings: Key of the stored embeddings.
+            step: Step of the checkpoint; with the run's seed it chooses the samples.
+
+        Raises:
+            AuditRefusedError: The embeddings cannot be mined.
+            InputError: The training examples cannot form a triplet.
+        """
+        self._pool, self._config, self._key, self._backend = pool, config, key, backend
+        self._sample_seed = config.seed * 2**32 + step
+        shards, statistics = self._load_shards(corpus, embeddings)
         moments = statistics[0].moments
         for other in statistics[1:]:
             moments = moments + other.moments
-        report = audit(moments, self._config.mining.min_spread)
+        self.report: AuditReport = audit(moments, config.mining.min_spread)
         groups = LabelGroups(
             np.concatenate([one.ids_N for one in statistics]),
             np.concatenate([one.labels_N for one in statistics]),
@@ -57,68 +96,108 @@ class Mine:
                 f"the training examples have {len(groups.labels_G)} label(s) and {len(groups.anchors_A)} example(s) "
                 "with a positive: mining needs two labels, one of them with two examples"
             )
-        quarantine, quarantined = _quarantine(
+        self.quarantine, self.quarantined = _quarantine(
             non_finite_embedding=np.concatenate([one.non_finite for one in statistics]),
+            zero_embedding=np.concatenate([one.zero for one in statistics]),
             singleton=groups.singletons,
         )
-        blocks = self._search(groups, shards)
-        return Mined(quarantine, quarantined, report.spread, report.effective_rank, len(groups.anchors_A), blocks)
+        self.num_anchors = len(groups.anchors_A)
+        self._loaded = _Loaded([shard for shard, _ in shards], [one for _, one in shards], groups, ray.put(groups))
+        self._sampled_anchors = sample_anchors(groups.anchors_A, config.mining.verify_anchors, self._sample_seed)
+        self._sampled: list[tuple[Pairs, Nearest]] = []
 
-    def _load_shards(self, embeddings: str) -> tuple[list["ray.ObjectRef[object]"], list[ShardStatistics]]:
-        bounds = np.linspace(0, self._corpus.num_examples, self._config.cluster.num_shards + 1).astype(int)
+    def _load_shards(
+        self, corpus: Corpus, embeddings: str
+    ) -> tuple[list[tuple["ray.ObjectRef[object]", "ray.ObjectRef[object]"]], list[ShardStatistics]]:
+        """References to (shard, its candidates), and statistics, in order of ids. The vectors do not pass through here."""
+        bounds = np.linspace(0, corpus.num_examples, num_shards(self._config, corpus.num_examples) + 1).astype(int)
         spans = [(int(first), int(last)) for first, last in itertools.pairwise(bounds) if first < last]
-        tasks = (Task(i, "load_shard", (embeddings, first, last)) for i, (first, last) in enumerate(spans))
-        shards: dict[int, ray.ObjectRef[object]] = {}
+        tasks = (
+            Task(i, "load_shard", (embeddings, first, last, self._sample_seed), num_kept=2)
+            for i, (first, last) in enumerate(spans)
+        )
+        shards: dict[int, tuple[ray.ObjectRef[object], ray.ObjectRef[object]]] = {}
         statistics: dict[int, ShardStatistics] = {}
-        for index, (shard, one) in self._pool.run(tasks):
+        for index, (shard, candidates, one) in self._pool.run(tasks):
             statistics[index] = one
-            if len(shard):  # a stretch of test labels alone leaves nothing to search
-                shards[index] = ray.put(shard)
+            if len(one.ids_N):  # a stretch of test labels alone leaves nothing to search
+                shards[index] = (shard, candidates)
         return [shards[index] for index in sorted(shards)], [statistics[index] for index in sorted(statistics)]
 
-    def _search(
-        self, groups: LabelGroups, shards: list["ray.ObjectRef[object]"]
-    ) -> Iterator[tuple[Pairs, Nearest, int]]:
-        size = self._config.cluster.anchors_per_block
-        starts = range(0, len(groups.anchors_A), size)
-        shared_groups = ray.put(groups)
-        tasks = (
-            Task(
-                (block, index),
-                "search_block",
-                (
-                    self._key,
-                    block,
-                    groups.anchors_A[start : start + size],
-                    shared_groups,
-                    index,
-                    self._backend,
-                    *shards,
-                ),
-            )
-            for block, start in enumerate(starts)
-            for index in range(len(shards))
-        )
-        pairs_of: dict[int, Pairs] = {}
-        found_of: dict[int, tuple[Nearest, int, int]] = {}
-        next_block = 0
-        for (block, _), (pairs, found, handed_on) in self._pool.run(tasks):
-            if pairs is not None:
-                pairs_of[block] = pairs
+    def blocks(self, previous: Generation | None) -> Iterator[Block]:
+        """Mines; blocks come in order of anchors, computed as they are drawn.
+
+        Args:
+            previous: Begin from its triplets.
+        """
+        found_of: dict[int, Block] = {}
+        missing_of: dict[int, int] = {}
+        next_block, num_parts = 0, len(self._loaded.shards)
+        for (block, _), (pairs, found, handed_on) in self._pool.run(self._tasks(previous)):
             if block in found_of:
-                before, num_shards, handed_before = found_of[block]
-                found_of[block] = (merge(before, found), num_shards + 1, handed_before + handed_on)
-            else:
-                found_of[block] = (found, 1, handed_on)
-            while next_block in found_of and found_of[next_block][1] == len(shards):
-                nearest, _, handed = found_of.pop(next_block)
-                yield pairs_of.pop(next_block), nearest, handed
+                before = found_of[block]
+                pairs = pairs or before.pairs
+                found, handed_on = merge(before.nearest, found), before.num_handed_on + handed_on
+            found_of[block] = Block(pairs, found, handed_on)
+            missing_of[block] = missing_of.get(block, num_parts) - 1
+            while missing_of.get(next_block) == 0:
+                del missing_of[next_block]
+                done = found_of.pop(next_block)
+                self._keep_sample(done)
+                yield done
                 next_block += 1
+
+    def _tasks(self, previous: Generation | None) -> Iterator[Task[tuple[int, int]]]:
+        loaded, size = self._loaded, self._config.cluster.anchors_per_block
+        old = TripletStream(previous) if previous is not None else None
+        for block, start in enumerate(range(0, len(loaded.groups.anchors_A), size)):
+            anchors = loaded.groups.anchors_A[start : start + size]
+            known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
+            for index, candidates in enumerate(loaded.candidates):
+                task = (self._key, block, anchors, loaded.shared_groups, known, index, self._backend, candidates)
+                yield Task((block, index), "search_block", (*task, *loaded.shards))
+
+    def _keep_sample(self, block: Block) -> None:
+        """Puts aside the pairs of a block that brute force will answer too."""
+        kept = np.isin(block.pairs.anchor_P, self._sampled_anchors)
+        pairs = Pairs(*(column[kept] for column in vars(block.pairs).values()))
+        self._sampled.append((pairs, Nearest(block.nearest.d_an_PM[kept], block.nearest.id_PM[kept])))
+
+    def agreement(self) -> Agreement:
+        """How the mined answers of a sample of anchors compare with brute force over the same candidates."""
+        columns = zip(*(vars(pairs).values() for pairs, _ in self._sampled), strict=True)
+        pairs = Pairs(*(np.concatenate(column) for column in columns))
+        if len(pairs) == 0:
+            return Agreement(0, 0)
+        mined = Nearest(
+            np.concatenate([one.d_an_PM for _, one in self._sampled]),
+            np.concatenate([one.id_PM for _, one in self._sampled]),
+        )
+        tasks = (
+            Task(index, "answer_by_force", (pairs, self._loaded.shared_groups, candidates, *self._loaded.shards))
+            for index, candidates in enumerate(self._loaded.candidates)
+        )
+        expected = Nearest.empty(*mined.id_PM.shape)
+        for _, found in self._pool.run(tasks):
+            expected = merge(expected, found)
+        return compare(mined, expected)
+
+
+def _old_triplets(table: pa.Table) -> OldTriplets:
+    return OldTriplets(*(table[name].to_numpy() for name in ("anchor", "positive", "negative")))
+
+
+def num_shards(config: RunConfig, num_examples: int) -> int:
+    """Shards of the corpus: what the config says, or enough to keep each small and every actor busy."""
+    item = np.dtype(config.embed.dtype).itemsize
+    total = num_examples * config.encoder.embedding_dim * item
+    return config.cluster.num_shards or max(config.cluster.num_actors, -(-total // _SHARD_BYTES))
 
 
 def _quarantine(**reasons: npt.NDArray[np.int64]) -> tuple[pa.Table, dict[str, int]]:
     details = {
         "non_finite_embedding": "the encoder gave NaN or infinity: used neither as anchor nor as candidate",
+        "zero_embedding": "the encoder gave zero, which has no direction: used neither as anchor nor as candidate",
         "singleton": "the only training example of its label: no positive, still a candidate",
     }
     tables = [

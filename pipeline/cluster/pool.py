@@ -23,11 +23,14 @@ class Task(Generic[K]):
         key: What the caller knows it by.
         method: Name of the actor's method.
         args: Its arguments; object references are resolved before the call.
+        num_kept: How many of the values that it returns, the first ones, stay where they were made: the caller gets
+            references to them.
     """
 
     key: K
     method: str
     args: tuple[Any, ...]
+    num_kept: int = 0
 
 
 class ActorPool:
@@ -58,6 +61,8 @@ class ActorPool:
     def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
         """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
 
+        A task that keeps values yields (key, (reference, ..., result)).
+
         Tasks are drawn from the iterable one by one, so it may be long or lazily made.
 
         Raises:
@@ -68,11 +73,14 @@ class ActorPool:
         if task is not None and not self._actors:
             self._start()
         idle = list(self._actors)
-        running: dict[ray.ObjectRef[Any], tuple[K, ActorHandle[Any]]] = {}
+        running: dict[ray.ObjectRef[Any], tuple[K, tuple[ray.ObjectRef[Any], ...], ActorHandle[Any]]] = {}
         while True:
             while idle and task is not None:
                 actor = idle.pop()
-                running[getattr(actor, task.method).remote(*task.args)] = (task.key, actor)
+                method = getattr(actor, task.method).options(num_returns=task.num_kept + 1)
+                returned = method.remote(*task.args)
+                *kept, result = returned if task.num_kept else [returned]
+                running[result] = (task.key, tuple(kept), actor)
                 task = next(waiting, None)
             if not running:
                 return
@@ -82,9 +90,9 @@ class ActorPool:
                     f"no part finished for {self._config.stall_timeout_s:g} s (cluster.stall_timeout_s): "
                     "the cluster is full or stuck; look at `ray status`"
                 )
-            key, actor = running.pop(done[0])
+            key, kept, actor = running.pop(done[0])
             idle.append(actor)
-            yield key, result_of(done[0])
+            yield key, ((*kept, result_of(done[0])) if kept else result_of(done[0]))
 
     def __enter__(self) -> Self:
         return self

@@ -5,24 +5,26 @@ import hashlib
 import numpy as np
 
 from pipeline.cluster.embed_stage import embed, key_of
-from pipeline.cluster.mine_stage import Mine, Mined
+from pipeline.cluster.mine_stage import Mine
 from pipeline.cluster.pool import ActorPool
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.errors import PipelineError
 from pipeline.mining.miner import resolve_backend, to_triplets
+from pipeline.mining.native import why_missing
 from pipeline.progress import say, stage
-from pipeline.storage.publish import Attempt
+from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
-from pipeline.triplets.reader import generations
+from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest, count_kinds, triplet_table
 from pipeline.triplets.writer import TripletWriter, add_side_tables
 
 
 def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
     """What a generation depends on: equal keys, equal triplets."""
-    mining = config.mining.model_copy(update={"backend": resolve_backend(config.mining)})
+    mining = config.mining.model_copy(update={"backend": resolve_backend(config.mining, config.cluster.actor_device)})
     text = "\n".join((key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -55,16 +57,15 @@ def refresh(
         InputError: The training examples cannot form a triplet, or the backend is not to be had.
     """
     key = refresh_key(config, corpus, checkpoint)
-    backend = resolve_backend(config.mining)
+    backend = _say_backend(config)
     publication = generations(workspace)
-    if config.mining.backend == "auto":
-        say(f"mining backend: {backend} (chosen by auto)")
     while (standing := find_generation(config, workspace, corpus, checkpoint)) is None:
         latest = publication.latest()
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
-        mined = Mine(pool, config, corpus, key, backend).run(embeddings)
+        mine = Mine(pool, config, corpus, key, backend, embeddings, checkpoint.step)
+        previous = _previous(config, publication, latest, corpus)
         attempt = publication.begin(0 if latest is None else latest.number + 1)
-        facts = _write(attempt, config, corpus, checkpoint, mined)
+        facts = _write(attempt, config, corpus, checkpoint, mine, previous)
         manifest = GenerationManifest(
             **attempt.header(),
             **facts,
@@ -78,9 +79,11 @@ def refresh(
             embeddings_key=embeddings,
             mining=config.mining,
             backend=backend,
-            quarantined=mined.quarantined,
-            spread=mined.spread,
-            effective_rank=mined.effective_rank,
+            quarantined=mine.quarantined,
+            warm_start_generation=None if previous is None else previous.number,
+            **_verify(mine, backend),
+            spread=mine.report.spread,
+            effective_rank=mine.report.effective_rank,
         )
         published, ours = attempt.publish(manifest)
         if ours or published.refresh_key == key:
@@ -92,12 +95,47 @@ def refresh(
     return standing, False
 
 
+def _say_backend(config: RunConfig) -> str:
+    """The backend, said aloud where it was chosen here."""
+    backend = resolve_backend(config.mining, config.cluster.actor_device)
+    if config.mining.backend == "auto":
+        why = f": {why_missing()}" if backend == "reference" else ""
+        say(f"mining backend: {backend} (chosen by auto{why})")
+    return backend
+
+
+def _previous(
+    config: RunConfig, publication: Publication[GenerationManifest], latest: GenerationManifest | None, corpus: Corpus
+) -> Generation | None:
+    """The generation to begin from: the newest, where it is of this corpus, so that ids mean the same."""
+    if not config.mining.warm_start or latest is None or latest.corpus_fingerprint != corpus.fingerprint:
+        return None
+    return Generation(publication, latest)
+
+
+def _verify(mine: Mine, backend: str) -> dict[str, object]:
+    """Compares a sample of the answers with brute force.
+
+    Raises:
+        PipelineError: A backend that is exact by construction disagrees.
+    """
+    agreement = mine.agreement()
+    if backend != "faiss" and agreement.num_agreeing < agreement.num_pairs:
+        raise PipelineError(
+            f"backend {backend} answered {agreement.num_pairs - agreement.num_agreeing} of {agreement.num_pairs} sampled "
+            "pairs worse than float64 brute force; nothing was published: this is a bug or failing hardware; set "
+            "mining.backend reference, and please report it"
+        )
+    return {"num_pairs_verified": agreement.num_pairs, "agreement": agreement.share}
+
+
 def _write(
     attempt: Attempt[GenerationManifest],
     config: RunConfig,
     corpus: Corpus,
     checkpoint: CheckpointManifest,
-    mined: Mined,
+    mine: Mine,
+    previous: Generation | None,
 ) -> dict[str, object]:
     """Writes the parts of a generation as its blocks are mined; returns the counts for the manifest."""
     provenance = {
@@ -112,24 +150,24 @@ def _write(
     tally = NeighbourTally(len(corpus.label_names))
     kinds: dict[str, int] = {}
     num_pairs = num_unanswered = num_triplets = num_handed_on = 0
-    with stage(f"mine step {checkpoint.step}", mined.num_anchors, "anchors") as done:
-        for pairs, nearest, handed_on in mined.blocks:
-            triplets, unanswered = to_triplets(pairs, nearest)
+    with stage(f"mine step {checkpoint.step}", mine.num_anchors, "anchors") as done:
+        for block in mine.blocks(previous):
+            triplets, unanswered = to_triplets(block.pairs, block.nearest)
             writer.write(triplet_table(*vars(triplets).values()))
             tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
             for kind, count in count_kinds(triplets.d_ap_T, triplets.d_an_T, config.mining.band.margin).items():
                 kinds[kind] = kinds.get(kind, 0) + count
-            num_pairs += len(pairs)
+            num_pairs += len(block.pairs)
             num_unanswered += unanswered
             num_triplets += len(triplets)
-            num_handed_on += handed_on
-            done(len(np.unique(pairs.anchor_P)), f"{num_triplets:,} triplets")
+            num_handed_on += block.num_handed_on
+            done(len(np.unique(block.pairs.anchor_P)), f"{num_triplets:,} triplets")
     writer.close()
-    add_side_tables(attempt, mined.quarantine, tally.table(corpus.label_names, config.mining.neighbours_per_label))
+    add_side_tables(attempt, mine.quarantine, tally.table(corpus.label_names, config.mining.neighbours_per_label))
     return {
         "num_pairs": num_pairs,
         "num_pairs_without_negative": num_unanswered,
         "num_triplets": num_triplets,
         "kinds": kinds,
-        "num_anchors_from_index_to_scan": num_handed_on,
+        "num_pairs_from_index_to_scan": num_handed_on,
     }

@@ -1,7 +1,9 @@
 """The actor of a refresh: embeds a part, loads a shard, searches a shard for a block of anchors."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,16 @@ from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
+from pipeline.errors import CorruptDataError
 from pipeline.mining.audit import Moments
-from pipeline.mining.merge import Nearest
+from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import ShardSearch, make_queries, shard_search
 from pipeline.mining.positives import Pairs, select_positives
+from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.verify import brute_force
+from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.storage.workspace import Workspace
 
 _BLOCKS_KEPT = 4  # an actor often searches several shards for one block
@@ -33,12 +39,14 @@ class ShardStatistics:
         ids_N: Eligible example ids, int64.
         labels_N: Their label codes, int32.
         non_finite: Ids left out because their embedding is not finite, int64.
+        zero: Ids left out because their embedding is zero, int64.
         moments: For the audit.
     """
 
     ids_N: npt.NDArray[np.int64]
     labels_N: npt.NDArray[np.int32]
     non_finite: npt.NDArray[np.int64]
+    zero: npt.NDArray[np.int64]
     moments: Moments
 
 
@@ -60,7 +68,7 @@ class RefreshWorker:
         self._device = config.cluster.actor_device
         self._encoder: tuple[tuple[str, int], torch.nn.Module] | None = None
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
-        self._blocks: dict[tuple[str, int], tuple[Pairs, Queries]] = {}
+        self._blocks: dict[int, tuple[Pairs, Queries, Nearest]] = {}
 
     @functools.cached_property
     def _workspace(self) -> Workspace:
@@ -73,14 +81,15 @@ class RefreshWorker:
     def embed_part(self, run: str, step: int, key: str, part: int) -> int:
         """Encodes one part of the corpus with a checkpoint and stores it; returns its number of examples."""
         table = self._corpus.read_part(part)
-        column = table["image" if self._corpus.manifest.payload == "image" else "vector"]
+        payloads: list[Any]
+        transform: Callable[[Any], npt.NDArray[Any]]
         if self._corpus.manifest.payload == "image":
+            payloads = [value["bytes"].as_py() for value in table["image"]]
             transform = Transform(self._config.transform)
-            payloads = [value["bytes"].as_py() for chunk in column.chunks for value in chunk]
-            vectors = encode(self._load(run, step), payloads, transform, self._config.embed.batch_size, self._device)
         else:
-            payloads = list(np.stack([value.values.to_numpy() for value in column.combine_chunks()]))
-            vectors = encode(self._load(run, step), payloads, np.asarray, self._config.embed.batch_size, self._device)
+            payloads = [value.values.to_numpy() for value in table["vector"]]
+            transform = np.asarray
+        vectors = encode(self._load(run, step), payloads, transform, self._config.embed.batch_size, self._device)
         parts = EmbeddingParts(self._workspace, key)
         parts.write(part, self._corpus.part_ids(part).start, vectors, self._config.embed.dtype)
         return len(vectors)
@@ -93,27 +102,44 @@ class RefreshWorker:
             self._encoder = ((run, step), encoder)
         return self._encoder[1]
 
-    def load_shard(self, key: str, first_id: int, last_id: int) -> tuple[Shard, ShardStatistics]:
-        """Loads the training examples in [first_id, last_id) whose embeddings are finite."""
+    def load_shard(
+        self, key: str, first_id: int, last_id: int, sample_seed: int
+    ) -> tuple[Shard, Shard, ShardStatistics]:
+        """Loads the training examples in [first_id, last_id) whose embeddings can be mined.
+
+        Returns:
+            The shard; what is searched of it for negatives (all, or a sample); and what the driver needs to know.
+        """
         self._forget("")  # the searches of the refresh before hold its shards in shared memory
-        parts = EmbeddingParts(self._workspace, key)
-        vectors, ids = [], []
+        parts, num_dims = EmbeddingParts(self._workspace, key), self._config.encoder.embedding_dim
+        vectors = np.empty((last_id - first_id, num_dims), dtype=self._config.embed.dtype)
+        ids, non_finite, zero, filled = [], [], [], 0
         for part in range(self._corpus.num_parts):
             span = self._corpus.part_ids(part)
             start, end = max(span.start, first_id), min(span.stop, last_id)
-            if start < end:
-                stored = parts.read(part, span.start, len(span))
-                vectors.append(stored[start - span.start : end - span.start])
-                ids.append(np.arange(start, end, dtype=np.int64))
-        ids_N, vectors_ND = np.concatenate(ids), np.concatenate(vectors)
-        train_N = ~self._corpus.is_test[ids_N]
-        finite_N = np.isfinite(vectors_ND).all(axis=1)
-        kept = train_N & finite_N
-        shard = Shard(ids_N[kept], self._corpus.labels[ids_N[kept]], np.ascontiguousarray(vectors_ND[kept]))
+            if start >= end:
+                continue
+            stored = parts.read(part, span.start, len(span))[start - span.start : end - span.start]
+            if stored.shape[1] != num_dims:
+                raise CorruptDataError(
+                    f"embedding part {part} of key {key} has {stored.shape[1]} dimensions, not {num_dims} as "
+                    "encoder.embedding_dim says: delete the parts of this key and mine again"
+                )
+            part_ids = np.arange(start, end, dtype=np.int64)
+            train, finite = ~self._corpus.is_test[part_ids], np.isfinite(stored).all(axis=1)
+            usable = finite & stored.any(axis=1)
+            kept = train & usable
+            ids.append(part_ids[kept])
+            non_finite.append(part_ids[train & ~finite])
+            zero.append(part_ids[train & finite & ~usable])
+            vectors[filled : filled + len(ids[-1])] = stored[kept]
+            filled += len(ids[-1])
+        ids_N = np.concatenate(ids)
+        shard = Shard(ids_N, self._corpus.labels[ids_N], vectors[:filled])
         statistics = ShardStatistics(
-            shard.ids_N, shard.labels_N, ids_N[train_N & ~finite_N], Moments.of(shard.vectors_ND)
+            shard.ids_N, shard.labels_N, np.concatenate(non_finite), np.concatenate(zero), Moments.of(shard.vectors_ND)
         )
-        return shard, statistics
+        return shard, sample_candidates(shard, self._config.mining.candidate_fraction, sample_seed), statistics
 
     def search_block(
         self,
@@ -121,8 +147,10 @@ class RefreshWorker:
         block: int,
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
+        old: OldTriplets | None,
         index: int,
         backend: str,
+        candidates: Shard,
         *shards: Shard,
     ) -> tuple[Pairs | None, Nearest, int]:
         """Searches one shard for the negatives of a block of anchors.
@@ -132,27 +160,49 @@ class RefreshWorker:
             block: Number of the block.
             anchors_A: Its anchors.
             groups: Who shares a label.
-            index: Which shard to search.
-            backend: "reference" or "faiss".
-            *shards: All shards: positives may lie in any. Read-only views of Ray's shared memory.
+            old: The anchors' triplets in the generation before, for a warm start.
+            index: Number of the shard that is searched.
+            backend: As ``resolve_backend`` gave it.
+            candidates: What is searched. A read-only view of Ray's shared memory: a node holds it once.
+            *shards: All shards: anchors and positives may lie in any. Views too.
 
         Returns:
             The block's pairs (with shard 0 only: they are the same for all), the nearest negatives found in the
-            shard, and how many anchors a FAISS index handed to the scan.
+            shard, and how many pairs an index handed to the scan.
         """
         if self._searches[0] != refresh:
             self._forget(refresh)
-        if (refresh, block) not in self._blocks:
+        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, shards)
+        if index not in self._searches[1]:
+            self._searches[1][index] = shard_search(self._config.mining, backend, candidates, self._device)
+        found, handed_on = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
+        return (pairs, merge(found, warm), handed_on) if index == 0 else (None, found, handed_on)
+
+    def _prepare(
+        self,
+        block: int,
+        anchors_A: npt.NDArray[np.int64],
+        groups: LabelGroups,
+        old: OldTriplets | None,
+        shards: tuple[Shard, ...],
+    ) -> tuple[Pairs, Queries, Nearest]:
+        """The pairs of a block, what to ask about them, and what is known from the generation before."""
+        if block not in self._blocks:
             while len(self._blocks) >= _BLOCKS_KEPT:
                 self._blocks.pop(next(iter(self._blocks)))
             vectors, mining = ShardedVectors(shards), self._config.mining
             pairs = select_positives(mining.positives, vectors, groups, anchors_A, self._config.seed)
-            self._blocks[refresh, block] = (pairs, make_queries(pairs, vectors, groups, mining.band))
-        pairs, queries = self._blocks[refresh, block]
-        if index not in self._searches[1]:
-            self._searches[1][index] = shard_search(backend, shards[index])
-        found, unresolved = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
-        return (pairs if index == 0 else None), found, unresolved
+            queries = make_queries(pairs, vectors, groups, mining.band)
+            warm = Nearest.empty(len(pairs), mining.negatives_per_pair)
+            if old is not None:
+                warm = rescore(old, pairs, queries, vectors, groups, mining.negatives_per_pair)
+            self._blocks[block] = (pairs, tighten(queries, warm), warm)
+        return self._blocks[block]
+
+    def answer_by_force(self, pairs: Pairs, groups: LabelGroups, candidates: Shard, *shards: Shard) -> Nearest:
+        """A few pairs' nearest negatives in one shard, by brute force."""
+        queries = make_queries(pairs, ShardedVectors(shards), groups, self._config.mining.band)
+        return brute_force(queries, candidates, self._config.mining.negatives_per_pair)
 
     def _forget(self, refresh: str) -> None:
         """Drops what belongs to another refresh than this one."""

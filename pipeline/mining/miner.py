@@ -8,8 +8,9 @@ import numpy as np
 from pipeline.config import BandConfig, MiningConfig
 from pipeline.mining.band import band_bounds
 from pipeline.mining.distance import Float32Array, Int64Array
-from pipeline.mining.index import FlatIndex, import_faiss
+from pipeline.mining.index import FaissIndex, import_faiss
 from pipeline.mining.merge import Nearest
+from pipeline.mining.native import NativeScan, import_native, why_missing
 from pipeline.mining.positives import Pairs
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
@@ -39,22 +40,48 @@ class Triplets:
         return len(self.anchor_T)
 
 
-def resolve_backend(config: MiningConfig) -> str:
-    """The backend that ``auto`` means here, or the one asked for.
+def resolve_backend(config: MiningConfig, device: str = "cpu") -> str:
+    """The backend that ``auto`` means on a device, or the one asked for.
 
     Raises:
         InputError: What was asked for cannot be had.
     """
+    if config.backend == "auto":
+        if device == "cuda":
+            return "triton"
+        return "reference" if why_missing() else "native"
+    if config.backend == "native":
+        import_native()
     if config.backend == "faiss":
         import_faiss()
-        return "faiss"
-    return "reference"
+    return config.backend
 
 
-def shard_search(backend: str, shard: Shard) -> ShardSearch:
-    """A search of one shard: (queries, M) to (nearest, number of anchors handed from the index to the scan)."""
-    if backend == "faiss":
-        return FlatIndex(shard).scan
+def shard_search(config: MiningConfig, backend: str, shard: Shard, device: str = "cpu") -> ShardSearch:
+    """A search of one shard.
+
+    Args:
+        config: For the index of the backend `faiss`.
+        backend: As ``resolve_backend`` gave it.
+        shard: Candidates.
+        device: "cpu" or "cuda"; what `triton` and `faiss` run on.
+
+    Returns:
+        (queries, M) to (nearest negatives, number of pairs that an index handed to the scan).
+
+    Raises:
+        InputError: The backend, or what it needs, cannot be had here.
+    """
+    match backend:
+        case "triton":
+            from pipeline.mining.triton_scan import TritonScan  # noqa: PLC0415 — brings torch, which others do without
+
+            return TritonScan(shard, device=device)
+        case "native":
+            return NativeScan(shard)
+        case "faiss":
+            exact = resolve_backend(config.model_copy(update={"backend": "auto"}), device)
+            return FaissIndex(shard, config.index, shard_search(config, exact, shard, device), device)
     return lambda queries, num_negatives: (scan(queries, shard, num_negatives), 0)
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pipeline.config import PositivesConfig
 from pipeline.mining.distance import Float64Array, Int64Array, squared_distances
+from pipeline.mining.sampling import hash_ids
 from pipeline.mining.shards import LabelGroups, ShardedVectors
 
 _PAIRS_AT_ONCE = 1 << 18
@@ -77,7 +78,7 @@ def _select(
     if config.policy == "random" or (config.policy == "all" and config.max_per_anchor is not None):
         limit = config.num_per_anchor if config.policy == "random" else config.max_per_anchor
         assert limit is not None
-        keep = _first_per_anchor(anchor_P, _hash(seed, anchor_P, positive_P), positive_P, limit)
+        keep = _first_per_anchor(anchor_P, hash_ids(seed, anchor_P, positive_P), positive_P, limit)
     anchor_P, positive_P = anchor_P[keep], positive_P[keep]
     d_ap_P = _distances(vectors, anchor_P, positive_P)
     if config.policy in ("hardest", "easiest"):
@@ -107,14 +108,3 @@ def _first_per_anchor(
     sorted_anchor = anchor_P[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_anchor, sorted_anchor, side="left")
     return np.sort(order[rank < limit])
-
-
-def _hash(seed: int, anchor_P: Int64Array, positive_P: Int64Array) -> npt.NDArray[np.uint64]:
-    """A random-looking 64-bit key of (seed, anchor, positive): the SplitMix64 finaliser, applied to each."""
-    state = np.full(len(anchor_P), seed % 2**64, dtype=np.uint64)
-    for ids in (anchor_P, positive_P):
-        state = state + ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state = state ^ (state >> np.uint64(31))
-    return state

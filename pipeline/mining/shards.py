@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.mining.distance import FloatArray, Int32Array, Int64Array
 
@@ -75,6 +76,12 @@ class LabelGroups:
         """Start and end, within ``ids_N``, of the group of each label; int64, shape (A,)."""
         group_A = np.searchsorted(self.labels_G, labels_A)
         return self.offsets[group_A], self.offsets[group_A + 1]
+
+    def contains(self, ids_P: Int64Array) -> npt.NDArray[np.bool_]:
+        """Which ids belong to eligible examples, bool, shape (P,)."""
+        rows = np.minimum(np.searchsorted(self.ids_N, ids_P, sorter=self._by_id), len(self.ids_N) - 1)
+        found: npt.NDArray[np.bool_] = self.ids_N[self._by_id[rows]] == ids_P
+        return found
 
     def labels_of(self, ids_P: Int64Array) -> Int32Array:
         """Label codes of eligible examples, int32, shape (P,)."""

@@ -60,7 +60,14 @@ class GenerationManifest(Manifest):
     kinds: dict[str, int]
     """Triplets by kind, for the configured margin."""
     quarantined: dict[str, int]
-    num_anchors_from_index_to_scan: int
+    num_pairs_from_index_to_scan: int
+    """Pairs, summed over shards, that the index of backend `faiss` could not resolve."""
+    num_pairs_verified: int
+    """Pairs of a sample of anchors that float64 brute force answered too."""
+    agreement: float
+    """Share of them whose negatives are as near as brute force's, to 1e-6; an exact scan that has less is refused."""
+    warm_start_generation: int | None
+    """The generation whose negatives the search began from."""
     spread: float
     effective_rank: float
 

@@ -53,7 +53,7 @@ def mine(
         Shard(ids[rows], labels_N[rows], vectors_ND[rows]) for rows in np.array_split(np.arange(len(ids)), num_shards)
     ]
     vectors, groups = ShardedVectors(shards), LabelGroups(ids, labels_N)
-    searches = [shard_search(config.backend, shard) for shard in shards if len(shard)]
+    searches = [shard_search(config, config.backend, shard) for shard in shards if len(shard)]
     parts = []
     for start in range(0, len(groups.anchors_A), anchors_per_block):
         anchors = groups.anchors_A[start : start + anchors_per_block]

@@ -41,7 +41,10 @@ def manifest_of(attempt: Attempt[GenerationManifest], num_triplets: int, step: i
         num_triplets=num_triplets,
         kinds={"hard": 0, "semi_hard": num_triplets, "easy": 0},
         quarantined={"singleton": 1},
-        num_anchors_from_index_to_scan=0,
+        num_pairs_from_index_to_scan=0,
+        num_pairs_verified=num_triplets,
+        agreement=1.0,
+        warm_start_generation=None,
         spread=0.5,
         effective_rank=10.0,
     )

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from pipeline.config import BandConfig, PositivesConfig
+from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.miner import make_queries
+from pipeline.mining.positives import Pairs, select_positives
+from pipeline.mining.sampling import sample_candidates
+from pipeline.mining.scan import Queries, scan
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.warm_start import OldTriplets, rescore, tighten
+from tests.unit.mining.oracle import unit_vectors
+
+LABELS = (np.arange(600) // 6).astype(np.int32)
+
+
+def world(noise: float = 0.8) -> tuple[Shard, LabelGroups, Pairs, Queries]:
+    shard = Shard(np.arange(600), LABELS, unit_vectors(np.random.default_rng(0), LABELS, 12, noise))
+    groups, vectors = LabelGroups(shard.ids_N, LABELS), ShardedVectors([shard])
+    pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A, 0)
+    return shard, groups, pairs, make_queries(pairs, vectors, groups, BandConfig())
+
+
+def old_triplets(pairs: Pairs, seed: int) -> OldTriplets:
+    """Random negatives for a shuffled half of the pairs, and some for pairs that are not asked for."""
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(pairs))[: len(pairs) // 2]
+    anchor, positive = pairs.anchor_P[rows], pairs.positive_P[rows]
+    negative = rng.integers(0, 620, len(rows))  # some beyond the corpus
+    strangers = np.array([0, 1, 700])
+    return OldTriplets(
+        np.concatenate([anchor, strangers]),
+        np.concatenate([positive, [300, 1, 701]]),
+        np.concatenate([negative, [5, 6, 7]]),
+    )
+
+
+@pytest.mark.parametrize("num_negatives", [1, 3])
+def test_a_warm_start_changes_no_triplet(num_negatives: int) -> None:
+    shard, groups, pairs, queries = world()
+    cold = scan(queries, shard, num_negatives)
+    for old in (
+        old_triplets(pairs, 1),
+        OldTriplets(np.repeat(pairs.anchor_P, 2), np.repeat(pairs.positive_P, 2), np.repeat(cold.id_PM[:, 0], 2)),
+    ):
+        known = rescore(old, pairs, queries, ShardedVectors([shard]), groups, num_negatives)
+        warm = merge(scan(tighten(queries, known), shard, num_negatives), known)
+        np.testing.assert_array_equal(warm.id_PM, cold.id_PM)
+        np.testing.assert_array_equal(warm.d_an_PM, cold.d_an_PM)
+
+
+def test_only_negatives_that_hold_today_are_kept() -> None:
+    shard, groups, pairs, queries = world()
+    known = rescore(old_triplets(pairs, 2), pairs, queries, ShardedVectors([shard]), groups, 2)
+    rows, places = np.nonzero(known.found_PM)
+    assert len(rows) > 20
+    d_an = known.d_an_PM[rows, places]
+    assert ((queries.lower_P[rows] < d_an) & (d_an < queries.upper_P[rows])).all()
+    assert (LABELS[known.id_PM[rows, places]] != LABELS[pairs.anchor_P[rows]]).all()
+
+
+def test_with_a_sample_the_good_negatives_of_before_stay() -> None:
+    shard, groups, pairs, queries = world()
+    best = scan(queries, shard, 1)
+    old = OldTriplets(pairs.anchor_P, pairs.positive_P, np.where(best.found_PM[:, 0], best.id_PM[:, 0], 0))
+    known = rescore(old, pairs, queries, ShardedVectors([shard]), groups, 1)
+    sample = sample_candidates(shard, 0.1, 0)
+    warm = merge(scan(tighten(queries, known), sample, 1), known)
+    np.testing.assert_array_equal(warm.id_PM, best.id_PM)
+
+
+def test_nothing_known_changes_nothing() -> None:
+    _, _, _, queries = world()
+    np.testing.assert_array_equal(tighten(queries, Nearest.empty(len(queries.row_P), 2)).upper_P, queries.upper_P)
