@@ -1,17 +1,15 @@
-from typing import Any
-
 def scan(
-    candidates: Any,
-    ids: Any,
-    labels: Any,
+    candidates: object,
+    ids: object,
+    labels: object,
     spans: bytes,
-    anchors: Any,
-    anchor_labels: Any,
-    first_pair: Any,
-    lower: Any,
-    upper: Any,
-    best: Any,
-    best_id: Any,
+    anchors: object,
+    anchor_labels: object,
+    first_pair: object,
+    lower: object,
+    upper: object,
+    best: object,
+    best_id: object,
     num_candidates: int,
     num_anchors: int,
     num_dims: int,
@@ -21,5 +19,5 @@ def scan(
     compare: bool,
     /,
 ) -> tuple[int, int]: ...
-def measure(vectors: Any, num_vectors: int, num_dims: int, half: bool, /) -> bytes: ...
+def measure(vectors: object, num_vectors: int, num_dims: int, half: bool, /) -> bytes: ...
 def instruction_sets() -> tuple[str | None, ...]: ...

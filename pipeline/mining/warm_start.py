@@ -1,8 +1,8 @@
 """Begin a search from the answers of the generation before: they bound what is worth looking at.
 
 A negative that was nearest under the last checkpoint is rarely far from it under the next. Scored again, it is a
-valid answer from the first moment: the scan then looks for better ones only. Where all candidates are scanned this changes
-no triplet; where a sample is scanned, it keeps the good ones of earlier samples.
+valid answer from the first moment: the scan then looks for better ones only. Where all candidates are scanned this
+changes no triplet; where a sample is scanned, it keeps the good ones of earlier samples.
 """
 
 from dataclasses import dataclass, replace

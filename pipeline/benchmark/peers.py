@@ -1,0 +1,138 @@
+"""What others offer for the same vectors. Each peer is an optional package; none is imported before it is asked for."""
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.benchmark.synthetic import World, make_shard
+from pipeline.errors import InputError
+from pipeline.mining.distance import Float32Array
+
+PEERS = ("faiss", "torch", "sentence-transformers", "pytorch-metric-learning")
+
+_PACKAGES = {
+    "faiss": ("faiss", "cpu"),
+    "sentence-transformers": ("sentence_transformers", "bench"),
+    "pytorch-metric-learning": ("pytorch_metric_learning", "bench"),
+}
+
+
+def load_peer(name: str) -> Any:  # noqa: ANN401 — modules without types
+    """The peer's module.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    if name == "torch":
+        return torch
+    module, extra = _PACKAGES[name]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"the peer {name} is not installed here ({error}): pip install 'motherlode[{extra}]', or leave it out of "
+            "--peers"
+        ) from None
+
+
+def faiss_search(world: World, k: int, num_threads: int) -> Callable[[], object]:
+    """FAISS's exact inner-product index: the k nearest of each anchor, of any label."""
+    faiss = load_peer("faiss")
+    index = faiss.IndexFlatIP(world.shard.vectors_ND.shape[1])
+    index.add(world.shard.vectors_ND)
+
+    def run() -> object:
+        faiss.omp_set_num_threads(num_threads)
+        return index.search(world.queries.vectors_AD, k)
+
+    return run
+
+
+def torch_search(world: World, k: int, num_threads: int) -> Callable[[], object]:
+    """torch.mm, 2,048 anchors at a time, and topk on the products."""
+    anchors, candidates = torch.from_numpy(world.queries.vectors_AD), torch.from_numpy(world.shard.vectors_ND)
+
+    def run() -> object:
+        torch.set_num_threads(num_threads)
+        starts = range(0, len(anchors), 2048)
+        return [torch.topk(torch.mm(anchors[start : start + 2048], candidates.T), k, dim=1) for start in starts]
+
+    return run
+
+
+def matrix_product(num_dims: int, dtype: torch.dtype, num_threads: int, size: int = 4096) -> Callable[[], object]:
+    """One large product of torch, size x size x size: the machine's own rate."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+
+    def run() -> object:
+        torch.set_num_threads(num_threads)
+        return a @ b
+
+    return run
+
+
+class _Lookup:
+    """Stands where sentence-transformers wants a model: "encodes" an id as the vector that is there already."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, vectors_ND: Float32Array) -> None:
+        self._vectors, self.seconds = vectors_ND, 0.0
+        util = importlib.import_module("sentence_transformers.util")
+        self.similarity, self.similarity_pairwise = util.dot_score, util.pairwise_dot_score
+
+    def encode_document(self, texts: list[str], **_: object) -> Float32Array:
+        start = time.perf_counter()
+        vectors: Float32Array = self._vectors[np.array(texts, dtype=np.int64)]
+        self.seconds += time.perf_counter() - start
+        return vectors
+
+    encode_query = encode_document
+
+    def get_embedding_dimension(self) -> int:
+        return len(self._vectors[0])
+
+
+def sentence_transformers_alone(
+    num_examples: int, num_dims: int, examples_per_label: int, noise: float, num_threads: int
+) -> dict[str, float]:
+    """``mine_hard_negatives`` of sentence-transformers on the same vectors, in a process of its own.
+
+    One positive an anchor, negatives farther than the positive (absolute_margin 0), everything else as it comes.
+
+    Returns:
+        Seconds of search and selection (without embedding), and the share of anchors that got a negative.
+    """
+    load_peer("sentence-transformers")
+    mine = importlib.import_module("sentence_transformers.util").mine_hard_negatives
+    datasets = importlib.import_module("datasets")
+    torch.set_num_threads(num_threads)
+    shard = make_shard(num_examples, num_dims, examples_per_label, noise)
+    positive_N = np.minimum(np.arange(num_examples) ^ 1, num_examples - 1)
+    texts = [str(i) for i in range(num_examples)]
+    dataset = datasets.Dataset.from_dict({"anchor": texts, "positive": [str(i) for i in positive_N]})
+    model = _Lookup(shard.vectors_ND)
+    start = time.perf_counter()
+    mined = mine(dataset, model, corpus=texts, absolute_margin=0.0, num_negatives=1, verbose=False)
+    return {
+        "seconds": time.perf_counter() - start - model.seconds,
+        "answered": len(mined) / num_examples,
+    }
+
+
+def metric_learning_alone(
+    num_examples: int, num_dims: int, examples_per_label: int, noise: float, num_threads: int
+) -> dict[str, float]:
+    """pytorch-metric-learning's BatchEasyHardMiner (hardest positive, semi-hard negative) on N x N distances."""
+    load_peer("pytorch-metric-learning")
+    module: Any = importlib.import_module("pytorch_metric_learning.miners")
+    torch.set_num_threads(num_threads)
+    shard = make_shard(num_examples, num_dims, examples_per_label, noise)
+    miner = module.BatchEasyHardMiner(pos_strategy="hard", neg_strategy="semihard")
+    start = time.perf_counter()
+    anchors, *_ = miner(torch.from_numpy(shard.vectors_ND), torch.from_numpy(shard.labels_N.astype(np.int64)))
+    return {"seconds": time.perf_counter() - start, "answered": len(anchors) / num_examples}

@@ -1,0 +1,75 @@
+"""Synthetic embeddings, from well trained to untrained, and what a refresh would ask about them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import BandConfig, PositivesConfig
+from pipeline.mining.miner import make_queries
+from pipeline.mining.positives import Pairs, select_positives
+from pipeline.mining.scan import Queries
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+
+
+@dataclass(frozen=True)
+class World:
+    """A corpus of embeddings and the questions about it.
+
+    Attributes:
+        shard: All examples.
+        groups: Who shares a label.
+        pairs: (anchor, positive) pairs.
+        queries: Their bands.
+    """
+
+    shard: Shard
+    groups: LabelGroups
+    pairs: Pairs
+    queries: Queries
+
+    def blocks(self, size: int) -> list[Queries]:
+        """The queries in blocks of anchors, as the actors of a refresh get them."""
+        return [take_anchors(self.queries, start, start + size) for start in range(0, len(self.queries.labels_A), size)]
+
+
+def make_shard(num_examples: int, num_dims: int, examples_per_label: int, noise: float, seed: int = 0) -> Shard:
+    """Unit vectors around a random unit centre a label; labels lie together, as in a corpus read folder by folder.
+
+    Args:
+        num_examples: N.
+        num_dims: D.
+        examples_per_label: Examples of a label.
+        noise: Length of the noise against the centre's 1: 0.8 is well trained, 4 is all but untrained.
+        seed: Seeds it.
+    """
+    rng = np.random.default_rng(seed)
+    labels_N = (np.arange(num_examples) // examples_per_label).astype(np.int32)
+    vectors_ND = np.empty((num_examples, num_dims), dtype=np.float32)
+    for start in range(0, num_examples, step := examples_per_label * 4096):
+        rows = labels_N[start : start + step]
+        centres = rng.standard_normal((int(rows[-1] - rows[0]) + 1, num_dims), dtype=np.float32)
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        noise_CD = rng.standard_normal((len(rows), num_dims), dtype=np.float32)
+        mixed = centres[rows - rows[0]] + noise / np.sqrt(num_dims) * noise_CD
+        vectors_ND[start : start + step] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    return Shard(np.arange(num_examples, dtype=np.int64), labels_N, vectors_ND)
+
+
+def make_world(shard: Shard, num_anchors: int, band: BandConfig, positives: PositivesConfig, seed: int = 0) -> World:
+    """Questions of ``num_anchors`` anchors, spread over the shard."""
+    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
+    step = max(1, len(groups.anchors_A) // num_anchors)
+    pairs = select_positives(positives, vectors, groups, groups.anchors_A[::step][:num_anchors], seed)
+    return World(shard, groups, pairs, make_queries(pairs, vectors, groups, band))
+
+
+def take_anchors(queries: Queries, first: int, last: int) -> Queries:
+    """The queries of the anchors in rows [first, last)."""
+    start, end = np.searchsorted(queries.row_P, [first, last])
+    return Queries(
+        queries.labels_A[first:last],
+        queries.vectors_AD[first:last],
+        queries.row_P[start:end] - first,
+        queries.lower_P[start:end],
+        queries.upper_P[start:end],
+    )
