@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint format clean
+.PHONY: help install demo test test-quick test-native benchmark lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,18 @@ test: $(INSTALLED) ## Run the whole test suite, then the linters
 
 test-quick: $(INSTALLED) ## Run the unit tests only
 	$(BIN)/python -m pytest tests/unit
+
+test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and undefined-behaviour sanitizers
+	mkdir -p build/sanitized
+	$(CC) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -shared -fPIC -Wall -Wextra \
+	    -Wno-psabi -Werror -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	    pipeline/mining/native.c -o build/sanitized/_native.abi3.so
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=2000 \
+	    $(BIN)/python -m pytest tests/native
+
+benchmark: $(INSTALLED) ## Measure mining here against FAISS, torch and this machine's matrix product (about 15 minutes)
+	$(BIN)/python -m jobs.benchmark mine
 
 lint: $(INSTALLED) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

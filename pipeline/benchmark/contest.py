@@ -1,10 +1,10 @@
 """Fair timing on a machine that others use too: contestants take turns, and ratios are formed within a turn."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,10 +80,12 @@ def run_alone(function: Callable[..., Any], *args: object) -> Alone:
 
 
 def _measure(sending: Any, function: Callable[..., Any], args: tuple[object, ...]) -> None:  # noqa: ANN401 — a Connection
-    before = _peak_bytes()
+    before = _memory("VmRSS")
     result = function(*args)
-    sending.send((result, before, _peak_bytes()))
+    sending.send((result, before, _memory("VmHWM")))
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _memory(field: str) -> int:
+    """Bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM); Linux."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

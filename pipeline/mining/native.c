@@ -572,18 +572,20 @@ enum { CANDIDATES, IDS, LABELS, SPANS, ANCHORS, ANCHOR_LABELS, FIRST_PAIR, LOWER
 /* Native code must not crash: sizes are checked here once more, whatever Python did. */
 static const char *check(Scan *s, const Py_buffer *buffers) {
     int64_t item = s->half ? 2 : 4, p = buffers[LOWER].len / 4;
-    if (s->n < 0 || s->a < 0 || s->d < 1 || s->d > (1 << 20) || s->m < 1) return "a size is out of range";
+    const int64_t most = (int64_t)1 << 40; /* and so no product of sizes overflows */
+    if (s->n < 0 || s->n > most || s->a < 0 || s->a > most || s->d < 1 || s->d > 1 << 20 || s->m < 1 || s->m > 1 << 20)
+        return "a size is out of range";
     const int64_t expected[NUM_BUFFERS] = {
         s->n * s->d * item, s->n * 8, s->n * 4, (s->n + SPAN - 1) / SPAN * (int64_t)sizeof(Span),
         s->a * s->d * item, s->a * 4, (s->a + 1) * 8, p * 4, p * 4, p * s->m * 4, p * s->m * 8};
     for (int i = 0; i < NUM_BUFFERS; i++)
         if (buffers[i].len != expected[i]) return "the arrays' sizes do not go together";
     if (s->first_pair[0] != 0 || s->first_pair[s->a] != p) return "first_pair does not cover the pairs";
-    for (int64_t i = 0; i < s->a; i++) {
+    for (int64_t i = 0; i < s->a; i++)
         if (s->first_pair[i] > s->first_pair[i + 1]) return "first_pair does not ascend";
+    for (int64_t i = 0; i < s->a; i++)
         for (int64_t j = s->first_pair[i] + 1; j < s->first_pair[i + 1]; j++)
             if (!(s->lower[j - 1] <= s->lower[j] && s->upper[j - 1] <= s->upper[j])) return "bounds do not ascend";
-    }
     return NULL;
 }
 
