@@ -40,7 +40,7 @@ test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and 
 	    pipeline/mining/native.c -o build/sanitized/_native.abi3.so
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=2000 \
-	    $(BIN)/python -m pytest tests/native
+	    $(BIN)/python -m pytest -s tests/native
 
 benchmark: $(INSTALLED) ## Measure mining here against FAISS, torch and this machine's matrix product (about 15 minutes)
 	$(BIN)/python -m jobs.benchmark mine

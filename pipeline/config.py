@@ -138,7 +138,7 @@ class IndexConfig(ConfigPart):
     """The index of the backend `faiss`: an index proposes, the scan answers what it cannot."""
 
     factory: str = "Flat"
-    """FAISS's index factory string: Flat, IVF4096,Flat, IVF4096,PQ32, HNSW32, …; CAGRA where faiss was built with cuVS."""
+    """FAISS's index factory string: Flat, IVF4096,Flat, IVF4096,PQ32, HNSW32, …; CAGRA where faiss has cuVS."""
     num_neighbours: PositiveInt = 64
     """How many neighbours are listed for an anchor, beyond its own label's examples and the negatives wanted."""
     nprobe: PositiveInt = 32
@@ -291,6 +291,15 @@ class RunConfig(ConfigPart):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _gpu_scans_have_a_gpu(self) -> Self:
+        if self.mining.backend == "triton" and self.cluster.gpus_per_actor == 0:
+            raise ValueError(
+                "mining.backend triton runs on a GPU: set cluster.gpus_per_actor to 1 (or a part of it), or choose "
+                "backend native"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trainers_reserve_the_gpu_they_use(self) -> Self:

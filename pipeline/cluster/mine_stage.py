@@ -29,17 +29,27 @@ _SHARD_BYTES = 64 * 2**20  # what an actor holds of its own while it loads a sha
 
 @dataclass(frozen=True)
 class Block:
-    """The answers for a block of anchors.
+    """The answers for a block of anchors from some of the shards; complete when it is from all.
 
     Attributes:
-        pairs: Its pairs.
-        nearest: Their negatives, merged over all shards.
+        pairs: Its pairs; empty until the first shard has answered.
+        nearest: Their negatives, merged over the shards.
         num_handed_on: Pairs that an index handed to the scan, summed over the shards.
+        num_shards: How many shards have answered.
     """
 
     pairs: Pairs
     nearest: Nearest
     num_handed_on: int
+    num_shards: int = 1
+
+    def __add__(self, other: "Block") -> "Block":
+        return Block(
+            self.pairs if len(self.pairs) else other.pairs,
+            merge(self.nearest, other.nearest),
+            self.num_handed_on + other.num_handed_on,
+            self.num_shards + other.num_shards,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Mine:
     def _load_shards(
         self, corpus: Corpus, embeddings: str
     ) -> tuple[list[tuple["ray.ObjectRef[object]", "ray.ObjectRef[object]"]], list[ShardStatistics]]:
-        """References to (shard, its candidates), and statistics, in order of ids. The vectors do not pass through here."""
+        """References to (shard, its candidates), and statistics, in order of ids. No vectors pass through here."""
         bounds = np.linspace(0, corpus.num_examples, num_shards(self._config, corpus.num_examples) + 1).astype(int)
         spans = [(int(first), int(last)) for first, last in itertools.pairwise(bounds) if first < last]
         tasks = (
@@ -121,7 +131,7 @@ class Mine:
         for index, (shard, candidates, one) in self._pool.run(tasks):
             statistics[index] = one
             if len(one.ids_N):  # a stretch of test labels alone leaves nothing to search
-                shards[index] = (shard, candidates)
+                shards[index] = (shard, shard if self._config.mining.candidate_fraction == 1.0 else candidates)
         return [shards[index] for index in sorted(shards)], [statistics[index] for index in sorted(statistics)]
 
     def blocks(self, previous: Generation | None) -> Iterator[Block]:
@@ -130,19 +140,12 @@ class Mine:
         Args:
             previous: Begin from its triplets.
         """
-        found_of: dict[int, Block] = {}
-        missing_of: dict[int, int] = {}
-        next_block, num_parts = 0, len(self._loaded.shards)
-        for (block, _), (pairs, found, handed_on) in self._pool.run(self._tasks(previous)):
-            if block in found_of:
-                before = found_of[block]
-                pairs = pairs or before.pairs
-                found, handed_on = merge(before.nearest, found), before.num_handed_on + handed_on
-            found_of[block] = Block(pairs, found, handed_on)
-            missing_of[block] = missing_of.get(block, num_parts) - 1
-            while missing_of.get(next_block) == 0:
-                del missing_of[next_block]
-                done = found_of.pop(next_block)
+        waiting: dict[int, Block] = {}
+        next_block = 0
+        for (block, _), found in self._pool.run(self._tasks(previous)):
+            waiting[block] = waiting[block] + Block(*found) if block in waiting else Block(*found)
+            while next_block in waiting and waiting[next_block].num_shards == len(self._loaded.shards):
+                done = waiting.pop(next_block)
                 self._keep_sample(done)
                 yield done
                 next_block += 1

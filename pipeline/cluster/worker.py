@@ -28,6 +28,7 @@ from pipeline.mining.verify import brute_force
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.storage.workspace import Workspace
 
+_SHORTEST = 0.5  # encoders give unit vectors; what is far shorter was zero before it was normalised
 _BLOCKS_KEPT = 4  # an actor often searches several shards for one block
 
 
@@ -104,11 +105,12 @@ class RefreshWorker:
 
     def load_shard(
         self, key: str, first_id: int, last_id: int, sample_seed: int
-    ) -> tuple[Shard, Shard, ShardStatistics]:
+    ) -> tuple[Shard, Shard | None, ShardStatistics]:
         """Loads the training examples in [first_id, last_id) whose embeddings can be mined.
 
         Returns:
-            The shard; what is searched of it for negatives (all, or a sample); and what the driver needs to know.
+            The shard; the sample of it that is searched for negatives, or None where all of it is; and what the
+            driver needs to know.
         """
         self._forget("")  # the searches of the refresh before hold its shards in shared memory
         parts, num_dims = EmbeddingParts(self._workspace, key), self._config.encoder.embedding_dim
@@ -127,7 +129,7 @@ class RefreshWorker:
                 )
             part_ids = np.arange(start, end, dtype=np.int64)
             train, finite = ~self._corpus.is_test[part_ids], np.isfinite(stored).all(axis=1)
-            usable = finite & stored.any(axis=1)
+            usable = finite & (np.einsum("nd,nd->n", stored, stored, dtype=np.float32) > _SHORTEST**2)
             kept = train & usable
             ids.append(part_ids[kept])
             non_finite.append(part_ids[train & ~finite])
@@ -139,7 +141,8 @@ class RefreshWorker:
         statistics = ShardStatistics(
             shard.ids_N, shard.labels_N, np.concatenate(non_finite), np.concatenate(zero), Moments.of(shard.vectors_ND)
         )
-        return shard, sample_candidates(shard, self._config.mining.candidate_fraction, sample_seed), statistics
+        fraction = self._config.mining.candidate_fraction
+        return shard, None if fraction == 1.0 else sample_candidates(shard, fraction, sample_seed), statistics
 
     def search_block(
         self,
@@ -152,7 +155,7 @@ class RefreshWorker:
         backend: str,
         candidates: Shard,
         *shards: Shard,
-    ) -> tuple[Pairs | None, Nearest, int]:
+    ) -> tuple[Pairs, Nearest, int]:
         """Searches one shard for the negatives of a block of anchors.
 
         Args:
@@ -167,8 +170,8 @@ class RefreshWorker:
             *shards: All shards: anchors and positives may lie in any. Views too.
 
         Returns:
-            The block's pairs (with shard 0 only: they are the same for all), the nearest negatives found in the
-            shard, and how many pairs an index handed to the scan.
+            The block's pairs (with shard 0 only: they are the same for all; else none), the nearest negatives found
+            in the shard, and how many pairs an index handed to the scan.
         """
         if self._searches[0] != refresh:
             self._forget(refresh)
@@ -176,7 +179,7 @@ class RefreshWorker:
         if index not in self._searches[1]:
             self._searches[1][index] = shard_search(self._config.mining, backend, candidates, self._device)
         found, handed_on = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
-        return (pairs, merge(found, warm), handed_on) if index == 0 else (None, found, handed_on)
+        return (pairs, merge(found, warm), handed_on) if index == 0 else (Pairs.none(), found, handed_on)
 
     def _prepare(
         self,

@@ -28,8 +28,8 @@ class Moments:
         """Moments of finite vectors of shape (N, D)."""
         num_dims = vectors_ND.shape[1]
         product_DD = np.zeros((num_dims, num_dims))
-        for start in range(0, len(vectors_ND), 1 << 15):
-            rows = vectors_ND[start : start + (1 << 15)].astype(np.float64)
+        for start in range(0, len(vectors_ND), 1 << 12):
+            rows = vectors_ND[start : start + (1 << 12)].astype(np.float64)
             product_DD += rows.T @ rows
         return cls(len(vectors_ND), vectors_ND.sum(axis=0, dtype=np.float64), product_DD)
 

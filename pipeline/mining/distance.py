@@ -15,7 +15,7 @@ Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 
 _UNIT_ROUNDOFF = 2.0**-24  # of float32
-_ROWS_AT_ONCE = 1 << 15
+_ROWS_AT_ONCE = 1 << 12
 
 
 def squared_distances(x_PD: FloatArray, y_PD: FloatArray) -> Float64Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,11 @@ class Pairs:
     positive_P: Int64Array
     d_ap_P: Float64Array
 
+    @classmethod
+    def none(cls) -> Self:
+        """No pairs."""
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
+
     def __len__(self) -> int:
         return len(self.anchor_P)
 
@@ -51,8 +57,7 @@ def select_positives(
         _select(config, vectors, anchor_P, positive_P, seed) for anchor_P, positive_P in _all_pairs(groups, anchors_A)
     ]
     if not chunks:
-        nothing = np.empty(0, dtype=np.int64)
-        return Pairs(nothing, nothing, np.empty(0, dtype=np.float64))
+        return Pairs.none()
     return Pairs(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
 
 
@@ -93,7 +98,7 @@ def _select(
 
 def _distances(vectors: ShardedVectors, anchor_P: Int64Array, positive_P: Int64Array) -> Float64Array:
     out_P = np.empty(len(anchor_P), dtype=np.float64)
-    step = 1 << 16
+    step = 1 << 13
     for start in range(0, len(anchor_P), step):
         rows = slice(start, start + step)
         out_P[rows] = squared_distances(vectors.take(anchor_P[rows]), vectors.take(positive_P[rows]))

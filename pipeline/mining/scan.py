@@ -116,7 +116,7 @@ def _score(
     queries: Queries, row_K: npt.NDArray[np.intp], tile: Shard, column_K: npt.NDArray[np.intp], found: Nearest
 ) -> None:
     """Scores survivors by the defined distance and folds in those that are inside their band."""
-    step = 1 << 16
+    step = 1 << 13
     for start in range(0, len(row_K), step):
         row, column = row_K[start : start + step], column_K[start : start + step]
         d_an = squared_distances(queries.vectors_AD[queries.row_P[row]], tile.vectors_ND[column]).astype(np.float32)

@@ -11,7 +11,7 @@ from pipeline.mining.shards import Shard
 TOLERANCE = 1e-6
 """Distances, and distances from the edge of a band, that differ by less are taken as equal."""
 
-_CANDIDATES_AT_ONCE = 1 << 15
+_CANDIDATES_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import BandConfig, ClusterConfig, EncoderConfig, MiningConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.mining.native import why_missing
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
+from pipeline.triplets.schema import GenerationManifest
 from tests.cluster.run_jobs import run, succeed
 from tests.s3_server import S3Server
 from tests.unit.mining.oracle import all_distances, unit_vectors
@@ -99,7 +101,15 @@ def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def refreshed(
     place: Path, run_name: str, mining: MiningConfig, num_shards: int, corpus_number: int | None = None
 ) -> pa.Table:
-    """Mines in this process's session, in a run of its own."""
+    """Mines in this process's session; the triplets."""
+    mined(place, run_name, mining, num_shards, corpus_number)
+    return pa.concat_tables(shard_bytes(Workspace.open(str(place), run_name)))
+
+
+def mined(
+    place: Path, run_name: str, mining: MiningConfig, num_shards: int, corpus_number: int | None = None
+) -> GenerationManifest:
+    """Mines in this process's session; the manifest."""
     config = RunConfig(
         workspace=str(place),
         run=run_name,
@@ -113,19 +123,41 @@ def refreshed(
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
     assert is_new and manifest.backend == mining.backend
-    return pa.concat_tables(shard_bytes(workspace))
+    assert manifest.num_pairs_verified > 64 and manifest.agreement == 1.0
+    return manifest
 
 
 def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
-    semi_hard = MiningConfig(backend="reference", negatives_per_pair=2)
+    backends = ["reference"] if why_missing() else ["reference", "native"]
     hard = BandConfig(mode="hard")
     with session(ClusterConfig(), {"CPU": 1.0}):
-        split = [refreshed(prepared[0], f"shards-{n}", semi_hard, n) for n in (1, 2, 5)]
+        split = [
+            refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)
+            for backend in backends
+            for n in (1, 2, 8)
+        ]
         scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
         indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), 700)  # most are empty
-    assert len(split[0]) > 0 and split[0].equals(split[1]) and split[0].equals(split[2])
+    assert len(split[0]) > 0 and all(table.equals(split[0]) for table in split)
     assert len(scanned) > 0 and scanned.equals(indexed)
+
+
+def test_a_sample_is_mined_from_what_the_generation_before_knew(prepared: tuple[Path, tuple[str, ...]]) -> None:
+    whole = MiningConfig(backend="reference")
+    sample = MiningConfig(backend="reference", candidate_fraction=0.2, warm_start=True)
+    cold = sample.model_copy(update={"warm_start": False})
+    with session(ClusterConfig(), {"CPU": 1.0}):
+        mined(prepared[0], "warm", whole, 2)
+        best = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
+        warm = mined(prepared[0], "warm", sample, 3)
+        kept = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
+        alone = refreshed(prepared[0], "cold", cold, 3).to_pandas()
+    assert warm.warm_start_generation == 0
+    assert kept.equals(best), "all that was best stayed"
+    joined = alone.merge(best, on=["anchor", "positive"], suffixes=("", "_best"))
+    assert len(joined) == len(alone) < len(best), "a fifth of the candidates answers fewer pairs"
+    assert (joined.d_an >= joined.d_an_best).all() and (joined.d_an > joined.d_an_best).mean() > 0.3
 
 
 def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_path: Path) -> None:
