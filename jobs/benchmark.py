@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=int, default=100_000, help="N (default 100000)")
     parser.add_argument("--dims", type=int, default=128, help="D (default 128)")
     parser.add_argument("--per-label", type=int, default=12, help="examples a label (default 12)")
-    parser.add_argument("--anchors", type=int, default=32_768, help="anchors that ask (default 32768)")
+    parser.add_argument("--anchors", type=int, default=16_384, help="anchors that ask (default 16384)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="threads, ours and the peers' (default 2)")
     parser.add_argument("--noises", type=float, nargs="+", default=[0.8, 1.2, 2.0, 4.0], help="trained to untrained")

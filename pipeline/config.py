@@ -260,7 +260,8 @@ class ClusterConfig(ConfigPart):
     cpus_per_trainer: Annotated[float, Field(ge=0.0)] = 1.0
     gpus_per_trainer: Annotated[float, Field(ge=0.0)] = 0.0
     num_shards: PositiveInt | None = None
-    """Shards of the corpus that are scanned apart and merged; null: as many as keep one below 64 MB."""
+    """Shards of the corpus that are scanned apart and merged; null: one for each GPU, or as many as keep one below
+    64 MB on CPUs."""
     anchors_per_block: PositiveInt = 4096
     max_task_retries: Annotated[int, Field(ge=0)] = 3
     """How often a part is given to a fresh actor after the one that held it died."""

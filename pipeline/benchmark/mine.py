@@ -49,7 +49,7 @@ class Size:
     num_examples: int
     num_dims: int = 128
     examples_per_label: int = 12
-    num_anchors: int | None = 32768
+    num_anchors: int | None = 16384
     num_rounds: int = 5
     num_threads: int = 2
     device: str = "cpu"

@@ -92,6 +92,8 @@ class Mine:
         """
         self._pool, self._config, self._key, self._backend = pool, config, key, backend
         self._sample_seed = config.seed * 2**32 + step
+        # What an actor makes of a shard is worth keeping: an index, or a copy on its GPU.
+        self._keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
         shards, statistics = self._load_shards(corpus, embeddings)
         moments = statistics[0].moments
         for other in statistics[1:]:
@@ -158,7 +160,8 @@ class Mine:
             known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
             for index, candidates in enumerate(loaded.candidates):
                 task = (self._key, block, anchors, loaded.shared_groups, known, index, self._backend, candidates)
-                yield Task((block, index), "search_block", (*task, *loaded.shards))
+                preferred = index if self._keeps_shards else None
+                yield Task((block, index), "search_block", (*task, *loaded.shards), preferred)
 
     def _keep_sample(self, block: Block) -> None:
         """Puts aside the pairs of a block that brute force will answer too."""
@@ -191,7 +194,9 @@ def _old_triplets(table: pa.Table) -> OldTriplets:
 
 
 def num_shards(config: RunConfig, num_examples: int) -> int:
-    """Shards of the corpus: what the config says, or enough to keep each small and every actor busy."""
+    """Shards of the corpus: what the config says; else one for each GPU, or enough to keep each small on CPUs."""
+    if config.cluster.actor_device == "cuda":
+        return config.cluster.num_shards or config.cluster.num_actors
     item = np.dtype(config.embed.dtype).itemsize
     total = num_examples * config.encoder.embedding_dim * item
     return config.cluster.num_shards or max(config.cluster.num_actors, -(-total // _SHARD_BYTES))

@@ -1,5 +1,6 @@
 """A pool of equal actors: parts are handed to whichever is free, and a dead actor costs its part alone."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +15,8 @@ from pipeline.errors import PipelineError, UnavailableError
 
 K = TypeVar("K")
 
+_LONGEST_LANE = 32  # an actor with so many tasks waiting is helped by the others
+
 
 @dataclass(frozen=True)
 class Task(Generic[K]):
@@ -23,6 +26,8 @@ class Task(Generic[K]):
         key: What the caller knows it by.
         method: Name of the actor's method.
         args: Its arguments; object references are resolved before the call.
+        preferred: Number of the actor, modulo their number, that keeps what the task needs (an index, a shard on its
+            GPU). Others take it only when that one has fallen far behind.
         num_kept: How many of the values that it returns, the first ones, stay where they were made: the caller gets
             references to them.
     """
@@ -30,6 +35,7 @@ class Task(Generic[K]):
     key: K
     method: str
     args: tuple[Any, ...]
+    preferred: int | None = None
     num_kept: int = 0
 
 
@@ -69,19 +75,21 @@ class ActorPool:
             PipelineError: As the actor's method raised it.
             UnavailableError: Actors died too often, or nothing finished for ``stall_timeout_s``.
         """
-        task = next(waiting := iter(tasks), None)
-        if task is not None and not self._actors:
-            self._start()
-        idle = list(self._actors)
-        running: dict[ray.ObjectRef[Any], tuple[K, tuple[ray.ObjectRef[Any], ...], ActorHandle[Any]]] = {}
+        lanes = _Lanes(tasks, self._config.num_actors)
+        idle = list(range(self._config.num_actors))
+        running: dict[ray.ObjectRef[Any], tuple[K, tuple[ray.ObjectRef[Any], ...], int]] = {}
         while True:
-            while idle and task is not None:
-                actor = idle.pop()
-                method = getattr(actor, task.method).options(num_returns=task.num_kept + 1)
+            for actor in list(idle):
+                task = lanes.next_for(actor)
+                if task is None:
+                    continue
+                if not self._actors:
+                    self._start()
+                idle.remove(actor)
+                method = getattr(self._actors[actor], task.method).options(num_returns=task.num_kept + 1)
                 returned = method.remote(*task.args)
                 *kept, result = returned if task.num_kept else [returned]
                 running[result] = (task.key, tuple(kept), actor)
-                task = next(waiting, None)
             if not running:
                 return
             done, _ = ray.wait(list(running), num_returns=1, timeout=self._config.stall_timeout_s)
@@ -102,6 +110,28 @@ class ActorPool:
     ) -> None:
         for actor in self._actors:
             ray.kill(actor)
+
+
+class _Lanes(Generic[K]):
+    """Draws tasks one by one and keeps those that are for a busy actor until it is free, but never many of them."""
+
+    def __init__(self, tasks: Iterable[Task[K]], num_actors: int) -> None:
+        self._tasks = iter(tasks)
+        self._lanes: list[deque[Task[K]]] = [deque() for _ in range(num_actors)]
+
+    def next_for(self, actor: int) -> Task[K] | None:
+        """The next task for an actor that is free; None where there is none."""
+        while not self._lanes[actor]:
+            longest = max(self._lanes, key=len)
+            if len(longest) >= _LONGEST_LANE:
+                return longest.popleft()
+            task = next(self._tasks, None)
+            if task is None:
+                return longest.popleft() if len(longest) > 1 else None
+            if task.preferred is None:
+                return task
+            self._lanes[task.preferred % len(self._lanes)].append(task)
+        return self._lanes[actor].popleft()
 
 
 def result_of(reference: "ray.ObjectRef[Any]") -> Any:  # noqa: ANN401 — whatever the method returned

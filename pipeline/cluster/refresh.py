@@ -123,8 +123,8 @@ def _verify(mine: Mine, backend: str) -> dict[str, object]:
     if backend != "faiss" and agreement.num_agreeing < agreement.num_pairs:
         raise PipelineError(
             f"backend {backend} answered {agreement.num_pairs - agreement.num_agreeing} of {agreement.num_pairs} "
-            "sampled pairs worse than float64 brute force; nothing was published: this is a bug or failing hardware; set "
-            "mining.backend reference, and please report it"
+            "sampled pairs worse than float64 brute force; nothing was published: this is a bug or failing hardware; "
+            "set mining.backend reference, and please report it"
         )
     return {"num_pairs_verified": agreement.num_pairs, "agreement": agreement.share}
 

@@ -35,6 +35,10 @@ class Worker:
     def refuse(self, number: int) -> int:
         raise InputError(f"number {number} is refused")
 
+    def name_after(self, seconds: float) -> int:
+        time.sleep(seconds)
+        return os.getpid()
+
     def hang(self, number: int) -> int:
         time.sleep(60)
         return number
@@ -73,3 +77,21 @@ def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="stall_timeout_s"):
         run(tmp_path, ["hang"])
     assert time.monotonic() - start < 30
+
+
+def named(preferred: list[int | None], seconds: float) -> list[int]:
+    """Which process did each of these tasks."""
+    tasks = (Task(i, "name_after", (seconds,), preferred=one) for i, one in enumerate(preferred))
+    with ActorPool(CONFIG, Worker, "") as pool:
+        found = dict(pool.run(tasks))
+    return [found[i] for i in range(len(preferred))]
+
+
+def test_tasks_go_to_the_actor_that_keeps_what_they_need() -> None:
+    pids = named([0, 1, 2, 3] * 6, 0.02)
+    assert len(set(pids[0::2])) == 1 and len(set(pids[1::2])) == 1 and pids[0] != pids[1]
+
+
+def test_an_actor_that_falls_far_behind_is_helped() -> None:
+    pids = named([0] * 80, 0.01)
+    assert len(set(pids)) == 2

@@ -99,7 +99,7 @@ def test_missing_paths_are_named(job: Callable[..., Ended], tmp_path: Path) -> N
 
 def test_values_out_of_range_and_wrong_combinations_are_explained(job: Callable[..., Ended]) -> None:
     assert_refused(job("mine", "--mining.band.margin=-1"), "mining.band.margin", "greater than 0")
-    assert_refused(job("mine", "--mining.backend=faiss"), "'hard' only", "reference")
+    assert_refused(job("mine", "--mining.backend=triton"), "gpus_per_actor", "native")
     assert_refused(job("mine", "--mining.band.mode=range", "--mining.band.low=2", "--mining.band.high=1"), "below")
     assert_refused(job("train", "--training.device=cuda"), "cluster.gpus_per_trainer")
 
