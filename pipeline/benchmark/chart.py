@@ -48,6 +48,7 @@ def draw_mining(report: dict[str, Any], path: Path) -> None:
     scaling.set_ylabel("seconds of one whole pass")
     scaling.grid(alpha=0.3, which="both")
     figure.suptitle(
-        f"Exact semi-hard mining on {report['machine']['cpu']}, {report['machine']['num_threads']} threads", fontsize=10
+        f"Exact semi-hard mining on {report['machine']['name']}, {report['machine']['num_threads']} threads",
+        fontsize=10,
     )
     figure.savefig(path, dpi=130)

@@ -1,5 +1,6 @@
 """What others offer for the same vectors. Each peer is an optional package; none is imported before it is asked for."""
 
+import functools
 import importlib
 import time
 from collections.abc import Callable
@@ -8,9 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.benchmark.synthetic import World, make_shard
+from pipeline.benchmark.contest import compete
+from pipeline.benchmark.synthetic import Size, World, make_shard
 from pipeline.errors import InputError
 from pipeline.mining.distance import Float32Array
+
+LONGEST_GPU_LIST = 2048
+"""Neighbours that FAISS lists at most on a GPU."""
 
 PEERS = ("faiss", "torch", "sentence-transformers", "pytorch-metric-learning")
 
@@ -39,40 +44,61 @@ def load_peer(name: str) -> Any:  # noqa: ANN401 — modules without types
         ) from None
 
 
-def faiss_search(world: World, k: int, num_threads: int) -> Callable[[], object]:
-    """FAISS's exact inner-product index: the k nearest of each anchor, of any label."""
+def faiss_search(world: World, k: int, size: Size) -> Callable[[], object]:
+    """FAISS's exact inner-product index: the k nearest of each anchor, of any label; float16 storage on a GPU."""
     faiss = load_peer("faiss")
-    index = faiss.IndexFlatIP(world.shard.vectors_ND.shape[1])
+    index = faiss.IndexFlatIP(size.num_dims)
+    if size.device == "cuda":
+        if not hasattr(faiss, "StandardGpuResources"):
+            raise InputError("the faiss that is installed here has no GPU part: pip install 'motherlode[gpu]'")
+        options = faiss.GpuClonerOptions()
+        options.useFloat16 = True
+        resources = faiss.StandardGpuResources()
+        index = faiss.index_cpu_to_gpu(resources, 0, index, options)
     index.add(world.shard.vectors_ND)
 
     def run() -> object:
-        faiss.omp_set_num_threads(num_threads)
+        faiss.omp_set_num_threads(size.num_threads)
         return index.search(world.queries.vectors_AD, k)
 
     return run
 
 
-def torch_search(world: World, k: int, num_threads: int) -> Callable[[], object]:
-    """torch.mm, 2,048 anchors at a time, and topk on the products."""
-    anchors, candidates = torch.from_numpy(world.queries.vectors_AD), torch.from_numpy(world.shard.vectors_ND)
+def torch_search(world: World, k: int, size: Size) -> Callable[[], object]:
+    """torch.mm, 2,048 anchors at a time, and topk on the products; float16 on a GPU."""
+    dtype = torch.float16 if size.device == "cuda" else torch.float32
+    anchors, candidates = (
+        torch.from_numpy(vectors).to(size.device, dtype)
+        for vectors in (world.queries.vectors_AD, world.shard.vectors_ND)
+    )
 
     def run() -> object:
-        torch.set_num_threads(num_threads)
+        torch.set_num_threads(size.num_threads)
         starts = range(0, len(anchors), 2048)
-        return [torch.topk(torch.mm(anchors[start : start + 2048], candidates.T), k, dim=1) for start in starts]
+        found = [torch.topk(torch.mm(anchors[start : start + 2048], candidates.T), k, dim=1) for start in starts]
+        return [one.indices.cpu() for one in found]
 
     return run
 
 
-def matrix_product(num_dims: int, dtype: torch.dtype, num_threads: int, size: int = 4096) -> Callable[[], object]:
-    """One large product of torch, size x size x size: the machine's own rate."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+def matrix_products(size: Size) -> dict[str, float]:
+    """The machine's own limit: products of D dimensions a second in one large torch.mm, by type."""
+    side = 8192 if size.device == "cuda" else 4096
+    torch.set_num_threads(size.num_threads)
+    rates = {}
+    for dtype in (
+        (torch.float32, torch.bfloat16, torch.float16) if size.device == "cuda" else (torch.float32, torch.bfloat16)
+    ):
+        a, b = (torch.randn(side, side, device=size.device).to(dtype) for _ in range(2))
+        seconds = compete({"mm": functools.partial(_multiply, a, b)}, 3).median("mm")
+        rates[str(dtype).removeprefix("torch.")] = side**3 / size.num_dims / seconds
+    return rates
 
-    def run() -> object:
-        torch.set_num_threads(num_threads)
-        return a @ b
 
-    return run
+def _multiply(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.mm(a, b)
+    if a.is_cuda:
+        torch.cuda.synchronize()
 
 
 class _Lookup:
@@ -97,9 +123,7 @@ class _Lookup:
         return len(self._vectors[0])
 
 
-def sentence_transformers_alone(
-    num_examples: int, num_dims: int, examples_per_label: int, noise: float, num_threads: int
-) -> dict[str, float]:
+def sentence_transformers_alone(size: Size, noise: float) -> dict[str, float]:
     """``mine_hard_negatives`` of sentence-transformers on the same vectors, in a process of its own.
 
     One positive an anchor, negatives farther than the positive (absolute_margin 0), everything else as it comes.
@@ -110,8 +134,8 @@ def sentence_transformers_alone(
     load_peer("sentence-transformers")
     mine = importlib.import_module("sentence_transformers.util").mine_hard_negatives
     datasets = importlib.import_module("datasets")
-    torch.set_num_threads(num_threads)
-    shard = make_shard(num_examples, num_dims, examples_per_label, noise)
+    torch.set_num_threads(size.num_threads)
+    shard, num_examples = make_shard(size, noise), size.num_examples
     positive_N = np.minimum(np.arange(num_examples) ^ 1, num_examples - 1)
     texts = [str(i) for i in range(num_examples)]
     dataset = datasets.Dataset.from_dict({"anchor": texts, "positive": [str(i) for i in positive_N]})
@@ -124,15 +148,19 @@ def sentence_transformers_alone(
     }
 
 
-def metric_learning_alone(
-    num_examples: int, num_dims: int, examples_per_label: int, noise: float, num_threads: int
-) -> dict[str, float]:
+def metric_learning_alone(size: Size, noise: float) -> dict[str, float]:
     """pytorch-metric-learning's BatchEasyHardMiner (hardest positive, semi-hard negative) on N x N distances."""
     load_peer("pytorch-metric-learning")
     module: Any = importlib.import_module("pytorch_metric_learning.miners")
-    torch.set_num_threads(num_threads)
-    shard = make_shard(num_examples, num_dims, examples_per_label, noise)
+    torch.set_num_threads(size.num_threads)
+    shard, num_examples = make_shard(size, noise), size.num_examples
     miner = module.BatchEasyHardMiner(pos_strategy="hard", neg_strategy="semihard")
     start = time.perf_counter()
     anchors, *_ = miner(torch.from_numpy(shard.vectors_ND), torch.from_numpy(shard.labels_N.astype(np.int64)))
     return {"seconds": time.perf_counter() - start, "answered": len(anchors) / num_examples}
+
+
+ALONE: dict[str, Callable[[Size, float], dict[str, float]]] = {
+    "sentence-transformers": sentence_transformers_alone,
+    "pytorch-metric-learning": metric_learning_alone,
+}

@@ -1,18 +1,23 @@
 """Runs the parts of the mining benchmark one after the other, and writes what they gave."""
 
 import json
+import os
+import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.benchmark import mine
 from pipeline.benchmark.chart import draw_mining
-from pipeline.benchmark.peers import PEERS, load_peer
+from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
+from pipeline.benchmark.synthetic import Size
 from pipeline.config import MiningConfig
 from pipeline.errors import InputError
+from pipeline.mining.native import instruction_sets, why_missing
 from pipeline.progress import say
 
 
@@ -41,26 +46,44 @@ def benchmark_mining(config: MiningConfig, plan: Plan, output: Path) -> dict[str
         PipelineError: An exact backend disagrees with brute force.
     """
     _check(plan)
-    size = mine.Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, plan.device)
-    middle = plan.noises[len(plan.noises) // 2]
-    report: dict[str, Any] = {"size": asdict(size), "machine": mine.machine(plan.dims, plan.threads), "cases": []}
+    size = Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, plan.device)
+    bench = mine.Bench(config, size)
+    trained, middle = plan.noises[min(1, len(plan.noises) - 1)], plan.noises[len(plan.noises) // 2]
+    report: dict[str, Any] = {"size": asdict(size), "machine": _machine(size), "cases": []}
     for num_positives in plan.positives:
-        asked = mine.with_positives(config, num_positives)
         for noise in plan.noises:
             say(f"noise {noise:g}, {num_positives} positive(s) an anchor")
-            report["cases"].append(mine.measure_case(asked, size, noise, plan.peers))
-    asked = mine.with_positives(config, plan.positives[0])
+            report["cases"].append(mine.measure_case(bench.with_positives(num_positives), noise, plan.peers))
+    one = bench.with_positives(1)
     say("a tenth of the candidates; a warm start")
-    report["sample"] = mine.measure_sample(asked, size, middle, 0.1)
-    report["warm_start"] = mine.measure_warm_start(asked, size, middle)
-    report["slow_peers"] = mine.measure_slow_peers(asked, size, plan.noises[0], plan.peers)
-    report["scaling"] = mine.measure_scaling(asked, size, plan.scaling, plan.noises[min(1, len(plan.noises) - 1)])
+    report["sample"] = mine.measure_sample(one, middle, 0.1)
+    report["warm_start"] = mine.measure_warm_start(one, middle)
+    report["slow_peers"] = mine.measure_slow_peers(one, trained, plan.peers)
+    report["scaling"] = mine.measure_scaling(one, plan.scaling, trained)
     output.mkdir(parents=True, exist_ok=True)
     (output / "mine.json").write_text(json.dumps(report, indent=2) + "\n")
     draw_mining(report, output / "mine.png")
     _show(report)
     say(f"written: {output / 'mine.json'}, {output / 'mine.png'}")
     return report
+
+
+def _machine(size: Size) -> dict[str, Any]:
+    """What it was measured on, and its own limit."""
+    return {
+        "name": torch.cuda.get_device_name(0) if size.device == "cuda" else _cpu_name(),
+        "num_threads": size.num_threads,
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "instruction_set": None if why_missing() else instruction_sets()[-1],
+        "torch_mm_products_per_s": matrix_products(size),
+    }
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} × {names[0] if names else platform.processor()}"
 
 
 def _check(plan: Plan) -> None:

@@ -5,10 +5,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import BandConfig, PositivesConfig
+from pipeline.errors import InputError
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.scan import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured.
+
+    Attributes:
+        num_examples: N.
+        num_dims: D.
+        examples_per_label: Examples of a label.
+        num_anchors: Anchors that ask; all N where None.
+        num_rounds: Rounds that count.
+        num_threads: Single-threaded searches side by side on a CPU; threads of the peers.
+        device: "cpu" or "cuda".
+    """
+
+    num_examples: int
+    num_dims: int = 128
+    examples_per_label: int = 12
+    num_anchors: int | None = 16384
+    num_rounds: int = 5
+    num_threads: int = 2
+    device: str = "cpu"
+
+    @property
+    def anchors_per_block(self) -> int:
+        """Anchors that a search gets at once: as in a refresh on CPUs, and enough to fill a GPU."""
+        return 1 << 17 if self.device == "cuda" else 4096
 
 
 @dataclass(frozen=True)
@@ -27,25 +56,28 @@ class World:
     pairs: Pairs
     queries: Queries
 
-    def blocks(self, size: int) -> list[Queries]:
-        """The queries in blocks of anchors, as the actors of a refresh get them."""
-        return [take_anchors(self.queries, start, start + size) for start in range(0, len(self.queries.labels_A), size)]
 
-
-def make_shard(num_examples: int, num_dims: int, examples_per_label: int, noise: float, seed: int = 0) -> Shard:
+def make_shard(size: Size, noise: float, seed: int = 0) -> Shard:
     """Unit vectors around a random unit centre a label; labels lie together, as in a corpus read folder by folder.
 
     Args:
-        num_examples: N.
-        num_dims: D.
-        examples_per_label: Examples of a label.
+        size: N, D and examples a label.
         noise: Length of the noise against the centre's 1: 0.8 is well trained, 4 is all but untrained.
         seed: Seeds it.
+
+    Raises:
+        InputError: There would be fewer than two labels.
     """
+    num_examples, num_dims = size.num_examples, size.num_dims
+    if num_examples < 2 * size.examples_per_label:
+        raise InputError(
+            f"{num_examples} examples with {size.examples_per_label} a label are fewer than two labels: "
+            "ask for more with --examples"
+        )
     rng = np.random.default_rng(seed)
-    labels_N = (np.arange(num_examples) // examples_per_label).astype(np.int32)
+    labels_N = (np.arange(num_examples) // size.examples_per_label).astype(np.int32)
     vectors_ND = np.empty((num_examples, num_dims), dtype=np.float32)
-    for start in range(0, num_examples, step := examples_per_label * 4096):
+    for start in range(0, num_examples, step := size.examples_per_label * 4096):
         rows = labels_N[start : start + step]
         centres = rng.standard_normal((int(rows[-1] - rows[0]) + 1, num_dims), dtype=np.float32)
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)

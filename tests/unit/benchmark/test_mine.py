@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
+from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
+from pipeline.benchmark.report import Plan, benchmark_mining
+from pipeline.benchmark.synthetic import Size, make_shard
+from pipeline.config import BandConfig, MiningConfig
+from pipeline.errors import InputError, PipelineError
+from pipeline.mining.merge import Nearest
+from pipeline.mining.scan import scan
+
+SIZE = Size(num_examples=1200, num_dims=16, num_anchors=300, num_rounds=1, num_threads=2)
+BENCH = Bench(MiningConfig(), SIZE).with_positives(1)
+
+
+def test_embeddings_are_unit_vectors_and_noise_spreads_a_label() -> None:
+    near, far = make_shard(SIZE, 0.3), make_shard(SIZE, 3.0)
+    for shard in (near, far):
+        np.testing.assert_allclose(np.linalg.norm(shard.vectors_ND, axis=1), 1.0, atol=1e-6)
+        assert np.bincount(shard.labels_N).tolist() == [12] * 100
+
+    def spread(vectors: np.ndarray) -> float:
+        return float(((vectors[:12] - vectors[:12].mean(axis=0)) ** 2).sum(axis=1).mean())
+
+    assert spread(near.vectors_ND) < 0.2
+    assert spread(far.vectors_ND) > 0.5
+
+
+def test_an_answer_that_is_wrong_stops_the_benchmark() -> None:
+    world = BENCH.world(1.0)
+    found = scan(world.queries, world.shard, 1)
+    assert check("native", world, found)["agreement_with_brute_force"] == 1.0
+    worse = Nearest(found.d_an_PM + np.float32(0.01), found.id_PM)
+    with pytest.raises(PipelineError, match="disagrees with brute force"):
+        check("native", world, worse)
+    assert check("faiss", world, worse)["agreement_with_brute_force"] < 1.0
+
+
+def test_ranks_are_counted_among_negatives_in_band() -> None:
+    world = BENCH.world(2.0)
+    best = scan(world.queries, world.shard, 1)
+    assert (rank_of(world, best) == 1).all()
+    fifth = scan(world.queries, world.shard, 5)
+    has_five = fifth.found_PM[:, 4]
+    kept = Nearest(
+        np.where(has_five[:, None], fifth.d_an_PM[:, 4:], np.inf).astype(np.float32),
+        np.where(has_five[:, None], fifth.id_PM[:, 4:], best.id_PM.max()),
+    )
+    assert (num_nearer_negatives(world.queries, world.shard, kept, True)[has_five] == 4).all()
+
+
+def test_a_sample_has_the_rank_that_it_should_and_a_warm_start_the_same_answers() -> None:
+    found = measure_sample(BENCH, 2.0, 0.25)
+    assert 2.0 < found["mean_rank"] < 7.0
+    assert measure_warm_start(BENCH, 2.0)["times_as_fast"]["median"] > 0
+
+
+def plan(**changes: object) -> Plan:
+    values: dict[str, object] = {
+        "examples": 1200,
+        "dims": 16,
+        "per_label": 12,
+        "anchors": 200,
+        "rounds": 1,
+        "threads": 1,
+        "noises": (1.0,),
+        "positives": (1, 2),
+        "peers": ("torch",),
+        "scaling": (600, 1200),
+        "device": "cpu",
+    }
+    return Plan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
+    report = benchmark_mining(MiningConfig(band=BandConfig(margin=0.4)), plan(), tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "mine.json").read_text()) == report
+    assert (tmp_path / "new" / "mine.png").read_bytes().startswith(b"\x89PNG")
+    assert len(report["cases"]) == 2 and report["scaling"]["exponent"] is not None
+    assert all("torch mm+topk" in case["times_as_fast_as"] for case in report["cases"])
+    assert all(point["peak_bytes"] > 0 for point in report["scaling"]["points"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"rounds": 0}, "--rounds"), ({"peers": ("annoy",)}, "not known"), ({"examples": 20}, "fewer than two labels")],
+)
+def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        benchmark_mining(MiningConfig(), plan(**changes), tmp_path)
