@@ -1,4 +1,4 @@
-/* The exact scan of one shard, fused: products stay in tiles and L1, two comparisons a product, everything else
+/* The exact scan of one shard, fused: products stay in tiles and L1, one comparison a product, everything else
  * only for the few candidates that could belong to an answer.
  *
  * Sixteen anchors lie in the sixteen lanes of a vector. A product <a, c> is compared with an interval per lane; the
@@ -65,14 +65,15 @@ typedef struct {
     const float *lower, *upper; /* (p,) open bounds of d_an */
     int64_t n, a, d, m;
     int half, compare;
-    int split; /* AMX: multiply <a',c'> + <a',c''> + <a'',c'> */
+    int split; /* begins so where an earlier call ended so; AMX: multiply <a',c'> + <a',c''> + <a'',c'> */
     /* the answer so far, best first */
     float *best;      /* (p, m) */
     int64_t *best_id; /* (p, m) */
     /* room to work in */
     int64_t blocks, padded;      /* blocks of LANES anchors; d rounded up to whole tiles */
     int64_t *first_slot;         /* (blocks + 1,): slot 0 of a block is the hull of its others */
-    float *limits;               /* (slots, 2, LANES): lowest and highest product of interest */
+    float *limits;               /* (slots, 2, LANES): products of interest: middle of their interval, half its width */
+    double *hull;                /* (a, 2): lowest and highest product that matters to any pair of an anchor */
     double *norm;                /* (a,): |x|^2 */
     double *residual;            /* (a, 2): |x - x'|, |x - x' - x''| */
     float *slack;                /* (a,): the part of the limits' width that is for bfloat16 */
@@ -201,6 +202,12 @@ INLINE void pack_candidates(Scan *s, int64_t first, int64_t count, Isa isa, cons
 
 /* ---- intervals ------------------------------------------------------------------------------------------------ */
 
+/* Rounded outwards: what is inside [lowest, highest] is within half a width of the middle in float32 too. */
+INLINE void set_interval(float *limits, int64_t lane, double lowest, double highest, double most) {
+    limits[lane] = (float)((lowest + highest) / 2);
+    limits[LANES + lane] = lowest > highest ? -1 : (float)((highest - lowest) / 2 + 0x1p-22 * most);
+}
+
 /* Turns pair `slot` of an anchor into the lowest and highest product that may matter, given its best so far. */
 INLINE void set_limits(Scan *s, int64_t anchor, int64_t slot, Isa isa) {
     int64_t block = anchor / LANES, lane = anchor % LANES, first = s->first_pair[anchor];
@@ -218,26 +225,26 @@ INLINE void set_limits(Scan *s, int64_t anchor, int64_t slot, Isa isa) {
     error += 16 * unit * (s->norm[anchor] + s->span->norm * s->span->norm) + 1e-30; /* roundings of what is below */
     float best = s->best[pair * s->m + s->m - 1];
     double far = best < s->upper[pair] ? best : s->upper[pair], near = s->lower[pair];
-    double lowest = s->norm[anchor] / 2 + s->span->low_half_norm - far / 2;
-    double highest = s->norm[anchor] / 2 + s->span->high_half_norm - near / 2;
-    float low = (float)(lowest - error - unit * fabs(lowest)), high = (float)(highest + error + unit * fabs(highest));
+    double lowest = s->norm[anchor] / 2 + s->span->low_half_norm - far / 2 - error;
+    double highest = s->norm[anchor] / 2 + s->span->high_half_norm - near / 2 + error;
+    double most = 2 * (size + r[0]) * (s->span->norm + q[0]) + 1e-30; /* no product is larger: keeps limits finite */
+    lowest = lowest > -most ? lowest : -most;
+    highest = highest < most ? highest : most;
     float *hull = s->limits + s->first_slot[block] * 2 * LANES;
-    if (slot == num_slots - 1) hull[lane] = low; /* bounds ascend from slot to slot: see native.py */
-    if (slot == 0) hull[LANES + lane] = high;
-    if (s->first_slot[block + 1] - s->first_slot[block] > 1) {
-        float *own = hull + (1 + slot) * 2 * LANES;
-        own[lane] = low;
-        own[LANES + lane] = high;
-    }
+    double *ends = s->hull + 2 * anchor; /* bounds ascend from slot to slot: see native.py */
+    if (slot == num_slots - 1) ends[0] = lowest;
+    if (slot == 0) ends[1] = highest;
+    if (slot == num_slots - 1 || slot == 0) set_interval(hull, lane, ends[0], ends[1], most);
+    if (s->first_slot[block + 1] - s->first_slot[block] > 1)
+        set_interval(hull + (1 + slot) * 2 * LANES, lane, lowest, highest, most);
 }
 
 /* ---- survivors -------------------------------------------------------------------------------------------------- */
 
 #ifdef X86
 __attribute__((target("avx512f"))) static inline unsigned inside_avx512(const float *x, const float *limits) {
-    __m512 products = _mm512_loadu_ps(x);
-    __mmask16 high_enough = _mm512_cmp_ps_mask(products, _mm512_loadu_ps(limits), _CMP_GE_OQ);
-    return _mm512_mask_cmp_ps_mask(high_enough, products, _mm512_loadu_ps(limits + LANES), _CMP_LE_OQ);
+    __m512 away = _mm512_abs_ps(_mm512_sub_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(limits)));
+    return _mm512_cmp_ps_mask(away, _mm512_loadu_ps(limits + LANES), _CMP_LE_OQ);
 }
 
 /* <x, y> in float32, for a closer look than bfloat16 gives. */
@@ -251,17 +258,17 @@ __attribute__((target("avx512f"))) static inline float product_avx512(const void
     return _mm512_reduce_add_ps((__m512)(sums[0] + sums[1] + (sums[2] + sums[3])));
 }
 
-/* Whether any of 16 x 16 products is inside. */
-__attribute__((target("avx512f"))) static inline int any_inside_avx512(const float *x, const float *limits) {
-    __m512 low = _mm512_loadu_ps(limits), high = _mm512_loadu_ps(limits + LANES);
-    __mmask16 any = 0;
+/* Whether any of 16 x 16 products is inside: the one nearest to the middle tells. */
+__attribute__((target("avx512f,avx512dq"))) static inline int any_inside_avx512(const float *x, const float *limits) {
+    enum { NEARER_TO_ZERO = 0xa }; /* of vrangeps: the smaller absolute value, without its sign */
+    __m512 middle = _mm512_loadu_ps(limits), away[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) away[i] = _mm512_set1_ps(FLT_MAX);
 #pragma GCC unroll 16
-    for (int r = 0; r < LANES; r++) {
-        __m512 products = _mm512_loadu_ps(x + r * LANES);
-        __mmask16 high_enough = _mm512_cmp_ps_mask(products, low, _CMP_GE_OQ);
-        any = _kor_mask16(any, _mm512_mask_cmp_ps_mask(high_enough, products, high, _CMP_LE_OQ));
-    }
-    return !_kortestz_mask16_u8(any, any);
+    for (int r = 0; r < LANES; r++)
+        away[r % 4] = _mm512_range_ps(_mm512_sub_ps(_mm512_loadu_ps(x + r * LANES), middle), away[r % 4], NEARER_TO_ZERO);
+    __m512 nearest = _mm512_min_ps(_mm512_min_ps(away[0], away[1]), _mm512_min_ps(away[2], away[3]));
+    return _mm512_cmp_ps_mask(nearest, _mm512_loadu_ps(limits + LANES), _CMP_LE_OQ) != 0;
 }
 #endif
 
@@ -271,7 +278,7 @@ INLINE unsigned inside(const float *x, const float *limits, Isa isa) {
     if (isa >= AVX512) return inside_avx512(x, limits);
 #endif
     unsigned bits = 0;
-    for (int l = 0; l < LANES; l++) bits |= (unsigned)((x[l] >= limits[l]) & (x[l] <= limits[LANES + l])) << l;
+    for (int l = 0; l < LANES; l++) bits |= (unsigned)(fabsf(x[l] - limits[l]) <= limits[LANES + l]) << l;
     return bits;
 }
 
@@ -281,7 +288,7 @@ INLINE int any_inside(const float *x, const float *limits, Isa isa) {
 #endif
     int any = 0;
     for (int i = 0; i < LANES * LANES; i++)
-        any |= (x[i] >= limits[i % LANES]) & (x[i] <= limits[LANES + i % LANES]);
+        any |= fabsf(x[i] - limits[i % LANES]) <= limits[LANES + i % LANES];
     return any;
 }
 
@@ -291,7 +298,7 @@ INLINE int matters(const Scan *s, int64_t anchor, float product) {
     float slack = s->slack[anchor];
     for (int64_t slot = last - first > 1 ? first + 1 : first; slot < last; slot++) {
         const float *limits = s->limits + slot * 2 * LANES;
-        if (product >= limits[lane] + slack && product <= limits[LANES + lane] - slack) return 1;
+        if (fabsf(product - limits[lane]) <= limits[LANES + lane] - slack) return 1;
     }
     return 0;
 }
@@ -529,7 +536,7 @@ static int supports(Isa isa) {
 /* ---- Python -------------------------------------------------------------------------------------------------------- */
 
 static void free_room(Scan *s) {
-    void *rooms[] = {s->first_slot, s->limits, s->norm, s->residual, s->slack, s->packed_anchors, s->packed, s->products};
+    void *rooms[] = {s->first_slot, s->limits, s->hull, s->norm, s->residual, s->slack, s->packed_anchors, s->packed, s->products};
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) free(rooms[i]);
 }
 
@@ -553,16 +560,16 @@ static int make_room(Scan *s, Isa isa) {
     }
     size_t slots = (size_t)s->first_slot[s->blocks];
     s->limits = zeros(slots * 2 * LANES * sizeof(float));
+    s->hull = zeros((size_t)s->a * 16);
     s->norm = zeros((size_t)s->a * 8);
     s->residual = zeros((size_t)s->a * 16);
     s->slack = zeros((size_t)s->a * 4);
     s->packed_anchors = zeros(even_blocks * LANES * (size_t)s->padded * element_bytes);
     s->packed = zeros(CHUNK * (size_t)s->padded * element_bytes);
     s->products = zeros(2 * 2 * STEP * LANES * sizeof(float));
-    if (!s->limits || !s->norm || !s->residual || !s->slack || !s->packed_anchors || !s->packed || !s->products) return 0;
+    if (!s->limits || !s->hull || !s->norm || !s->residual || !s->slack || !s->packed_anchors || !s->packed || !s->products) return 0;
     for (size_t i = 0; i < slots; i++) /* an interval that nothing is inside of, for lanes without a pair */
-        for (int l = 0; l < LANES; l++)
-            s->limits[i * 2 * LANES + l] = INFINITY, s->limits[(i * 2 + 1) * LANES + l] = -INFINITY;
+        for (int l = 0; l < LANES; l++) s->limits[(i * 2 + 1) * LANES + l] = -1;
     return 1;
 }
 
@@ -595,9 +602,9 @@ static PyObject *scan(PyObject *module, PyObject *args) {
     int isa;
     PyObject *result = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*y*w*w*LLLLiii", &buffers[0], &buffers[1], &buffers[2], &buffers[3],
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*y*w*w*LLLLiiii", &buffers[0], &buffers[1], &buffers[2], &buffers[3],
                           &buffers[4], &buffers[5], &buffers[6], &buffers[7], &buffers[8], &buffers[9], &buffers[10],
-                          &s.n, &s.a, &s.d, &s.m, &s.half, &isa, &s.compare))
+                          &s.n, &s.a, &s.d, &s.m, &s.half, &isa, &s.split, &s.compare))
         return NULL;
     s.candidates = buffers[CANDIDATES].buf, s.ids = buffers[IDS].buf, s.labels = buffers[LABELS].buf;
     s.spans = buffers[SPANS].buf, s.anchors = buffers[ANCHORS].buf, s.anchor_labels = buffers[ANCHOR_LABELS].buf;
@@ -622,7 +629,7 @@ static PyObject *scan(PyObject *module, PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         if (s.n && s.a) runs[isa](&s);
         Py_END_ALLOW_THREADS
-        result = Py_BuildValue("LL", (long long)s.num_looked_at, (long long)s.num_rescored);
+        result = Py_BuildValue("iLL", s.split, (long long)s.num_looked_at, (long long)s.num_rescored);
     }
     free_room(&s);
     for (int i = 0; i < NUM_BUFFERS; i++) PyBuffer_Release(&buffers[i]);

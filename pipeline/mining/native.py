@@ -75,6 +75,7 @@ class NativeScan:
             np.ascontiguousarray(shard.vectors_ND),
         )
         self._spans = self._measure(self._shard.vectors_ND)
+        self._split = 0  # whether the embeddings turned out to need finer products: the next block begins with them
         self.num_looked_at = self.num_rescored = 0  # candidates that products could not decide on, over all calls
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
@@ -109,7 +110,7 @@ class NativeScan:
                 f"{shard.vectors_ND.dtype} of {shard.vectors_ND.shape[1:]}: embed them with one encoder"
             )
         self._measure(anchors_AD)
-        looked_at, rescored = self._native.scan(
+        split, looked_at, rescored = self._native.scan(
             shard.vectors_ND,
             shard.ids_N,
             shard.labels_N,
@@ -127,8 +128,10 @@ class NativeScan:
             found.d_an_PM.shape[1],
             anchors_AD.dtype == np.float16,
             self._isa,
+            self._split if compare else 0,
             compare,
         )
+        self._split |= split
         self.num_looked_at += looked_at
         self.num_rescored += rescored
 

@@ -72,10 +72,11 @@ def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None
         m,
         False,
         0,
+        0,
         True,
     ]
     module = native.import_native()
-    assert module.scan(*arguments)[1] > 0, "unspoilt, they are taken"
+    assert module.scan(*arguments)[2] > 0, "unspoilt, they are taken"
     place = draw(st.integers(0, 16))
     broken = list(arguments)
     if place < 11:
@@ -106,7 +107,25 @@ def test_pairs_that_point_outside_are_refused(first_pair: list[int]) -> None:
     labels, pairs = np.zeros(2, np.int32), np.array(first_pair)
     with pytest.raises(ValueError, match="first_pair"):
         module.scan(
-            one, np.arange(2), labels, spans, one, labels, pairs, bounds, bounds, best, ids, 2, 2, 4, 1, False, 0, True
+            one,
+            np.arange(2),
+            labels,
+            spans,
+            one,
+            labels,
+            pairs,
+            bounds,
+            bounds,
+            best,
+            ids,
+            2,
+            2,
+            4,
+            1,
+            False,
+            0,
+            0,
+            True,
         )
 
 
@@ -119,5 +138,5 @@ def test_bounds_that_do_not_ascend_are_refused() -> None:
     for bounds in ((lower, upper), (np.array([np.nan, 1], np.float32), upper)):
         with pytest.raises(ValueError, match="ascend"):
             module.scan(
-                one, np.arange(1), labels, spans, one, labels, pairs, *bounds, best, ids, 1, 1, 4, 1, False, 0, True
+                one, np.arange(1), labels, spans, one, labels, pairs, *bounds, best, ids, 1, 1, 4, 1, False, 0, 0, True
             )
