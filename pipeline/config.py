@@ -156,9 +156,9 @@ class MiningConfig(ConfigPart):
     candidate_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Scan only this share of the candidates, drawn anew by seed and step: exact for them, of expected rank
     1/fraction among all."""
-    warm_start: bool = True
-    """Begin from the previous generation's negatives, scored again: the same triplets sooner, or, with
-    candidate_fraction < 1, better ones."""
+    warm_start: bool | None = None
+    """Begin from the previous generation's negatives, scored again: better triplets where candidates are sampled, the
+    same where all are scanned; null: where candidates are sampled."""
     verify_anchors: Annotated[int, Field(ge=0)] = 64
     """So many anchors are answered by float64 brute force too; the agreement goes into the manifest."""
     positives: PositivesConfig = PositivesConfig()
@@ -170,6 +170,11 @@ class MiningConfig(ConfigPart):
     """Triplets a Parquet shard."""
     min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
     """Audit: a mean squared distance to the centroid below this is a collapsed encoder, and refused."""
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether a search begins from what the generation before knew."""
+        return self.candidate_fraction < 1.0 if self.warm_start is None else self.warm_start
 
 
 class BatchConfig(ConfigPart):

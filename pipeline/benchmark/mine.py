@@ -179,9 +179,11 @@ def measure_scaling(bench: Bench, sizes: tuple[int, ...], noise: float) -> dict[
         say(f"mining all of {num_examples:,} examples")
         alone = run_alone(mine_alone, replace(bench, size=replace(bench.size, num_examples=num_examples)), noise)
         points.append({"num_examples": num_examples, "peak_bytes": alone.peak_bytes, **alone.result})
+    # Small corpora are bound by what does not grow with N².
+    large = [point for point in points if point["num_examples"] >= max(sizes) / 30]
     exponent = None
-    if len(points) > 1:
-        log_n, log_seconds = (np.log([point[key] for point in points]) for key in ("num_examples", "seconds"))
+    if len(large) > 1:
+        log_n, log_seconds = (np.log([point[key] for point in large]) for key in ("num_examples", "seconds"))
         exponent = float(np.polyfit(log_n, log_seconds, 1)[0])
     return {"noise": noise, "points": points, "exponent": exponent}
 

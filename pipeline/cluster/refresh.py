@@ -108,7 +108,7 @@ def _previous(
     config: RunConfig, publication: Publication[GenerationManifest], latest: GenerationManifest | None, corpus: Corpus
 ) -> Generation | None:
     """The generation to begin from: the newest, where it is of this corpus, so that ids mean the same."""
-    if not config.mining.warm_start or latest is None or latest.corpus_fingerprint != corpus.fingerprint:
+    if not config.mining.starts_warm or latest is None or latest.corpus_fingerprint != corpus.fingerprint:
         return None
     return Generation(publication, latest)
 

@@ -99,15 +99,25 @@ def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 def refreshed(
-    place: Path, run_name: str, mining: MiningConfig, num_shards: int, corpus_number: int | None = None
+    place: Path,
+    run_name: str,
+    mining: MiningConfig,
+    num_shards: int,
+    corpus_number: int | None = None,
+    block: int = 110,
 ) -> pa.Table:
     """Mines in this process's session; the triplets."""
-    mined(place, run_name, mining, num_shards, corpus_number)
+    mined(place, run_name, mining, num_shards, corpus_number, block)
     return pa.concat_tables(shard_bytes(Workspace.open(str(place), run_name)))
 
 
 def mined(
-    place: Path, run_name: str, mining: MiningConfig, num_shards: int, corpus_number: int | None = None
+    place: Path,
+    run_name: str,
+    mining: MiningConfig,
+    num_shards: int,
+    corpus_number: int | None = None,
+    block: int = 110,
 ) -> GenerationManifest:
     """Mines in this process's session; the manifest."""
     config = RunConfig(
@@ -115,7 +125,7 @@ def mined(
         run=run_name,
         encoder=EncoderConfig(name="identity", embedding_dim=16),
         mining=mining,
-        cluster=ClusterConfig(num_shards=num_shards, anchors_per_block=110),
+        cluster=ClusterConfig(num_shards=num_shards, anchors_per_block=block),
     )
     workspace = Workspace.open(config.workspace, config.run)
     corpus = Corpus.open(workspace, corpus_number)
@@ -138,14 +148,15 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: 
             for n in (1, 2, 8)
         ]
         scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
-        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), 700)  # most are empty
+        most_empty = 700
+        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
     assert len(split[0]) > 0 and all(table.equals(split[0]) for table in split)
     assert len(scanned) > 0 and scanned.equals(indexed)
 
 
 def test_a_sample_is_mined_from_what_the_generation_before_knew(prepared: tuple[Path, tuple[str, ...]]) -> None:
     whole = MiningConfig(backend="reference")
-    sample = MiningConfig(backend="reference", candidate_fraction=0.2, warm_start=True)
+    sample = MiningConfig(backend="reference", candidate_fraction=0.2)
     cold = sample.model_copy(update={"warm_start": False})
     with session(ClusterConfig(), {"CPU": 1.0}):
         mined(prepared[0], "warm", whole, 2)

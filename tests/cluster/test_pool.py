@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.pool import ActorPool, Task
+from pipeline.cluster.pool import ActorPool, Task, _Lanes
 from pipeline.cluster.session import session
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError, UnavailableError
@@ -34,10 +34,6 @@ class Worker:
 
     def refuse(self, number: int) -> int:
         raise InputError(f"number {number} is refused")
-
-    def name_after(self, seconds: float) -> int:
-        time.sleep(seconds)
-        return os.getpid()
 
     def hang(self, number: int) -> int:
         time.sleep(60)
@@ -79,19 +75,23 @@ def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
     assert time.monotonic() - start < 30
 
 
-def named(preferred: list[int | None], seconds: float) -> list[int]:
-    """Which process did each of these tasks."""
-    tasks = (Task(i, "name_after", (seconds,), preferred=one) for i, one in enumerate(preferred))
-    with ActorPool(CONFIG, Worker, "") as pool:
-        found = dict(pool.run(tasks))
-    return [found[i] for i in range(len(preferred))]
+def lanes_of(preferred: list[int | None]) -> _Lanes[int]:
+    return _Lanes((Task(i, "double", (i,), preferred=one) for i, one in enumerate(preferred)), 2)
+
+
+def drawn(lanes: _Lanes[int], actors: list[int]) -> list[int | None]:
+    """Keys of the tasks that these actors get, one after the other."""
+    tasks = [lanes.next_for(actor) for actor in actors]
+    return [task.key if task is not None else None for task in tasks]
 
 
 def test_tasks_go_to_the_actor_that_keeps_what_they_need() -> None:
-    pids = named([0, 1, 2, 3] * 6, 0.02)
-    assert len(set(pids[0::2])) == 1 and len(set(pids[1::2])) == 1 and pids[0] != pids[1]
+    assert drawn(lanes_of([0, 1, 2, 3, 0, 1]), [1, 1, 0, 0, 1, 0]) == [1, 3, 0, 2, 5, 4]
+    assert drawn(lanes_of([None] * 3), [1, 0, 0]) == [0, 1, 2]
 
 
-def test_an_actor_that_falls_far_behind_is_helped() -> None:
-    pids = named([0] * 80, 0.01)
-    assert len(set(pids)) == 2
+def test_an_actor_that_falls_far_behind_is_helped_and_nothing_is_lost() -> None:
+    found = drawn(lanes_of([0] * 80), [1] * 79)
+    assert found == list(range(79)), "in order, though none was for this actor"
+    lanes = lanes_of([0, 0, 1])
+    assert drawn(lanes, [1, 1, 1, 0, 0]) == [2, 0, None, 1, None], "the last is left to the one that is prepared for it"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
+from pipeline.mining import native
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
@@ -67,6 +68,21 @@ def test_with_a_sample_the_good_negatives_of_before_stay() -> None:
     sample = sample_candidates(shard, 0.1, 0)
     warm = merge(scan(tighten(queries, known), sample, 1), known)
     np.testing.assert_array_equal(warm.id_PM, best.id_PM)
+
+
+def test_bounds_of_an_anchor_still_ascend_together() -> None:
+    shard, groups, pairs, queries = world(2.0)
+    known = rescore(old_triplets(pairs, 3), pairs, queries, ShardedVectors([shard]), groups, 1)
+    assert known.found_PM.mean() > 0.03
+    tight = tighten(queries, known)
+    assert (tight.upper_P <= queries.upper_P).all() and (tight.upper_P < queries.upper_P).any()
+    for anchor in range(len(queries.labels_A)):
+        rows = np.flatnonzero(queries.row_P == anchor)
+        rows = rows[np.argsort(queries.lower_P[rows], kind="stable")]
+        assert (np.diff(tight.upper_P[rows]) >= 0).all()
+    if native.why_missing() is None:
+        best = merge(native.NativeScan(shard)(tight, 1)[0], known)
+        np.testing.assert_array_equal(best.id_PM, scan(queries, shard, 1).id_PM)
 
 
 def test_nothing_known_changes_nothing() -> None:
