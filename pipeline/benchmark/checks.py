@@ -11,8 +11,8 @@ from pipeline.mining.distance import Int64Array
 from pipeline.mining.merge import Nearest
 from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.scan import Queries
-from pipeline.mining.shards import Shard
-from pipeline.mining.verify import TOLERANCE, brute_force, compare
+from pipeline.mining.shards import Shard, ShardedVectors
+from pipeline.mining.verify import TOLERANCE, brute_force, compare, hold
 
 CHECKED_ANCHORS = 256
 
@@ -28,7 +28,7 @@ def check(backend: str, world: World, found: Nearest) -> dict[str, Any]:
     asked = take_pairs(world.queries, pair_K)
     mined = Nearest(found.d_an_PM[pair_K], found.id_PM[pair_K])
     expected = brute_force(asked, world.shard, mined.id_PM.shape[1])
-    agreement = compare(mined, expected)
+    agreement = compare(mined, hold(asked, mined, ShardedVectors([world.shard]), world.groups), expected)
     if backend != "faiss" and agreement.share < 1.0:
         raise PipelineError(
             f"backend {backend} disagrees with brute force on {1 - agreement.share:.2%} of the pairs: please report it"

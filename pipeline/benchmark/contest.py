@@ -1,5 +1,6 @@
 """Fair timing on a machine that others use too: contestants take turns, and ratios are formed within a turn."""
 
+import importlib
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -57,15 +58,20 @@ class Alone:
     peak_bytes: int
 
 
-def run_alone(function: Callable[..., Any], *args: object) -> Alone:
+def run_alone(function: Callable[..., Any], *args: object, preload: tuple[str, ...] = ()) -> Alone:
     """Runs an importable function in a fresh process and measures its peak memory.
+
+    Args:
+        function: Any function of a module.
+        *args: Its arguments.
+        preload: Modules to import first: their memory does not count.
 
     Raises:
         InputError: The process died.
     """
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sending, function, args))
+    process = context.Process(target=_measure, args=(sending, function, args, preload))
     process.start()
     sending.close()
     try:
@@ -79,7 +85,14 @@ def run_alone(function: Callable[..., Any], *args: object) -> Alone:
     return Alone(result, after - before)
 
 
-def _measure(sending: Any, function: Callable[..., Any], args: tuple[object, ...]) -> None:  # noqa: ANN401 — a Connection
+def _measure(
+    sending: Any,  # noqa: ANN401 — a Connection
+    function: Callable[..., Any],
+    args: tuple[object, ...],
+    preload: tuple[str, ...],
+) -> None:
+    for module in preload:
+        importlib.import_module(module)
     before = _memory("VmRSS")
     result = function(*args)
     sending.send((result, before, _memory("VmHWM")))

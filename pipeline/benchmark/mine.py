@@ -1,5 +1,6 @@
 """Measures mining: a backend and its peers on the same vectors, in turn, and checked against brute force each time."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,9 +10,9 @@ import numpy as np
 
 from pipeline.benchmark import peers
 from pipeline.benchmark.checks import check, rank_of
-from pipeline.benchmark.contest import compete, run_alone, time_once
+from pipeline.benchmark.contest import compete, run_alone
 from pipeline.benchmark.synthetic import Size, World, make_shard, make_world, take_anchors
-from pipeline.config import MiningConfig, PositivesConfig
+from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import PipelineError
 from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import ShardSearch, resolve_backend, shard_search
@@ -21,6 +22,9 @@ from pipeline.mining.scan import Queries
 from pipeline.mining.shards import Shard, ShardedVectors
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.progress import say
+
+PRODUCTS_ALONE = "products alone"
+"""The scan's matrix products, one of 16 bits a pair, compared with nothing. (Untrained embeddings take three.)"""
 
 _PML_EXAMPLES = 6000  # N x N distances, and a mask or two of that size
 
@@ -89,7 +93,7 @@ def measure_case(bench: Bench, noise: float, against: tuple[str, ...]) -> dict[s
     search = bench.open(world.shard)
     contestants: dict[str, Callable[[], object]] = {bench.backend: lambda: bench.answer(search, world.queries)}
     if isinstance(search, NativeScan):
-        contestants["products alone"] = lambda: bench.products_alone(search, world.queries)
+        contestants[PRODUCTS_ALONE] = lambda: bench.products_alone(search, world.queries)
     if "faiss" in against:
         k = peers.LONGEST_GPU_LIST if size.device == "cuda" else 1
         contestants[f"faiss flat k={k}"] = peers.faiss_search(world, k, size)
@@ -118,13 +122,16 @@ def measure_sample(bench: Bench, noise: float, fraction: float) -> dict[str, Any
         {"all": lambda: bench.answer(whole, world.queries), "sample": lambda: bench.answer(part, world.queries)},
         bench.size.num_rounds,
     )
-    rank = rank_of(world, bench.answer(part, world.queries))
+    every, found = bench.answer(whole, world.queries), bench.answer(part, world.queries)
+    rank = rank_of(world, found)
     return {
         "noise": noise,
         "candidate_fraction": fraction,
         "times_as_fast": times.ratio("all", "sample"),
-        "mean_rank": float(rank.mean()),
-        "standard_error_of_the_rank": float(rank.std() / np.sqrt(len(rank))),
+        "pairs_answered": float(found.found_PM[:, 0].mean()),
+        "pairs_answered_by_all": float(every.found_PM[:, 0].mean()),
+        "mean_rank": float(rank.mean()) if len(rank) else None,
+        "standard_error_of_the_rank": float(rank.std() / np.sqrt(len(rank))) if len(rank) else None,
         "ranked_pairs": len(rank),
     }
 
@@ -160,16 +167,17 @@ def measure_warm_start(bench: Bench, noise: float) -> dict[str, Any]:
 
 
 def mine_alone(bench: Bench, noise: float) -> dict[str, Any]:
-    """One whole mining pass, for a process of its own: every example an anchor, memory flat."""
-    world = replace(bench, size=replace(bench.size, num_anchors=None)).world(noise)
-    search = bench.open(world.shard)
-    found: list[Nearest] = []
-    seconds = time_once(lambda: found.append(bench.answer(search, world.queries)))
-    return {
-        "seconds": seconds,
-        "vector_bytes": world.shard.vectors_ND.nbytes,
-        **check(bench.backend, world, found[0]),
-    }
+    """One whole mining pass, for a process of its own: every example an anchor, memory flat.
+
+    The seconds are for all that follows the embeddings: positives, bands, preparing the search, the search.
+    """
+    size = replace(bench.size, num_anchors=None)
+    shard = make_shard(size, noise)
+    start = time.perf_counter()
+    world = make_world(shard, len(shard), bench.config.band, bench.config.positives)
+    found = bench.answer(bench.open(shard), world.queries)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "vector_bytes": shard.vectors_ND.nbytes, **check(bench.backend, world, found)}
 
 
 def measure_scaling(bench: Bench, sizes: tuple[int, ...], noise: float) -> dict[str, Any]:
@@ -189,20 +197,26 @@ def measure_scaling(bench: Bench, sizes: tuple[int, ...], noise: float) -> dict[
 
 
 def measure_slow_peers(bench: Bench, noise: float, against: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The libraries that mine lists or whole matrices, each against a whole pass of ours, in processes of their own."""
-    sizes = {
-        "sentence-transformers": bench.size,
-        "pytorch-metric-learning": replace(bench.size, num_examples=min(bench.size.num_examples, _PML_EXAMPLES)),
+    """The libraries that mine lists or whole matrices, each against a whole pass of ours, in processes of their own.
+
+    Both answer the peer's question: the nearest negative farther than the positive, for one positive an anchor
+    (sentence-transformers), or for the hardest one (pytorch-metric-learning).
+    """
+    beyond = BandConfig(mode="positive_aware")
+    one, hardest = PositivesConfig(policy="random"), PositivesConfig(policy="hardest")
+    few = min(bench.size.num_examples, _PML_EXAMPLES)
+    questions = {
+        "sentence-transformers": (bench.size, one),
+        "pytorch-metric-learning": (replace(bench.size, num_examples=few), hardest),
     }
     rows = []
-    for peer, size in sizes.items():
+    for peer, (size, positives) in questions.items():
         if peer not in against:
             continue
         say(f"{peer} on {size.num_examples:,} examples")
-        ours, theirs = (
-            run_alone(mine_alone, replace(bench, size=size), noise),
-            run_alone(peers.ALONE[peer], size, noise),
-        )
+        asked = bench.config.model_copy(update={"band": beyond, "positives": positives})
+        ours = run_alone(mine_alone, Bench(asked, size), noise)
+        theirs = run_alone(peers.ALONE[peer], size, noise, preload=peers.modules_of(peer))
         rows.append(
             {
                 "peer": peer,

@@ -101,6 +101,15 @@ def _multiply(a: torch.Tensor, b: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
+def modules_of(peer: str) -> tuple[str, ...]:
+    """What a peer imports."""
+    load_peer(peer)
+    return {
+        "sentence-transformers": ("sentence_transformers.util", "datasets"),
+        "pytorch-metric-learning": ("pytorch_metric_learning.miners",),
+    }[peer]
+
+
 class _Lookup:
     """Stands where sentence-transformers wants a model: "encodes" an id as the vector that is there already."""
 
@@ -136,7 +145,9 @@ def sentence_transformers_alone(size: Size, noise: float) -> dict[str, float]:
     datasets = importlib.import_module("datasets")
     torch.set_num_threads(size.num_threads)
     shard, num_examples = make_shard(size, noise), size.num_examples
-    positive_N = np.minimum(np.arange(num_examples) ^ 1, num_examples - 1)
+    first_N = np.arange(num_examples) // size.examples_per_label * size.examples_per_label
+    length_N = np.minimum(first_N + size.examples_per_label, num_examples) - first_N
+    positive_N = first_N + (np.arange(num_examples) - first_N + 1) % length_N  # the next of its label
     texts = [str(i) for i in range(num_examples)]
     dataset = datasets.Dataset.from_dict({"anchor": texts, "positive": [str(i) for i in positive_N]})
     model = _Lookup(shard.vectors_ND)

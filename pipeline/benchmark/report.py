@@ -81,7 +81,8 @@ def _machine(size: Size) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux's
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} × {names[0] if names else platform.processor()}"
 

@@ -1,6 +1,7 @@
 """Mine: blocks of anchors against shards of the corpus, over the pool, with one merge."""
 
 import itertools
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Mine:
     """
 
     def __init__(
-        self, pool: ActorPool, config: RunConfig, corpus: Corpus, key: str, backend: str, embeddings: str, step: int
+        self, pool: ActorPool, config: RunConfig, corpus: Corpus, backend: str, embeddings: str, step: int
     ) -> None:
         """Loads the shards into shared memory and audits them.
 
@@ -81,7 +82,6 @@ class Mine:
             pool: Actors.
             config: The run.
             corpus: The corpus.
-            key: Key of the refresh.
             backend: As ``resolve_backend`` gave it.
             embeddings: Key of the stored embeddings.
             step: Step of the checkpoint; with the run's seed it chooses the samples.
@@ -90,7 +90,8 @@ class Mine:
             AuditRefusedError: The embeddings cannot be mined.
             InputError: The training examples cannot form a triplet.
         """
-        self._pool, self._config, self._key, self._backend = pool, config, key, backend
+        self._pool, self._config, self._backend = pool, config, backend
+        self._pass = uuid.uuid4().hex
         self._sample_seed = config.seed * 2**32 + step
         # What an actor makes of a shard is worth keeping: an index, or a copy on its GPU.
         self._keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
@@ -159,7 +160,7 @@ class Mine:
             anchors = loaded.groups.anchors_A[start : start + size]
             known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
             for index, candidates in enumerate(loaded.candidates):
-                task = (self._key, block, anchors, loaded.shared_groups, known, index, self._backend, candidates)
+                task = (self._pass, block, anchors, loaded.shared_groups, known, index, self._backend, candidates)
                 preferred = index if self._keeps_shards else None
                 yield Task((block, index), "search_block", (*task, *loaded.shards), preferred)
 
@@ -171,22 +172,24 @@ class Mine:
 
     def agreement(self) -> Agreement:
         """How the mined answers of a sample of anchors compare with brute force over the same candidates."""
-        columns = zip(*(vars(pairs).values() for pairs, _ in self._sampled), strict=True)
-        pairs = Pairs(*(np.concatenate(column) for column in columns))
-        if len(pairs) == 0:
+        sampled = [(pairs, nearest) for pairs, nearest in self._sampled if len(pairs)]
+        if not sampled:
             return Agreement(0, 0)
+        columns = zip(*(vars(pairs).values() for pairs, _ in sampled), strict=True)
+        pairs = Pairs(*(np.concatenate(column) for column in columns))
         mined = Nearest(
-            np.concatenate([one.d_an_PM for _, one in self._sampled]),
-            np.concatenate([one.id_PM for _, one in self._sampled]),
+            np.concatenate([one.d_an_PM for _, one in sampled]), np.concatenate([one.id_PM for _, one in sampled])
         )
+        groups, shards = self._loaded.shared_groups, self._loaded.shards
         tasks = (
-            Task(index, "answer_by_force", (pairs, self._loaded.shared_groups, candidates, *self._loaded.shards))
+            Task(index, "answer_by_force", (pairs, groups, candidates, *shards))
             for index, candidates in enumerate(self._loaded.candidates)
         )
         expected = Nearest.empty(*mined.id_PM.shape)
         for _, found in self._pool.run(tasks):
             expected = merge(expected, found)
-        return compare(mined, expected)
+        ((_, holds_P),) = self._pool.run([Task(0, "hold", (pairs, mined, groups, *shards))])
+        return compare(mined, holds_P, expected)
 
 
 def _old_triplets(table: pa.Table) -> OldTriplets:

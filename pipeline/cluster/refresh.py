@@ -23,7 +23,11 @@ from pipeline.triplets.writer import TripletWriter, add_side_tables
 
 
 def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What a generation depends on: equal keys, equal triplets."""
+    """What a generation is asked for: equal keys, equal triplets.
+
+    Where a warm start of a sample (or of an approximate index) brings what the generation before knew, the triplets
+    also depend on that generation, which the manifest names.
+    """
     mining = config.mining.model_copy(update={"backend": resolve_backend(config.mining, config.cluster.actor_device)})
     text = "\n".join((key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -62,7 +66,7 @@ def refresh(
     while (standing := find_generation(config, workspace, corpus, checkpoint)) is None:
         latest = publication.latest()
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
-        mine = Mine(pool, config, corpus, key, backend, embeddings, checkpoint.step)
+        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step)
         previous = _previous(config, publication, latest, corpus)
         attempt = publication.begin(0 if latest is None else latest.number + 1)
         facts = _write(attempt, config, corpus, checkpoint, mine, previous)

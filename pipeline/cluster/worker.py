@@ -24,7 +24,7 @@ from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.verify import brute_force
+from pipeline.mining.verify import brute_force, hold
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.storage.workspace import Workspace
 
@@ -146,7 +146,7 @@ class RefreshWorker:
 
     def search_block(
         self,
-        refresh: str,
+        mining_pass: str,
         block: int,
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
@@ -159,7 +159,7 @@ class RefreshWorker:
         """Searches one shard for the negatives of a block of anchors.
 
         Args:
-            refresh: Key of the refresh: what is kept belongs to one only.
+            mining_pass: Names the pass: what is kept belongs to one only.
             block: Number of the block.
             anchors_A: Its anchors.
             groups: Who shares a label.
@@ -173,9 +173,9 @@ class RefreshWorker:
             The block's pairs (with shard 0 only: they are the same for all; else none), the nearest negatives found
             in the shard, and how many pairs an index handed to the scan.
         """
-        if self._searches[0] != refresh:
-            self._forget(refresh)
-        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, shards)
+        if self._searches[0] != mining_pass:
+            self._forget(mining_pass)
+        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, backend, shards)
         if index not in self._searches[1]:
             self._searches[1][index] = shard_search(self._config.mining, backend, candidates, self._device)
         found, handed_on = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
@@ -187,6 +187,7 @@ class RefreshWorker:
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
         old: OldTriplets | None,
+        backend: str,
         shards: tuple[Shard, ...],
     ) -> tuple[Pairs, Queries, Nearest]:
         """The pairs of a block, what to ask about them, and what is known from the generation before."""
@@ -199,7 +200,8 @@ class RefreshWorker:
             warm = Nearest.empty(len(pairs), mining.negatives_per_pair)
             if old is not None:
                 warm = rescore(old, pairs, queries, vectors, groups, mining.negatives_per_pair)
-            self._blocks[block] = (pairs, tighten(queries, warm), warm)
+            # A shard's index cannot tell a band that was cut at a negative of another shard from one it fails in.
+            self._blocks[block] = (pairs, queries if backend == "faiss" else tighten(queries, warm), warm)
         return self._blocks[block]
 
     def answer_by_force(self, pairs: Pairs, groups: LabelGroups, candidates: Shard, *shards: Shard) -> Nearest:
@@ -207,7 +209,12 @@ class RefreshWorker:
         queries = make_queries(pairs, ShardedVectors(shards), groups, self._config.mining.band)
         return brute_force(queries, candidates, self._config.mining.negatives_per_pair)
 
-    def _forget(self, refresh: str) -> None:
-        """Drops what belongs to another refresh than this one."""
-        self._searches = (refresh, {})
+    def hold(self, pairs: Pairs, nearest: Nearest, groups: LabelGroups, *shards: Shard) -> npt.NDArray[np.bool_]:
+        """Whether what was mined for a few pairs is what it says."""
+        vectors = ShardedVectors(shards)
+        return hold(make_queries(pairs, vectors, groups, self._config.mining.band), nearest, vectors, groups)
+
+    def _forget(self, mining_pass: str) -> None:
+        """Drops what belongs to another pass than this one."""
+        self._searches = (mining_pass, {})
         self._blocks.clear()

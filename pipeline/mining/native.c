@@ -10,7 +10,7 @@
  * Blocking: 512 candidates are packed at once (L2), swept 64 at a time (L1) past groups of 1,024 packed anchors (L2), in
  * steps of 32 x 32 products. While a step is multiplied, the products of the step before are compared.
  *
- * One thread a call; the caller shares out anchors. Called from `mining/native.py` only, which explains the arguments.
+ * One thread a call; the caller shares out anchors. Called from `mining/native.py` only.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -21,6 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __clang__ /* ignores a whole target attribute for this */
+#define WIDE ""
+#else
+#define WIDE ",prefer-vector-width=512"
+#endif
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #define X86 1
 #include <cpuid.h>
@@ -138,6 +143,22 @@ INLINE double squared_distance(const void *x, const void *y, int64_t d, const in
     return s[0];
 }
 
+/* <x, y> in float32, for a closer look than bfloat16 gives. */
+INLINE float product(const void *x, const void *y, int64_t d, const int half) {
+    Floats sums[4] = {0};
+    int64_t k = 0;
+    for (; k + 4 * LANES <= d; k += 4 * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) sums[i] += load(x, k + i * LANES, half) * load(y, k + i * LANES, half);
+    for (; k < d; k += LANES) sums[0] += load_any(x, k, d, half) * load_any(y, k, d, half);
+    float s[LANES];
+    sums[0] += sums[1] + (sums[2] + sums[3]);
+    memcpy(s, &sums[0], sizeof s);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++) s[l] += s[l + width];
+    return s[0];
+}
+
 INLINE Words to_bfloat16(Floats x) { /* to nearest, ties to even; in the lower half of each word */
     Words bits = (Words)x;
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -247,17 +268,6 @@ __attribute__((target("avx512f"))) static inline unsigned inside_avx512(const fl
     return _mm512_cmp_ps_mask(away, _mm512_loadu_ps(limits + LANES), _CMP_LE_OQ);
 }
 
-/* <x, y> in float32, for a closer look than bfloat16 gives. */
-__attribute__((target("avx512f"))) static inline float product_avx512(const void *x, const void *y, int64_t d, const int half) {
-    Floats sums[4] = {0};
-    int64_t k = 0;
-    for (; k + 4 * LANES <= d; k += 4 * LANES)
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) sums[i] += load(x, k + i * LANES, half) * load(y, k + i * LANES, half);
-    for (; k < d; k += LANES) sums[0] += load_any(x, k, d, half) * load_any(y, k, d, half);
-    return _mm512_reduce_add_ps((__m512)(sums[0] + sums[1] + (sums[2] + sums[3])));
-}
-
 /* Whether any of 16 x 16 products is inside: the one nearest to the middle tells. */
 __attribute__((target("avx512f,avx512dq"))) static inline int any_inside_avx512(const float *x, const float *limits) {
     enum { NEARER_TO_ZERO = 0xa }; /* of vrangeps: the smaller absolute value, without its sign */
@@ -307,12 +317,10 @@ INLINE int matters(const Scan *s, int64_t anchor, float product) {
 INLINE void consider(Scan *s, int64_t anchor, int64_t candidate, Isa isa) {
     if (s->labels[candidate] == s->anchor_labels[anchor]) return;
     const void *x = vector_of(s->anchors, s->half, s->d, anchor), *y = vector_of(s->candidates, s->half, s->d, candidate);
-#ifdef X86
     if (isa == AMX) { /* most survivors are here for bfloat16's error alone */
         s->num_looked_at++;
-        if (!matters(s, anchor, FOR_BOTH_TYPES(s->half, product_avx512, x, y, s->d))) return;
+        if (!matters(s, anchor, FOR_BOTH_TYPES(s->half, product, x, y, s->d))) return;
     }
-#endif
     s->num_rescored++;
     float d = (float)FOR_BOTH_TYPES(s->half, squared_distance, x, y, s->d);
     int64_t id = s->ids[candidate], first = s->first_pair[anchor], low = first, high = s->first_pair[anchor + 1];
@@ -503,19 +511,38 @@ INLINE void run(Scan *s, const Isa isa) {
 static void run_portable(Scan *s) { run(s, PORTABLE); }
 #ifdef X86
 __attribute__((target("avx2,fma,f16c"))) static void run_avx2(Scan *s) { run(s, AVX2); }
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,prefer-vector-width=512")))
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,f16c" WIDE)))
 static void run_avx512(Scan *s) { run(s, AVX512); }
 #endif
 #ifdef HAVE_AMX
-__attribute__((target(TARGET_AMX ",fma,f16c,prefer-vector-width=512"))) static void run_amx(Scan *s) {
+__attribute__((target(TARGET_AMX ",fma,f16c" WIDE))) static void run_amx(Scan *s) {
     begin_amx();
     run(s, AMX);
     end_amx();
 }
 #endif
 
+/* A float16 passes through subnormal float32 on its way (see `load`): the thread must not flush those to zero. */
+static unsigned keep_subnormals(void) {
+#ifdef X86
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode & ~0x8040u);
+    return mode;
+#else
+    return 0;
+#endif
+}
+
+static void restore_mode(unsigned mode) {
+#ifdef X86
+    _mm_setcsr(mode);
+#endif
+    (void)mode;
+}
+
 static int supports(Isa isa) {
 #ifdef X86
+    __builtin_cpu_init();
     if (isa == AVX2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (isa >= AVX512 && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
@@ -612,6 +639,7 @@ static PyObject *scan(PyObject *module, PyObject *args) {
     s.best = buffers[BEST].buf, s.best_id = buffers[BEST_ID].buf;
     const char *wrong = isa < PORTABLE || isa > AMX || !supports(isa) ? "this processor lacks the instruction set"
                                                                       : check(&s, buffers);
+    s.split = s.split != 0;
     if (wrong) {
         PyErr_SetString(PyExc_ValueError, wrong);
     } else if (!make_room(&s, isa)) {
@@ -627,7 +655,9 @@ static PyObject *scan(PyObject *module, PyObject *args) {
 #endif
         };
         Py_BEGIN_ALLOW_THREADS
+        unsigned mode = keep_subnormals();
         if (s.n && s.a) runs[isa](&s);
+        restore_mode(mode);
         Py_END_ALLOW_THREADS
         result = Py_BuildValue("iLL", s.split, (long long)s.num_looked_at, (long long)s.num_rescored);
     }
@@ -650,6 +680,7 @@ static PyObject *measure(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "the array's size does not go with n and d, or memory is out");
     } else {
         Py_BEGIN_ALLOW_THREADS
+        unsigned mode = keep_subnormals();
         for (int64_t i = 0; i < n; i++) {
             Span *span = spans + i / SPAN;
             double norm, residual[2];
@@ -664,6 +695,7 @@ static PyObject *measure(PyObject *module, PyObject *args) {
             for (int r = 0; r < 2; r++)
                 if (residual[r] > span->residual[r]) span->residual[r] = residual[r];
         }
+        restore_mode(mode);
         Py_END_ALLOW_THREADS
         if (bad >= 0) PyErr_Format(PyExc_ValueError, "vector %lld is not finite, or longer than 1e15", (long long)bad);
         else result = PyBytes_FromStringAndSize((const char *)spans, (Py_ssize_t)((size_t)num_spans * sizeof(Span)));

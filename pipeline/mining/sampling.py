@@ -44,5 +44,5 @@ def sample_candidates(shard: Shard, fraction: float, seed: int) -> Shard:
 
 def sample_anchors(anchors_A: Int64Array, num: int, seed: int) -> Int64Array:
     """At most ``num`` of the anchors, ascending, chosen by seed."""
-    order = np.argsort(hash_ids(seed, anchors_A), kind="stable")
+    order = np.argsort(hash_ids(-1 - seed, anchors_A), kind="stable")  # not the draw that chooses candidates
     return np.sort(anchors_A[order[:num]])

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.mining.merge import Nearest
+from pipeline.mining.merge import NO_ID, Nearest
 from pipeline.mining.scan import Queries
-from pipeline.mining.shards import Shard
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 TOLERANCE = 1e-6
 """Distances, and distances from the edge of a band, that differ by less are taken as equal."""
@@ -20,7 +21,7 @@ class Agreement:
 
     Attributes:
         num_pairs: Pairs looked at.
-        num_agreeing: Of them, pairs whose negatives are all as near as brute force's, within TOLERANCE.
+        num_agreeing: Of them, pairs whose negatives hold, and are all as near as brute force's, within TOLERANCE.
     """
 
     num_pairs: int
@@ -63,7 +64,43 @@ def brute_force(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
     return found
 
 
-def compare(mined: Nearest, expected: Nearest) -> Agreement:
-    """Whether mined negatives are as near as brute force's, pair by pair and place by place."""
+def hold(queries: Queries, nearest: Nearest, vectors: ShardedVectors, groups: LabelGroups) -> npt.NDArray[np.bool_]:
+    """Whether what was mined is what it says: eligible, of another label, inside its band, at its distance, once.
+
+    Args:
+        queries: A few anchors' pairs.
+        nearest: Their mined negatives, P x M.
+        vectors: All eligible embeddings.
+        groups: Who is eligible, and shares a label.
+
+    Returns:
+        bool, shape (P,).
+    """
+    holds_P = np.ones(len(queries.row_P), dtype=bool)
+    pair_K, place_K = np.nonzero(nearest.found_PM)
+    negative_K = nearest.id_PM[pair_K, place_K]
+    holds_P[pair_K[~groups.contains(negative_K)]] = False
+    known = groups.contains(negative_K)
+    pair_K, place_K, negative_K = pair_K[known], place_K[known], negative_K[known]
+    anchor_K = queries.row_P[pair_K]
+    difference_KD = queries.vectors_AD[anchor_K].astype(np.float64) - vectors.take(negative_K)
+    d_an_K = (difference_KD**2).sum(axis=1)
+    wrong_K = groups.labels_of(negative_K) == queries.labels_A[anchor_K]
+    wrong_K |= np.abs(d_an_K - nearest.d_an_PM[pair_K, place_K]) > TOLERANCE
+    wrong_K |= (d_an_K < queries.lower_P[pair_K] - TOLERANCE) | (d_an_K > queries.upper_P[pair_K] + TOLERANCE)
+    holds_P[pair_K[wrong_K]] = False
+    sorted_PM = np.sort(nearest.id_PM, axis=1)
+    holds_P[((sorted_PM[:, 1:] == sorted_PM[:, :-1]) & (sorted_PM[:, 1:] != NO_ID)).any(axis=1)] = False
+    return holds_P
+
+
+def compare(mined: Nearest, holds_P: npt.NDArray[np.bool_], expected: Nearest) -> Agreement:
+    """Whether mined negatives are what they say, and as near as brute force's, pair by pair and place by place.
+
+    Args:
+        mined: What is published, P x M.
+        holds_P: As ``hold`` gave it.
+        expected: As ``brute_force`` gave it.
+    """
     as_near_PM = ~expected.found_PM | (mined.d_an_PM <= expected.d_an_PM + np.float32(TOLERANCE))
-    return Agreement(len(as_near_PM), int(as_near_PM.all(axis=1).sum()))
+    return Agreement(len(as_near_PM), int((as_near_PM.all(axis=1) & holds_P).sum()))

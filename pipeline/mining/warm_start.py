@@ -59,16 +59,14 @@ def rescore(
 def tighten(queries: Queries, found: Nearest) -> Queries:
     """The same queries without what is surely no answer: farther than the M-th best that is known already.
 
-    What is known for one pair of an anchor counts for its pairs of lower bounds too, whose bands it lies in as well; so
-    the upper bounds of an anchor's pairs still ascend with the lower ones.
+    An anchor's upper bounds still ascend with the lower ones, as the scans expect: a pair is cut no shorter than the
+    anchor's pairs of lower bounds before it.
     """
     limit_P = np.nextafter(found.d_an_PM[:, -1], np.float32(np.inf))
     upper_P = np.minimum(queries.upper_P, limit_P)
-    order = np.lexsort((queries.lower_P, queries.row_P))[::-1]
-    row = queries.row_P[order]
-    anchor = np.cumsum(np.append(False, row[1:] != row[:-1])) if len(row) else row
-    # A running minimum that begins anew with each anchor: every anchor's ranks lie below those of the one before.
+    order = np.lexsort((queries.upper_P, queries.lower_P, queries.row_P))
+    # A running maximum that begins anew with each anchor: an anchor's ranks lie above those of the anchors before.
     values, rank = np.unique(upper_P[order], return_inverse=True)
-    lowest = np.minimum.accumulate(rank - anchor * len(values)) + anchor * len(values)
-    upper_P[order] = values[lowest]
+    offset = queries.row_P[order] * len(values)
+    upper_P[order] = values[np.maximum.accumulate(rank + offset) - offset]
     return replace(queries, upper_P=upper_P)

@@ -47,7 +47,8 @@ class GenerationManifest(Manifest):
 
     kind: Literal["generation"] = "generation"
     refresh_key: str
-    """Digest of (weights, corpus, preprocessing, mining config, seed): equal keys, equal triplets."""
+    """Digest of (weights, corpus, preprocessing, mining config, seed): equal keys, equal triplets (but see
+    ``warm_start_generation``)."""
     checkpoint_step: int
     weights_digest: str
     corpus_fingerprint: str
@@ -67,7 +68,7 @@ class GenerationManifest(Manifest):
     agreement: float
     """Share of them whose negatives are as near as brute force's, to 1e-6; an exact scan that has less is refused."""
     warm_start_generation: int | None
-    """The generation whose negatives the search began from."""
+    """The generation whose negatives the search began from; with sampled candidates, the triplets depend on it too."""
     spread: float
     effective_rank: float
 

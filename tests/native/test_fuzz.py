@@ -78,6 +78,7 @@ def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None
     module = native.import_native()
     assert module.scan(*arguments)[2] > 0, "unspoilt, they are taken"
     place = draw(st.integers(0, 16))
+    arguments[17] = draw(st.sampled_from([-5, 0, 1, 40]))  # only whether it is zero counts
     broken = list(arguments)
     if place < 11:
         array = np.zeros(SPAN_BYTES // 8) if place == 3 else np.asarray(arguments[place])

@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
@@ -13,11 +14,23 @@ from tests.unit.mining.test_scan import BANDS
 
 
 def world(band: BandConfig, dtype: type[np.floating] = np.float32) -> tuple[Shard, Queries]:
+    shard, queries, _ = grouped_world(band, dtype)
+    return shard, queries
+
+
+def agreement_of(shard: Shard, queries: Queries, mined: Nearest, expected: Nearest) -> verify.Agreement:
+    groups = LabelGroups(shard.ids_N, shard.labels_N)
+    return verify.compare(mined, verify.hold(queries, mined, ShardedVectors([shard]), groups), expected)
+
+
+def grouped_world(
+    band: BandConfig, dtype: type[np.floating] = np.float32
+) -> tuple[Shard, Queries, npt.NDArray[np.int64]]:
     labels = (np.arange(500) // 5).astype(np.int32)
     shard = Shard(np.arange(500), labels, unit_vectors(np.random.default_rng(3), labels, 20, 0.8).astype(dtype))
     groups, vectors = LabelGroups(shard.ids_N, labels), ShardedVectors([shard])
     pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A[::7], 0)
-    return shard, make_queries(pairs, vectors, groups, band)
+    return shard, make_queries(pairs, vectors, groups, band), pairs.positive_P
 
 
 @pytest.mark.parametrize("band", BANDS, ids=lambda band: str(band.mode))
@@ -27,7 +40,7 @@ def test_an_exact_scan_agrees_with_brute_force(
 ) -> None:
     monkeypatch.setattr(verify, "_CANDIDATES_AT_ONCE", 64)
     shard, queries = world(band, dtype)
-    agreement = verify.compare(scan(queries, shard, 3), verify.brute_force(queries, shard, 3))
+    agreement = agreement_of(shard, queries, scan(queries, shard, 3), verify.brute_force(queries, shard, 3))
     assert agreement.num_pairs == len(queries.row_P) > 100 and agreement.share == 1.0
 
 
@@ -41,10 +54,32 @@ def test_a_missed_or_farther_negative_is_seen() -> None:
     nothing[answered[0]] = np.inf
     second[answered[1], 0] += 1e-3
     for wrong in (nothing, second):
-        agreement = verify.compare(Nearest(wrong, mined.id_PM), expected)
+        agreement = agreement_of(shard, queries, Nearest(wrong, mined.id_PM), expected)
         assert agreement.num_agreeing == agreement.num_pairs - 1
         assert agreement.share < 1.0
 
 
 def test_a_sample_of_nothing_agrees() -> None:
-    assert verify.compare(Nearest.empty(0, 1), Nearest.empty(0, 1)).share == 1.0
+    assert verify.compare(Nearest.empty(0, 1), np.ones(0, dtype=bool), Nearest.empty(0, 1)).share == 1.0
+
+
+def test_an_answer_that_is_not_what_it_says_is_seen() -> None:
+    shard, queries, positive_P = grouped_world(BandConfig())
+    mined, expected = scan(queries, shard, 2), verify.brute_force(queries, shard, 2)
+    row = int(np.flatnonzero(mined.found_PM[:, 1])[0])
+    hard = scan(world(BandConfig(mode="hard"))[1], shard, 2)
+    changes = {
+        "no such example": (row, 0, 10**6, None),
+        "its own label": (row, 0, int(positive_P[row]), float(queries.lower_P[row])),
+        "another distance": (row, 0, None, float(mined.d_an_PM[row, 0]) - 1e-4),
+        "the same one twice": (row, 1, int(mined.id_PM[row, 0]), float(mined.d_an_PM[row, 0])),
+        "nearer than the band": (row, 0, int(hard.id_PM[row, 0]), float(hard.d_an_PM[row, 0])),
+    }
+    for what, (pair, place, negative, distance) in changes.items():
+        wrong = Nearest(mined.d_an_PM.copy(), mined.id_PM.copy())
+        if negative is not None:
+            wrong.id_PM[pair, place] = negative
+        if distance is not None:
+            wrong.d_an_PM[pair, place] = distance
+        agreement = agreement_of(shard, queries, wrong, expected)
+        assert agreement.num_agreeing == agreement.num_pairs - 1, what

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from tests.unit.mining.oracle import unit_vectors
+
+Scan: TypeAlias = Callable[[Queries, Shard, int], Nearest]
 
 LABELS = (np.arange(600) // 6).astype(np.int32)
 
@@ -34,6 +39,10 @@ def old_triplets(pairs: Pairs, seed: int) -> OldTriplets:
         np.concatenate([positive, [300, 1, 701]]),
         np.concatenate([negative, [5, 6, 7]]),
     )
+
+
+def native_scan(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
+    return native.NativeScan(shard)(queries, num_negatives)[0]
 
 
 @pytest.mark.parametrize("num_negatives", [1, 3])
@@ -60,14 +69,19 @@ def test_only_negatives_that_hold_today_are_kept() -> None:
     assert (LABELS[known.id_PM[rows, places]] != LABELS[pairs.anchor_P[rows]]).all()
 
 
-def test_with_a_sample_the_good_negatives_of_before_stay() -> None:
-    shard, groups, pairs, queries = world()
-    best = scan(queries, shard, 1)
-    old = OldTriplets(pairs.anchor_P, pairs.positive_P, np.where(best.found_PM[:, 0], best.id_PM[:, 0], 0))
-    known = rescore(old, pairs, queries, ShardedVectors([shard]), groups, 1)
+@pytest.mark.parametrize("search", [scan, *([] if native.why_missing() else [native_scan])])
+@pytest.mark.parametrize("num_negatives", [1, 2])
+def test_with_a_sample_nothing_is_lost_and_what_was_good_stays(search: Scan, num_negatives: int) -> None:
+    shard, groups, pairs, queries = world(1.5)
     sample = sample_candidates(shard, 0.1, 0)
-    warm = merge(scan(tighten(queries, known), sample, 1), known)
-    np.testing.assert_array_equal(warm.id_PM, best.id_PM)
+    best = scan(queries, shard, 1)
+    rows = np.flatnonzero(best.found_PM[:, 0])[::3]
+    old = OldTriplets(pairs.anchor_P[rows], pairs.positive_P[rows], best.id_PM[rows, 0])
+    known = rescore(old, pairs, queries, ShardedVectors([shard]), groups, num_negatives)
+    warm = merge(search(tighten(queries, known), sample, num_negatives), known)
+    expected = merge(scan(queries, sample, num_negatives), known)
+    np.testing.assert_array_equal(warm.id_PM, expected.id_PM)
+    assert len(rows) > 100 and (expected.id_PM[rows, 0] == best.id_PM[rows, 0]).all()
 
 
 def test_bounds_of_an_anchor_still_ascend_together() -> None:
