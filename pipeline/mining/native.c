@@ -4,8 +4,9 @@
  * Sixteen anchors lie in the sixteen lanes of a vector. A product <a, c> is compared with an interval per lane; the
  * interval is the pair's band, cut at its best negative so far, turned from distances into products by
  * |a - c|^2 = |a|^2 + |c|^2 - 2 <a, c>, and widened by a proven bound on the error of the product. Whatever falls inside is
- * scored again by the definition of `mining/distance.py`, in float64, and that decides. So neither the instruction
- * set nor any blocking below can change an answer: they only change how many candidates are scored again.
+ * scored again by the definition of `mining/distance.py`, in float64, and that decides. So no
+ * blocking below can change an answer, only how many candidates are scored again. (Instruction sets that fuse a multiply with
+ * an add may differ in the last bit of one float32 distance in about 10^8.)
  *
  * Blocking: 512 candidates are packed at once (L2), swept 64 at a time (L1) past groups of 1,024 packed anchors (L2), in
  * steps of 32 x 32 products. While a step is multiplied, the products of the step before are compared.
@@ -364,8 +365,11 @@ INLINE void take_survivors(Scan *s, int64_t block, int64_t candidate, const floa
                 for (int64_t slot = 0; slot < slots; slot++) wanted[r] |= inside(x, own + slot * 2 * LANES, isa);
         }
     for (int r = 0; r < LANES && candidate + r < s->n; r++)
-        for (unsigned bits = wanted[r]; bits; bits &= bits - 1)
-            consider(s, block * LANES + __builtin_ctz(bits), candidate + r, isa);
+        for (unsigned bits = wanted[r]; bits; bits &= bits - 1) {
+            int lane = __builtin_ctz(bits); /* a row before may have moved the lane's limits */
+            if (fabsf(products[r * LANES + lane] - hull[lane]) <= hull[LANES + lane])
+                consider(s, block * LANES + lane, candidate + r, isa);
+        }
 }
 
 INLINE void compare_step(Scan *s, int64_t block, int64_t candidate, const float *products, Isa isa) {
