@@ -252,8 +252,8 @@ class EvaluationConfig(ConfigPart):
 class ClusterConfig(ConfigPart):
     """Where and how wide the stages run.
 
-    Shards, blocks and actors change no triplet. The actors' device and number of threads may change the last bits of an
-    embedding, and so belong to its cache key.
+    Shards, blocks and actors change no triplet, unless an approximate index mines them. The actors' device and number
+    of threads may change the last bits of an embedding, and so belong to its cache key.
     """
 
     address: str | None = None

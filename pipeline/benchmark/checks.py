@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.peers import LONGEST_GPU_LIST
 from pipeline.benchmark.synthetic import World
 from pipeline.errors import PipelineError
 from pipeline.mining.distance import Int64Array
+from pipeline.mining.index import GPU_LONGEST_LIST
 from pipeline.mining.merge import Nearest
 from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.scan import Queries
@@ -25,7 +25,7 @@ def check(backend: str, world: World, found: Nearest) -> dict[str, Any]:
     """
     some = sample_anchors(np.arange(len(world.queries.labels_A)), CHECKED_ANCHORS, 0)
     pair_K = np.flatnonzero(np.isin(world.queries.row_P, some))
-    asked = take_pairs(world.queries, pair_K)
+    asked = world.queries.of_pairs(pair_K)
     mined = Nearest(found.d_an_PM[pair_K], found.id_PM[pair_K])
     expected = brute_force(asked, world.shard, mined.id_PM.shape[1])
     agreement = compare(mined, hold(asked, mined, ShardedVectors([world.shard]), world.groups), expected)
@@ -41,7 +41,7 @@ def check(backend: str, world: World, found: Nearest) -> dict[str, Any]:
         "agreement_with_brute_force": agreement.share,
         "answerable_pairs_answered": float(answered[has_negative].mean()) if has_negative.any() else 1.0,
         "pairs_with_a_negative": float(found.found_PM[:, 0].mean()),
-        "missed_by_the_nearest_2048": float((nearer[answered] >= LONGEST_GPU_LIST).mean()) if answered.any() else 0.0,
+        "missed_by_the_nearest_2048": float((nearer[answered] >= GPU_LONGEST_LIST).mean()) if answered.any() else 0.0,
     }
 
 
@@ -49,20 +49,8 @@ def rank_of(world: World, found: Nearest) -> Int64Array:
     """The rank of the first negative found among all negatives in band, for the answered pairs of 256 anchors."""
     some = sample_anchors(np.arange(len(world.queries.labels_A)), CHECKED_ANCHORS, 0)
     pair_K = np.flatnonzero(np.isin(world.queries.row_P, some) & found.found_PM[:, 0])
-    asked = take_pairs(world.queries, pair_K)
+    asked = world.queries.of_pairs(pair_K)
     return 1 + num_nearer_negatives(asked, world.shard, Nearest(found.d_an_PM[pair_K], found.id_PM[pair_K]), True)
-
-
-def take_pairs(queries: Queries, pair_K: Int64Array) -> Queries:
-    """The queries of some pairs, with only the anchors that they need."""
-    anchors, row_K = np.unique(queries.row_P[pair_K], return_inverse=True)
-    return Queries(
-        queries.labels_A[anchors],
-        queries.vectors_AD[anchors],
-        row_K.astype(np.int64),
-        queries.lower_P[pair_K],
-        queries.upper_P[pair_K],
-    )
 
 
 def num_nearer_negatives(queries: Queries, shard: Shard, found: Nearest, in_band: bool = False) -> Int64Array:

@@ -14,6 +14,7 @@ from pipeline.benchmark.contest import compete, run_alone
 from pipeline.benchmark.synthetic import Size, World, make_shard, make_world, take_anchors
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import PipelineError
+from pipeline.mining.index import GPU_LONGEST_LIST
 from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import ShardSearch, resolve_backend, shard_search
 from pipeline.mining.native import NativeScan
@@ -95,7 +96,7 @@ def measure_case(bench: Bench, noise: float, against: tuple[str, ...]) -> dict[s
     if isinstance(search, NativeScan):
         contestants[PRODUCTS_ALONE] = lambda: bench.products_alone(search, world.queries)
     if "faiss" in against:
-        k = peers.LONGEST_GPU_LIST if size.device == "cuda" else 1
+        k = GPU_LONGEST_LIST if size.device == "cuda" else 1
         contestants[f"faiss flat k={k}"] = peers.faiss_search(world, k, size)
     if "torch" in against:
         contestants["torch mm+topk"] = peers.torch_search(world, 1, size)

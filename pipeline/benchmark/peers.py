@@ -14,9 +14,6 @@ from pipeline.benchmark.synthetic import Size, World, make_shard
 from pipeline.errors import InputError
 from pipeline.mining.distance import Float32Array
 
-LONGEST_GPU_LIST = 2048
-"""Neighbours that FAISS lists at most on a GPU."""
-
 PEERS = ("faiss", "torch", "sentence-transformers", "pytorch-metric-learning")
 
 _PACKAGES = {

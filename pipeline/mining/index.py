@@ -119,7 +119,7 @@ class FaissIndex:
             resolved_P = np.isinf(reach_P) | (np.minimum(found.d_an_PM[:, -1], queries.upper_P) < reach_P)
         rest = np.flatnonzero(~resolved_P)
         if len(rest):
-            answers, _ = self._fallback(_subset(queries, rest), num_negatives)
+            answers, _ = self._fallback(queries.of_pairs(rest), num_negatives)
             found.d_an_PM[rest], found.id_PM[rest] = answers.d_an_PM, answers.id_PM
         return found, len(rest)
 
@@ -183,18 +183,6 @@ class FaissIndex:
         ).astype(np.float32)
         order_AK = np.argsort(d_an_AK, axis=1, kind="stable")
         return np.take_along_axis(d_an_AK, order_AK, axis=1), np.take_along_axis(row_AK, order_AK, axis=1)
-
-
-def _subset(queries: Queries, pairs: npt.NDArray[np.intp]) -> Queries:
-    """Some of the pairs, ascending, and only their anchors."""
-    anchors, row_P = np.unique(queries.row_P[pairs], return_inverse=True)
-    return Queries(
-        queries.labels_A[anchors],
-        queries.vectors_AD[anchors],
-        row_P.astype(np.int64),
-        queries.lower_P[pairs],
-        queries.upper_P[pairs],
-    )
 
 
 def _build(faiss: Any, config: IndexConfig, shard: Shard, on_gpu: bool) -> Any:  # noqa: ANN401

@@ -38,7 +38,8 @@ class Queries:
         vectors_AD: Stored embeddings of the anchors, shape (A, D).
         row_P: The anchor's row of each pair, int64, ascending, shape (P,).
         lower_P: Open lower bound of d_an, float32, shape (P,).
-        upper_P: Open upper bound of d_an, float32, shape (P,).
+        upper_P: Open upper bound of d_an, float32, shape (P,). Among the pairs of one anchor the upper bounds ascend
+            with the lower ones, as those of every band do.
     """
 
     labels_A: Int32Array
@@ -46,6 +47,17 @@ class Queries:
     row_P: Int64Array
     lower_P: Float32Array
     upper_P: Float32Array
+
+    def of_pairs(self, pairs_K: npt.NDArray[np.intp]) -> "Queries":
+        """Some of the pairs, ascending, and only the anchors that they need."""
+        anchors, row_K = np.unique(self.row_P[pairs_K], return_inverse=True)
+        return Queries(
+            self.labels_A[anchors],
+            self.vectors_AD[anchors],
+            row_K.astype(np.int64),
+            self.lower_P[pairs_K],
+            self.upper_P[pairs_K],
+        )
 
 
 def scan(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:

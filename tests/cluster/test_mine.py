@@ -98,16 +98,9 @@ def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return place, flags
 
 
-def refreshed(
-    place: Path,
-    run_name: str,
-    mining: MiningConfig,
-    num_shards: int,
-    corpus_number: int | None = None,
-    block: int = 110,
-) -> pa.Table:
+def refreshed(place: Path, run_name: str, mining: MiningConfig, num_shards: int, **how: int) -> pa.Table:
     """Mines in this process's session; the triplets."""
-    mined(place, run_name, mining, num_shards, corpus_number, block)
+    mined(place, run_name, mining, num_shards, **how)
     return pa.concat_tables(shard_bytes(Workspace.open(str(place), run_name)))
 
 
