@@ -1,53 +1,37 @@
-"""Which generation, and which of its shards, a step trains on."""
+"""Which generation to train on, and its tables as the batch builder takes them."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.config import RunConfig, TrainingConfig
+from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import UnavailableError
 from pipeline.storage.workspace import Workspace
-from pipeline.training.batches import Mined
+from pipeline.training.mined import Mined, Neighbours
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
 
-_SHARD_ORDER_STREAM = 0x7368617264
+TRIPLET_IDS = ("anchor", "positive", "negative")
+
 _POLL_INTERVAL_S = 0.25
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive steps that train on one shard of one generation.
-
-    Attributes:
-        generation: Number of the generation.
-        shard: Index of the shard.
-        end: The first step after the segment.
-    """
-
-    generation: int
-    shard: int
-    end: int
+T = TypeVar("T")
 
 
-def segment_at(step: int, manifest: GenerationManifest, config: TrainingConfig, seed: int, round_start: int) -> Segment:
-    """The segment that begins at or holds ``step``: a pure function, so a resumed run finds its place again.
+class Agree(Protocol):
+    """Gives all workers the first one's find: generations may appear between two looks."""
 
-    A round walks through the generation's shards, in an order drawn from (seed, generation): through all of them
-    if it has a step for each.
-    """
-    num_shards = len(manifest.parts_of("triplets"))
-    round_end = min(round_start + config.steps_per_round, config.num_steps)
-    length = -(-(round_end - round_start) // num_shards)
-    place = (step - round_start) // length
-    order = np.random.default_rng((_SHARD_ORDER_STREAM, seed, manifest.number)).permutation(num_shards)
-    return Segment(manifest.number, int(order[place]), min(round_start + (place + 1) * length, round_end))
+    def __call__(self, found: T | None) -> T | None:
+        """``found`` of the first worker."""
+        ...
 
 
 class GenerationChooser:
@@ -81,24 +65,25 @@ class GenerationChooser:
         return found
 
     def _fits(self, manifest: GenerationManifest) -> bool:
-        as_mined = manifest.mining.model_copy(update={"backend": self._config.mining.backend})
+        wanted = self._config.at_step(manifest.checkpoint_step).mining
+        as_mined = manifest.mining.model_copy(update={"backend": wanted.backend})
         return (manifest.corpus_fingerprint, manifest.seed, as_mined) == (
             self._corpus.fingerprint,
             self._config.seed,
-            self._config.mining,
+            wanted,
         )
 
     def wait(
         self,
         checkpoint: CheckpointManifest,
-        agree: Callable[[int | None], int | None],
+        agree: Agree,
         tell: Callable[[str], None],
     ) -> tuple[GenerationManifest, float]:
         """Waits until there is a generation to use.
 
         Args:
             checkpoint: The newest one, which the generation follows.
-            agree: Gives all workers the first one's find: generations may appear between two looks.
+            agree: Between workers.
             tell: Called while waiting, with words for people.
 
         Returns:
@@ -122,18 +107,39 @@ class GenerationChooser:
             tell(f"waiting for a generation mined from step {checkpoint.step} (jobs.mine)")
             time.sleep(_POLL_INTERVAL_S)
 
-    def open_shard(self, segment: Segment) -> Mined:
-        """Reads a shard and the neighbours table into what the batch builder takes."""
-        generation = Generation(self._publication, self._publication.read(segment.generation))
-        return to_mined(generation.shard(segment.shard), generation.neighbours(), self._corpus)
+    def num_shards(self, number: int) -> int:
+        """Shards of a generation."""
+        return Generation(self._publication, self._publication.read(number)).num_shards
+
+    def open_shard(self, number: int, shard: int) -> Mined:
+        """Reads a shard (modulo their number) and the neighbours table into what the batch builder takes."""
+        generation = Generation(self._publication, self._publication.read(number))
+        triplets = generation.shard(shard % generation.num_shards)
+        columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
+        return to_mined(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
+
+    def before(self, number: int) -> int | None:
+        """The generation that the miner found when it made this one, if it is of the pinned corpus."""
+        parent = self._publication.read(number).parent
+        if parent is None or self._publication.read(parent).corpus_fingerprint != self._corpus.fingerprint:
+            return None
+        return parent
 
 
-def to_mined(triplets: pa.Table, neighbours: pa.Table, corpus: Corpus) -> Mined:
-    """Arrow tables to the arrays that ``training`` takes; label names become the corpus's codes."""
-    anchor, positive, negative = (triplets[name].to_numpy() for name in ("anchor", "positive", "negative"))
-    codes = {name: code for code, name in enumerate(corpus.label_names)}
-    by_label: dict[int, list[int]] = {}
-    for label, neighbour in zip(neighbours["label"].to_pylist(), neighbours["neighbour"].to_pylist(), strict=True):
-        by_label.setdefault(codes[label], []).append(codes[neighbour])
-    lists: dict[int, npt.NDArray[np.int32]] = {label: np.array(names, np.int32) for label, names in by_label.items()}
-    return Mined(anchor, positive, negative, corpus.labels[anchor], corpus.labels[negative], lists)
+def to_mined(
+    number: int,
+    triplets: Mapping[str, npt.NDArray[np.int64]],
+    neighbours: pa.Table,
+    labels_N: npt.NDArray[np.int32],
+    names: list[str],
+) -> Mined:
+    """Columns of triplets and the neighbours table to what ``training`` takes; label names become codes."""
+    anchor, positive, negative = (triplets[name] for name in TRIPLET_IDS)
+    known = pa.array(names, pa.string())
+    label_R, neighbour_R = (
+        pc.index_in(neighbours[column], value_set=known).to_numpy().astype(np.int32)
+        for column in ("label", "neighbour")
+    )
+    order = np.argsort(label_R, kind="stable")
+    table = Neighbours(label_R[order], neighbour_R[order])
+    return Mined(number, anchor, positive, negative, labels_N[anchor], labels_N[negative], table)

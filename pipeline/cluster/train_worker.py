@@ -1,9 +1,10 @@
 """One DDP worker of the trainer: resumes, walks the steps segment by segment, publishes checkpoints."""
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import ray
 import ray.train.torch
 import torch
@@ -11,11 +12,15 @@ import torch.distributed as dist
 from ray.actor import ActorHandle
 from torch import nn
 
-from pipeline.cluster.generation_feed import GenerationChooser, segment_at
+from pipeline.cluster.generation_feed import GenerationChooser
+from pipeline.cluster.round_meter import RoundMeter
+from pipeline.cluster.segments import GenerationFeed, Segment
+from pipeline.cluster.staleness import measure
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
+from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import (
     CheckpointManifest,
     checkpoints,
@@ -24,11 +29,15 @@ from pipeline.encoders.checkpoints import (
     save_checkpoint,
     weights_digest,
 )
+from pipeline.encoders.frozen import freeze
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.storage.workspace import Workspace
-from pipeline.training.batches import BatchPlanner, Neighbourhoods, Pool, RandomLabels, RandomTriplets
 from pipeline.training.dataset import LoadExample, StepDataset, batches
-from pipeline.training.trainer import StepReport, Trainer
+from pipeline.training.planner import make_planner
+from pipeline.training.pool import Pool
+from pipeline.training.trainer import Trainer, TrainingFailedError
+
+T = TypeVar("T")
 
 _REPORT_INTERVAL_S = 0.5
 
@@ -48,48 +57,6 @@ def train_worker(arguments: dict[str, Any]) -> None:
         ray.get(monitor.fail.remote(error))
 
 
-@dataclass
-class RoundMeter:
-    """What is reported of the steps since the last checkpoint."""
-
-    num_steps: int = 0
-    loss: float = 0.0
-    num_triplets: int = 0
-    num_active: int = 0
-    num_images: int = 0
-    data_wait_s: float = 0.0
-    generation_wait_s: float = 0.0
-    start: float = field(default_factory=time.monotonic)
-
-    def add(self, report: StepReport, waited_s: float) -> None:
-        """Counts one step."""
-        self.num_steps += 1
-        self.loss += report.loss
-        self.num_triplets += report.num_triplets
-        self.num_active += report.num_active
-        self.num_images += report.num_images
-        self.data_wait_s += waited_s
-
-    def metrics(self) -> dict[str, float]:
-        """Means and rates since the meter was made."""
-        wall_s = max(time.monotonic() - self.start, 1e-9)
-        training_s = max(wall_s - self.generation_wait_s, 1e-9)
-        return {
-            "loss": self.loss / max(self.num_steps, 1),
-            "active_share": self.num_active / max(self.num_triplets, 1),
-            "images_per_s": self.num_images / training_s,
-            "data_wait_share": self.data_wait_s / training_s,
-            "generation_wait_share": self.generation_wait_s / wall_s,
-        }
-
-    def note(self) -> str:
-        """For people."""
-        metrics = self.metrics()
-        return (
-            f"loss {metrics['loss']:.3f}, active {metrics['active_share']:.0%}, {metrics['images_per_s']:,.0f} images/s"
-        )
-
-
 class TrainWorker:
     """The state of one worker."""
 
@@ -104,7 +71,8 @@ class TrainWorker:
         self._workspace = Workspace.open(config.workspace, config.run)
         self._corpus = Corpus.open(self._workspace, corpus_number)
         self._publication = checkpoints(self._workspace)
-        self._chooser = GenerationChooser(self._workspace, self._corpus, config)
+        chooser = GenerationChooser(self._workspace, self._corpus, config)
+        self._feed = GenerationFeed(chooser, config, self._agree, watches=self._rank == 0)
         number = self._agree(max(self._publication.numbers()))
         assert number is not None
         self._checkpoint = self._publication.read(number)
@@ -117,6 +85,11 @@ class TrainWorker:
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
         encoder: nn.Module = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
+        freeze(encoder, config.training.frozen)
+        if config.training.channels_last:
+            encoder = encoder.to(memory_format=torch.channels_last)
+        if config.training.compile:
+            encoder.compile()  # type: ignore[no-untyped-call]
         encoder = ray.train.torch.prepare_model(
             encoder,
             move_to_device=config.training.device == "cuda",
@@ -124,7 +97,7 @@ class TrainWorker:
             # a resumed run would not take the steps that it would have taken.
             parallel_strategy_kwargs={"find_unused_parameters": True},
         )
-        trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size)
+        trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size, config.mining.band)
         try:
             trainer.load_state(load_trainer_state(self._publication, checkpoint))
         except ValueError as error:
@@ -141,50 +114,91 @@ class TrainWorker:
         return lambda example: transform(cache.payload(example))  # type: ignore[arg-type]
 
     def run(self) -> None:
-        """Walks from the checkpoint's step to the last one."""
-        training, step = self._config.training, self._checkpoint.step
-        meter = RoundMeter()
-        while step < training.num_steps:
-            planner, end, generation = self._segment(step, meter)
-            dataset = StepDataset(planner, self._load, self._rank, self._world_size)
+        """Walks from the checkpoint's step to the last one, round by round."""
+        step = self._checkpoint.step
+        while step < self._config.training.num_steps:
+            step = self._round(step)
+
+    def _round(self, step: int) -> int:
+        """Trains until a checkpoint is due, and publishes it; returns its step."""
+        config = self._config.at_step(step)
+        end = min(step + config.training.steps_per_round, config.training.num_steps)
+        meter, feed = RoundMeter(), self._feed.begin_round(config, self._checkpoint)
+        while step < end:
+            segment = feed.segment(step, lambda words: self._tell(step, words))  # noqa: B023 — called at once
+            meter.generation_wait_s += segment.waited_s
+            step, stale = self._walk(config, segment, step, min(segment.end, end), meter)
+            if stale:
+                break
+        self._trainer.end_round(meter.active_share)
+        self._publish(step, self._feed.generation, meter)
+        return step
+
+    def _walk(self, config: RunConfig, segment: Segment, step: int, end: int, meter: RoundMeter) -> tuple[int, bool]:
+        """Takes the steps of a segment; returns the step reached, and whether what is trained on has become stale."""
+        training = config.training
+        planner = make_planner(training, self._pool, config.seed, segment.start, segment.mined, segment.previous)
+        dataset = StepDataset(planner, self._load, self._rank, self._world_size)
+        asked = time.monotonic()
+        for batch in batches(dataset, range(step, end), training.decode_workers, training.device == "cuda"):
+            wait_s = time.monotonic() - asked
+            try:
+                report = self._trainer.step(batch)
+            except TrainingFailedError as error:
+                raise self._failed(str(error)) from error
+            step = batch.step + 1
+            meter.add(batch.step, segment.generation, report, wait_s, time.monotonic() - asked)
+            self._tell(step, meter.note())
+            if self._is_stale(config, segment, step, meter):
+                return step, True
+            if self._feed.has_newer(step):
+                break
             asked = time.monotonic()
-            for batch in batches(dataset, range(step, end), training.decode_workers):
-                waited_s = time.monotonic() - asked
-                try:
-                    meter.add(self._trainer.step(batch), waited_s)
-                except FloatingPointError as error:
-                    raise self._diverged(str(error)) from error
-                step = batch.step + 1
-                self._tell(step, meter.note())
-                asked = time.monotonic()
-            if step % training.steps_per_round == 0 or step == training.num_steps:
-                self._publish(step, generation, meter.metrics())
-                meter = RoundMeter()
+        return step, False
 
-    def _segment(self, step: int, meter: RoundMeter) -> tuple[BatchPlanner, int, int | None]:
-        """What plans the steps from ``step`` on, up to which step, and from which generation."""
-        training, seed = self._config.training, self._config.seed
-        round_start = step - step % training.steps_per_round
-        round_end = min(round_start + training.steps_per_round, training.num_steps)
-        if training.source == "online":
-            return RandomLabels(self._pool, training.batch, seed), round_end, None
-        if training.source == "random":
-            return RandomTriplets(self._pool, training.batch, seed), round_end, None
-        manifest, waited_s = self._chooser.wait(self._checkpoint, self._agree, lambda words: self._tell(step, words))
-        meter.generation_wait_s += waited_s
-        segment = segment_at(step, manifest, training, seed, round_start)
-        mined = self._chooser.open_shard(segment)
-        planner = Neighbourhoods(self._pool, mined, training.batch, training.selection, seed)
-        return planner, segment.end, manifest.number
+    def _is_stale(self, config: RunConfig, segment: Segment, step: int, meter: RoundMeter) -> bool:
+        """Measures staleness where that is due, on the first worker; all learn what follows from it."""
+        training, staleness = config.training, config.training.staleness
+        if segment.mined is None or staleness.num_triplets == 0:
+            return False
+        every = staleness.check_every_steps or training.steps_per_round
+        if (step - self._checkpoint.step) % every:
+            return False
+        found = None
+        if self._rank == 0:
+            found = measure(
+                segment.mined,
+                self._embed,
+                staleness.num_triplets,
+                config.mining.band,
+                training.loss.margin,
+                config.seed,
+            )
+        agreed = self._agree(found)
+        assert agreed is not None
+        meter.staleness = agreed.metrics()
+        return staleness.decides and agreed.calls_for_refresh(staleness)
 
-    def _publish(self, step: int, generation: int | None, metrics: dict[str, float]) -> None:
+    def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Embeddings of examples under the current weights, as the miner would see them."""
+        module = self._module.eval()
+        return encode(module, ids.tolist(), self._load, self._config.embed.batch_size, self._config.training.device)
+
+    @property
+    def _module(self) -> nn.Module:
+        encoder = self._trainer.encoder
+        return encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
+
+    def _publish(self, step: int, generation: int | None, meter: RoundMeter) -> None:
         """The first worker publishes; all wait until the checkpoint stands."""
         config = self._config
         if self._rank == 0:
-            encoder = self._trainer.encoder
-            module = encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
+            module = self._module
             if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
-                raise self._diverged(f"the weights after step {step} are not finite")
+                raise self._failed(
+                    f"training diverged: the weights after step {step} are not finite: lower "
+                    "training.optimiser.learning_rate"
+                )
             standing, ours = save_checkpoint(
                 self._publication,
                 step=step,
@@ -194,7 +208,8 @@ class TrainWorker:
                 trainer_state=self._trainer.state(),
                 corpus_fingerprint=self._corpus.fingerprint,
                 generation=generation,
-                metrics=metrics,
+                metrics=meter.metrics(),
+                steps=meter.steps(),
                 seed=config.seed,
                 config_digest=config.digest(),
                 parent=self._checkpoint.step,
@@ -209,17 +224,14 @@ class TrainWorker:
         self._last_report = 0.0
         self._tell(step, "checkpoint published")
 
-    def _diverged(self, what: str) -> AuditRefusedError:
-        return AuditRefusedError(
-            f"training diverged ({what}); checkpoint {self._checkpoint.step} is the last good one: "
-            "lower training.optimiser.learning_rate"
-        )
+    def _failed(self, what: str) -> AuditRefusedError:
+        return AuditRefusedError(f"{what}; checkpoint {self._checkpoint.step} is the last good one")
 
-    def _agree(self, number: int | None) -> int | None:
-        """The first worker's number, on all workers."""
+    def _agree(self, found: T | None) -> T | None:
+        """What the first worker found, on all workers."""
         if self._world_size == 1:
-            return number
-        box = [number]
+            return found
+        box = [found]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 

@@ -9,7 +9,15 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageFont
 
 from pipeline.config import GlyphsConfig
-from pipeline.corpus.glyph_faces import Character, Ink, choose_characters, draw_ink, draw_key, load_font
+from pipeline.corpus.glyph_faces import (
+    Character,
+    Ink,
+    choose_characters,
+    draw_ink,
+    draw_key,
+    load_font,
+    merge_identical,
+)
 from pipeline.corpus.items import Item, PayloadKind, Rejected
 from pipeline.errors import InputError
 
@@ -32,7 +40,8 @@ MAX_NOISE = 0.06
 class Glyphs:
     """Characters as identities and fonts as their faces: PNG, grey, white ink on black.
 
-    An image is a pure function of (seed, character, font, size): it does not depend on what else is drawn.
+    An image is a pure function of (seed, character, font, size): it does not depend on what else is drawn. Merging
+    look-alikes gives some images another label, and changes nothing else: images, paths and their order stay.
     """
 
     payload: PayloadKind = "image"
@@ -62,13 +71,16 @@ class Glyphs:
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Yields all faces of one character after the other, by code point, then by font name."""
-        size = self._config.image_size
+        font_size = round(self._config.image_size * OVERSAMPLING * FONT_SIZE)
+        labels = {character.code: character.label for character in self._characters}
+        if self._config.merge_identical:
+            labels = merge_identical(self._characters, font_size)
         names = {name for character in self._characters for name in character.fonts}
-        fonts = {name: load_font(name, round(size * OVERSAMPLING * FONT_SIZE)) for name in names}
+        fonts = {name: load_font(name, font_size) for name in names}
         for character in self._characters:
             for name in character.fonts:
                 payload = draw_face(fonts[name], character.code, name, self._config)
-                yield Item(character.label, payload, f"glyphs/U+{character.code:04X}/{name}.png")
+                yield Item(labels[character.code], payload, f"glyphs/U+{character.code:04X}/{name}.png")
 
 
 def draw_face(font: ImageFont.FreeTypeFont, code: int, name: str, config: GlyphsConfig) -> bytes:

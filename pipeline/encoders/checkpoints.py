@@ -19,7 +19,10 @@ from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
 
-ENCODER, TRAINER = "encoder", "trainer"
+ENCODER, TRAINER, STEPS = "encoder", "trainer", "steps"
+
+NETWORK = "network."
+"""What the names of a checkpoint's tensors begin with: an `Encoder` holds its network under this name."""
 
 # What torch's restricted unpickler raises on bytes that torch.save did not write, found by flipping bytes.
 _MALFORMED = (
@@ -36,7 +39,7 @@ _MALFORMED = (
 
 
 class CheckpointManifest(Manifest):
-    """One published checkpoint. Parts have the roles `encoder` (safetensors) and `trainer` (optimiser state)."""
+    """One published checkpoint. Parts have the roles `encoder` (safetensors), `trainer` (optimiser state) and `steps` (a log of them)."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -69,10 +72,11 @@ def weights_digest(encoder: EncoderConfig, state: dict[str, Tensor]) -> str:
     """SHA-256 over the architecture and every tensor: name, dtype, shape and bytes.
 
     Args:
-        encoder: Name, options and D: equal weights in another network are another encoder.
+        encoder: Name, options and D: equal weights in another network are another encoder. Where training started
+            from (``pretrained``) does not count.
         state: The state dict, on any device.
     """
-    hasher = hashlib.sha256(json.dumps(encoder.model_dump(mode="json"), sort_keys=True).encode())
+    hasher = hashlib.sha256(json.dumps(_architecture(encoder), sort_keys=True).encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -91,6 +95,7 @@ def save_checkpoint(
     corpus_fingerprint: str,
     generation: int | None,
     metrics: dict[str, float],
+    steps: bytes | None = None,
     seed: int,
     config_digest: str,
     parent: int | None,
@@ -107,6 +112,7 @@ def save_checkpoint(
         corpus_fingerprint: Of the corpus it was trained on.
         generation: The pinned generation, if any.
         metrics: Of the steps since the checkpoint before.
+        steps: A Parquet file with a row for each of these steps.
         seed: The run's seed.
         config_digest: Of the run's config.
         parent: Step of the checkpoint before.
@@ -124,6 +130,8 @@ def save_checkpoint(
     attempt = publication.begin(step)
     attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
     attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
+    if steps is not None:
+        attempt.add_part(STEPS, "steps.parquet", steps, 1)
     manifest = CheckpointManifest(
         **attempt.header(),
         parent=parent,
@@ -143,12 +151,14 @@ def save_checkpoint(
 def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, transform: TransformConfig) -> None:
     """Refuses a checkpoint of another architecture or preprocessing than the config's.
 
+    Where training started from (``encoder.pretrained``) does not count.
+
     Raises:
         InputError: They differ.
     """
     for what, theirs, ours in (
-        ("encoder", manifest.encoder, encoder),
-        ("transform", manifest.transform, transform),
+        ("encoder", _architecture(manifest.encoder), _architecture(encoder)),
+        ("transform", manifest.transform.model_dump(mode="json"), transform.model_dump(mode="json")),
     ):
         if theirs != ours:
             raise InputError(
@@ -179,21 +189,35 @@ def load_encoder(
     """
     check_architecture(manifest, encoder, transform)
     module = build_encoder(encoder, transform)
-    where = f"checkpoint {manifest.step} in {publication.store.uri}"
+    weights = load_weights(publication, manifest)
     try:
-        state = safetensors.torch.load(publication.read_part(manifest.parts_of(ENCODER)[0]))
-    except SafetensorError as error:
-        raise CorruptDataError(f"the weights of {where} are not safetensors ({error}): restore them") from error
-    if weights_digest(encoder, state) != manifest.weights_digest:
-        raise CorruptDataError(f"the weights of {where} do not have the digest of their manifest: restore them")
-    try:
-        module.load_state_dict(state)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"the weights of {where} do not fit the network {encoder.name!r} ({' '.join(str(error).split())[:300]}): "
-            "its code has changed since; use the code it was trained with"
+            f"the weights of {_place(publication, manifest)} do not fit the network {encoder.name!r} "
+            f"({' '.join(str(error).split())[:300]}): its code has changed since; use the code it was trained with"
         ) from error
     return module.to(device).eval()
+
+
+def load_weights(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Tensor]:
+    """The encoder's state dict as a checkpoint holds it, for whatever network it was saved from.
+
+    Args:
+        publication: The run's checkpoints.
+        manifest: Which one.
+
+    Raises:
+        CorruptDataError: Its bytes are not what was published.
+    """
+    where = _place(publication, manifest)
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load(publication.read_part(manifest.parts_of(ENCODER)[0]))
+    except SafetensorError as error:
+        raise CorruptDataError(f"the weights of {where} are not safetensors ({error}): restore them") from error
+    if weights_digest(manifest.encoder, state) != manifest.weights_digest:
+        raise CorruptDataError(f"the weights of {where} do not have the digest of their manifest: restore them")
+    return state
 
 
 def load_trainer_state(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Any]:
@@ -221,5 +245,14 @@ def _parse_trainer_state(data: bytes) -> Any:  # noqa: ANN401  # whatever the by
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def _words(part: EncoderConfig | TransformConfig) -> str:
-    return ", ".join(f"{key} {value}" for key, value in part.model_dump().items())
+def _architecture(encoder: EncoderConfig) -> dict[str, Any]:
+    """What decides which weights fit and what they compute; not where training started from."""
+    return encoder.model_dump(mode="json", exclude={"pretrained"})
+
+
+def _place(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> str:
+    return f"checkpoint {manifest.step} in {publication.store.uri}"
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.config.training import Selection
 from pipeline.errors import InputError, PipelineError
 from pipeline.training.batches import BatchPlanner
 from pipeline.training.gather import rows_of
-from pipeline.training.loss import Selection
 
 LoadExample = Callable[[int], npt.NDArray[np.float32]]
 
@@ -64,13 +64,21 @@ class StepDataset(Dataset[LoadedBatch]):
         return LoadedBatch(step, torch.from_numpy(inputs), torch.from_numpy(batch.labels_B), batch.selection, listed)
 
 
-def batches(dataset: StepDataset, steps: range, decode_workers: int) -> Iterator[LoadedBatch]:
-    """The batches of consecutive steps, decoded ahead by ``decode_workers`` processes (0: in line)."""
+def batches(dataset: StepDataset, steps: range, decode_workers: int, pin_memory: bool = False) -> Iterator[LoadedBatch]:
+    """The batches of consecutive steps.
+
+    Args:
+        dataset: Gives the batch of a step.
+        steps: Which steps.
+        decode_workers: Processes that plan and decode ahead; 0: in line.
+        pin_memory: Put inputs where a GPU can fetch them by itself.
+    """
     loader: DataLoader[LoadedBatch] = DataLoader(
         dataset,
         batch_size=None,
         sampler=steps,
         num_workers=decode_workers,
+        pin_memory=pin_memory,
     )
     try:
         yield from loader

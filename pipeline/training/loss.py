@@ -1,12 +1,18 @@
-"""The triplet loss on squared L2 distances of unit vectors (FaceNet §3.1), over the triplets of a batch."""
+"""Which triplets of a batch count, and their mean loss.
+
+Distances are squared L2 between unit vectors (FaceNet §3.1), in [0, 4].
+"""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Selection = Literal["all", "band", "semi_hard", "listed"]
+from pipeline.config import BandConfig, LossConfig
+from pipeline.config.training import Selection
+from pipeline.training.losses import loss_function
+
+_ROWS_AT_ONCE = 4096  # positive pairs whose negatives are looked at together: bounds memory, not results
 
 
 @dataclass(frozen=True)
@@ -15,8 +21,8 @@ class BatchLoss:
 
     Attributes:
         loss: Scalar, with gradient.
-        num_triplets: Valid triplets that were looked at.
-        num_active: Those with a loss above zero.
+        num_triplets: Triplets that counted.
+        num_active: Those with d_ap - d_an + margin > 0.
     """
 
     loss: Tensor
@@ -29,59 +35,87 @@ class BatchLoss:
         return self.num_active / max(self.num_triplets, 1)
 
 
-def triplet_loss(
-    embeddings_BD: Tensor,
-    labels_B: Tensor,
-    margin: float,
-    selection: Selection,
-    listed_T3: Tensor | None = None,
-) -> BatchLoss:
-    """Mean hinge [d_ap - d_an + margin]+ over the active triplets of a batch.
+@dataclass(frozen=True)
+class Objective:
+    """What a run minimises.
 
-    The mean is over active triplets only, so that the many easy ones of a large batch do not drown the rest
-    (Hermans et al. 2017, arXiv 1703.07737, §2, "batch all, non-zero mean").
+    Attributes:
+        loss: Loss of a triplet.
+        band: For the selection "positive_aware".
+    """
+
+    loss: LossConfig
+    band: BandConfig
+
+    def __call__(
+        self, embeddings_BD: Tensor, labels_B: Tensor, selection: Selection, listed_T3: Tensor | None = None
+    ) -> BatchLoss:
+        """Mean loss over the selected triplets whose loss is not zero.
+
+        The mean leaves out zeros so that the many easy triplets of a large batch do not drown the rest (Hermans et al.
+        2017, arXiv 1703.07737, §2, "batch all, non-zero mean").
+
+        Args:
+            embeddings_BD: Unit vectors, shape (B, D).
+            labels_B: Label codes, shape (B,).
+            selection: See ``select``; not used where triplets are listed.
+            listed_T3: (anchor, positive, negative) rows of the batch, int64, shape (T, 3): these alone count.
+
+        Returns:
+            Loss and counts. A batch without any triplet has loss 0 (with a gradient of zeros).
+        """
+        distances_BB = squared_distances(embeddings_BD)
+        if listed_T3 is None:
+            with torch.no_grad():
+                listed_T3 = select(distances_BB, labels_B, selection, self.loss.margin, self.band)
+        anchor_T, positive_T, negative_T = listed_T3.unbind(dim=1)
+        d_ap_T, d_an_T = distances_BB[anchor_T, positive_T], distances_BB[anchor_T, negative_T]
+        loss_T = loss_function(self.loss.name)(d_ap_T, d_an_T, self.loss)
+        num_counted = int((loss_T != 0).sum())
+        num_active = int((d_ap_T - d_an_T + self.loss.margin > 0).sum())
+        return BatchLoss(loss_T.sum() / max(num_counted, 1), len(listed_T3), num_active)
+
+
+def select(distances_BB: Tensor, labels_B: Tensor, selection: Selection, margin: float, band: BandConfig) -> Tensor:
+    """The triplets of a batch that count.
 
     Args:
-        embeddings_BD: Unit vectors, shape (B, D).
+        distances_BB: Squared distances, shape (B, B).
         labels_B: Label codes, shape (B,).
-        margin: FaceNet's alpha, on squared distances.
         selection: "semi_hard": every positive pair with its nearest negative farther than the positive (FaceNet
-            §3.2's online choice); "band": every triplet whose negative is farther than the positive (beyond
-            d_ap + margin its loss is zero); "all": every valid triplet; "listed": those of ``listed_T3``.
-        listed_T3: (anchor, positive, negative) rows of the batch, int64, shape (T, 3).
+            §3.2's online choice); "hard": with its nearest negative (its argmin); "positive_aware": with its nearest
+            negative beyond ratio · d_ap + offset (the guard against false negatives, NV-Retriever, arXiv 2407.15831);
+            "band": every triplet with d_ap < d_an < d_ap + margin; "all": every valid triplet.
+        margin: For "band".
+        band: For "positive_aware".
 
     Returns:
-        Loss and counts. A batch without any triplet has loss 0 (with a gradient of zeros).
+        Rows (anchor, positive, negative), int64, shape (T, 3).
     """
-    distances_BB = _squared_distances(embeddings_BD)
-    if selection == "listed":
-        if listed_T3 is None:
-            raise ValueError("selection 'listed' needs listed_T3")
-        anchor, positive, negative = listed_T3.unbind(dim=1)
-        hinge = distances_BB[anchor, positive] - distances_BB[anchor, negative] + margin
-        return _mean_active(hinge, hinge.numel())
     same_BB = labels_B[:, None] == labels_B[None, :]
-    pair = torch.nonzero(same_BB & ~torch.eye(len(labels_B), dtype=torch.bool, device=labels_B.device))
-    d_ap_P = distances_BB[pair[:, 0], pair[:, 1]]
-    negative_PB = ~same_BB[pair[:, 0]]
-    d_an_PB = distances_BB[pair[:, 0]]
-    if selection == "semi_hard":
-        farther_PB = negative_PB & (d_an_PB > d_ap_P[:, None])
-        d_an_P = torch.where(farther_PB, d_an_PB, torch.inf).amin(dim=1)
-        hinge = (d_ap_P - d_an_P + margin)[torch.isfinite(d_an_P)]
-        return _mean_active(hinge, hinge.numel())
-    hinge_PB = d_ap_P[:, None] - d_an_PB + margin
-    if selection == "band":
-        negative_PB = negative_PB & (d_an_PB > d_ap_P[:, None])
-    return _mean_active(hinge_PB.masked_fill(~negative_PB, 0.0), int(negative_PB.sum()))
+    itself_BB = torch.eye(len(labels_B), dtype=torch.bool, device=labels_B.device)
+    pair_P2 = torch.nonzero(same_BB & ~itself_BB)
+    ratio, offset = (band.ratio, band.offset) if selection == "positive_aware" else (1.0, 0.0)
+    found = [pair_P2.new_empty(0, 3)]
+    for pair_p2 in torch.split(pair_P2, _ROWS_AT_ONCE):
+        anchor_p = pair_p2[:, 0]
+        d_ap_p1 = distances_BB[anchor_p, pair_p2[:, 1]][:, None]
+        d_an_pB = distances_BB[anchor_p]
+        wanted_pB = ~same_BB[anchor_p]
+        if selection in ("semi_hard", "positive_aware", "band"):
+            wanted_pB &= d_an_pB > ratio * d_ap_p1 + offset
+        if selection == "band":
+            wanted_pB &= d_an_pB < d_ap_p1 + margin
+        if selection in ("band", "all"):
+            row_T, negative_T = torch.nonzero(wanted_pB).unbind(dim=1)
+        else:
+            nearest_p, negative_p = d_an_pB.masked_fill(~wanted_pB, torch.inf).min(dim=1)
+            row_T = torch.nonzero(torch.isfinite(nearest_p))[:, 0]
+            negative_T = negative_p[row_T]
+        found.append(torch.cat([pair_p2[row_T], negative_T[:, None]], dim=1))
+    return torch.cat(found)
 
 
-def _squared_distances(embeddings_BD: Tensor) -> Tensor:
+def squared_distances(embeddings_BD: Tensor) -> Tensor:
     """All squared distances of unit vectors, clamped at 0 against rounding; shape (B, B)."""
     return (2.0 - 2.0 * embeddings_BD @ embeddings_BD.T).clamp_min(0.0)
-
-
-def _mean_active(hinge: Tensor, num_triplets: int) -> BatchLoss:
-    loss = hinge.clamp_min(0.0)
-    num_active = int((loss > 0).sum())
-    return BatchLoss(loss.sum() / max(num_active, 1), num_triplets, num_active)

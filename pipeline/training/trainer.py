@@ -1,22 +1,24 @@
 """The training step: forward once, every triplet, one update. Plain torch, on one worker or one of several."""
 
+import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.config import OptimiserConfig, TrainingConfig
+from pipeline.config import BandConfig, TrainingConfig
 from pipeline.training.dataset import LoadedBatch
 from pipeline.training.gather import gather_rows
-from pipeline.training.loss import triplet_loss
+from pipeline.training.loss import BatchLoss, Objective
+from pipeline.training.optimiser import Plateau, learning_rate, make_optimiser
 
-_OPTIMISERS: dict[str, Any] = {
-    "adamw": torch.optim.AdamW,
-    "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, **options),
-    "adagrad": torch.optim.Adagrad,
-}
+_STEPS_UNTIL_COLLAPSED = 20  # an untrained encoder may begin with a small spread; one that stays there is lost
+
+
+class TrainingFailedError(Exception):
+    """Training cannot go on from these weights; says why, and what to change."""
 
 
 @dataclass(frozen=True)
@@ -24,72 +26,144 @@ class StepReport:
     """What one step did.
 
     Attributes:
-        loss: Mean hinge over the active triplets.
+        loss: Mean over the triplets whose loss is not zero.
         num_triplets: Triplets that counted.
-        num_active: Those with a loss above zero.
+        num_active: Those with d_ap - d_an + margin > 0.
         num_images: Images forwarded, over all workers.
+        spread: Mean squared distance of the batch's embeddings to their centroid.
+        learning_rate: Of this step.
     """
 
     loss: float
     num_triplets: int
     num_active: int
     num_images: int
-
-
-def learning_rate(config: OptimiserConfig, step: int, num_steps: int) -> float:
-    """The rate of a step: a pure function, so there is no scheduler state to save."""
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        rate *= 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
-    return rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
+    spread: float
+    learning_rate: float
 
 
 class Trainer:
     """Encoder and optimiser. The same steps on the same batches give the same weights, resumed or not."""
 
     def __init__(
-        self, encoder: nn.Module, config: TrainingConfig, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        encoder: nn.Module,
+        config: TrainingConfig,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        band: BandConfig | None = None,
     ) -> None:
-        """Takes an encoder that is on its device already, wrapped in DDP where there are several workers."""
+        """Takes an encoder that is on its device already, wrapped in DDP where there are several workers.
+
+        Args:
+            encoder: What is trained; parameters that need no gradient stay as they are.
+            config: The training run.
+            seed: Seeds what the network draws.
+            rank: This worker.
+            world_size: Workers in all.
+            band: For the selection "positive_aware".
+        """
         self.encoder, self._config, self._seed = encoder, config, seed
         self._rank, self._world_size = rank, world_size
-        parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-        options = config.optimiser
-        self.optimiser = _OPTIMISERS[options.name](
-            parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        self._objective = Objective(config.loss, band or BandConfig())
+        self.optimiser = make_optimiser(config.optimiser, (p for p in encoder.parameters() if p.requires_grad))
+        self._plateau = Plateau()
+        self._num_collapsed_steps = 0
+        self._device = next(encoder.parameters()).device
 
     def step(self, batch: LoadedBatch) -> StepReport:
         """Takes one step.
 
         Raises:
-            FloatingPointError: The loss or an embedding is not finite; weights are as they were before.
+            TrainingFailedError: The loss or an embedding is not finite, or all embeddings have become one point;
+                weights are as they were before the step.
         """
-        config = self._config
-        # Whatever the network draws (dropout) depends on the step alone, so a resumed run draws the same.
-        torch.manual_seed(((self._seed * 1_000_003 + batch.step) * 1_009 + self._rank) % 2**63)
+        config, num_images = self._config, len(batch.labels_B)
         self.encoder.train()
-        device = next(self.encoder.parameters()).device
-        local = self.encoder(batch.inputs.to(device))
-        num_images = len(batch.labels_B)
+        pieces = torch.split(self._inputs(batch), config.images_per_forward or num_images)
+        alone = len(pieces) == 1
+        local = self._forward(pieces[0], batch.step, 0) if alone else self._look_ahead(pieces, batch.step)
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
-        listed = None if batch.listed_T3 is None else batch.listed_T3.to(device)
-        result = triplet_loss(embeddings, batch.labels_B.to(device), config.margin, batch.selection, listed)
-        loss = float(result.loss.detach())
-        # A NaN embedding fails every comparison, so its triplets would only vanish from the loss: look at both.
-        if not (math.isfinite(loss) and bool(torch.isfinite(embeddings).all())):
-            raise FloatingPointError(f"the loss or an embedding of step {batch.step} is not finite")
+        listed = None if batch.listed_T3 is None else batch.listed_T3.to(self._device)
+        result = self._objective(embeddings, batch.labels_B.to(self._device), batch.selection, listed)
+        spread = self._check(result, embeddings.detach(), batch.step)
         self.optimiser.zero_grad(set_to_none=True)
         (result.loss * self._world_size).backward()  # type: ignore[no-untyped-call]
+        if not alone:
+            self._backward_pieces(pieces, local, batch.step)
+        rate = learning_rate(config.optimiser, batch.step, config.num_steps) * self._plateau.factor
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config.optimiser, batch.step, config.num_steps)
+            group["lr"] = rate
         self.optimiser.step()
-        return StepReport(loss, result.num_triplets, result.num_active, num_images)
+        return StepReport(float(result.loss.detach()), result.num_triplets, result.num_active, num_images, spread, rate)
+
+    def _inputs(self, batch: LoadedBatch) -> Tensor:
+        inputs = batch.inputs.to(self._device, non_blocking=True)
+        if self._config.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def _forward(self, inputs: Tensor, step: int, piece: int) -> Tensor:
+        # Whatever the network draws (dropout) depends on the step alone, so a resumed run draws the same, and so
+        # does the second pass over a piece.
+        torch.manual_seed((((self._seed * 1_000_003 + step) * 1_009 + self._rank) * 101 + piece) % 2**63)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16"):
+            embeddings: Tensor = self.encoder(inputs)
+        return embeddings.float()
+
+    def _look_ahead(self, pieces: tuple[Tensor, ...], step: int) -> Tensor:
+        """The embeddings of all pieces, to take the loss's gradient by; the network remembers nothing of it.
+
+        The gradient of the whole batch's loss then flows back piece by piece (Gao et al. 2021, arXiv 2101.06983,
+        "GradCache"). Batch statistics are those of a piece.
+        """
+        before = [buffer.clone() for buffer in self.encoder.buffers()]
+        with torch.no_grad():
+            ahead = torch.cat([self._forward(piece, step, place) for place, piece in enumerate(pieces)])
+            for buffer, value in zip(self.encoder.buffers(), before, strict=True):
+                buffer.copy_(value)
+        return ahead.requires_grad_()
+
+    def _backward_pieces(self, pieces: tuple[Tensor, ...], ahead: Tensor, step: int) -> None:
+        assert ahead.grad is not None
+        for place, (piece, gradient) in enumerate(zip(pieces, torch.split(ahead.grad, len(pieces[0])), strict=True)):
+            last = place == len(pieces) - 1
+            no_sync: Any = getattr(self.encoder, "no_sync", contextlib.nullcontext)
+            with contextlib.nullcontext() if last else no_sync():  # DDP sums once, after the last piece
+                self._forward(piece, step, place).backward(gradient)  # type: ignore[no-untyped-call]
+
+    def _check(self, result: BatchLoss, embeddings_BD: Tensor, step: int) -> float:
+        """The batch's spread; refuses what no further step would mend."""
+        spread = float((embeddings_BD - embeddings_BD.mean(dim=0)).square().sum(dim=1).mean())
+        # A NaN embedding fails every comparison, so its triplets would only vanish from the loss: look at both.
+        if not (math.isfinite(float(result.loss.detach())) and math.isfinite(spread)):
+            raise TrainingFailedError(
+                f"training diverged: the loss or an embedding of step {step} is not finite: lower "
+                "training.optimiser.learning_rate, or warm up with training.optimiser.warmup_steps"
+            )
+        self._num_collapsed_steps = self._num_collapsed_steps + 1 if spread < self._config.min_spread else 0
+        if self._num_collapsed_steps >= _STEPS_UNTIL_COLLAPSED:
+            raise TrainingFailedError(
+                f"training collapsed: at step {step} all embeddings are one point (mean squared distance to their "
+                f"centroid {spread:.1e}, training.min_spread {self._config.min_spread:g}), where every triplet loses "
+                f"exactly the margin: select semi_hard instead of {batch_words(self._config)}, begin with random "
+                "labels or an easier band (training.curriculum), lower training.optimiser.learning_rate, or use "
+                "training.loss.name selectively_contrastive"
+            )
+        return spread
+
+    def end_round(self, active_share: float) -> None:
+        """Takes note of how many of a round's triplets were active, for the schedule "plateau"."""
+        self._plateau.end_round(self._config.optimiser, active_share)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""
-        state: dict[str, Any] = self.optimiser.state_dict()
-        return {"optimiser": state, "optimiser_name": self._config.optimiser.name}
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "optimiser_name": self._config.optimiser.name,
+            "plateau": asdict(self._plateau),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes up where ``state`` was saved.
@@ -105,5 +179,11 @@ class Trainer:
                 f"the config asks for {self._config.optimiser.name}"
             )
         self.optimiser.load_state_dict(state["optimiser"])
+        self._plateau = Plateau(**state["plateau"])
         for group in self.optimiser.param_groups:  # what the config says now, not what it said then
             group["weight_decay"] = self._config.optimiser.weight_decay
+
+
+def batch_words(config: TrainingConfig) -> str:
+    """The selection and rate of a config, for an error."""
+    return f"{config.selection} (at a learning rate of {config.optimiser.learning_rate:g})"

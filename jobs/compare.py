@@ -1,0 +1,35 @@
+"""Compare: train ways of choosing triplets under an equal budget of images, over several seeds, with intervals.
+
+Stop it at any time: the same command trains only what has no result yet.
+"""
+
+import argparse
+
+from jobs.cli import Report, open_workspace, run_job
+from pipeline.cluster.compare_stage import Plan, run_comparison
+from pipeline.comparison.arms import ARMS, choose_arms
+from pipeline.comparison.report import to_document
+from pipeline.config import RunConfig
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+    """Trains and compares."""
+    workspace, corpus = open_workspace(config)
+    own = {name: getattr(flags, name) for name in ("name", "baseline", "seeds", "images", "points", "labels")}
+    comparison, uri = run_comparison(config, workspace, corpus, Plan(**own, arms=tuple(choose_arms(flags.arms))))
+    return to_document(comparison) | {"folder": uri}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The job's own flags."""
+    parser.add_argument("--name", default="main", help="names the comparison and its folder (default main)")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="ARM", help=f"of {', '.join(ARMS)}")
+    parser.add_argument("--baseline", default="in_batch", help="the arm that others are compared with")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each arm (default 3)")
+    parser.add_argument("--images", type=int, default=108_000, help="budget of each run (default 108000)")
+    parser.add_argument("--points", type=int, default=12, help="evaluations of each run (default 12)")
+    parser.add_argument("--labels", type=int, help="train on so many labels only")
+
+
+if __name__ == "__main__":
+    run_job(__doc__ or "", body, add_flags)

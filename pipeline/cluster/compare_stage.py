@@ -1,0 +1,117 @@
+"""Compare: arms that choose triplets in different ways, under one budget of images, over several seeds."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.cluster.arm_worker import ArmTask, ArmWorker
+from pipeline.cluster.pool import ActorPool, Task
+from pipeline.cluster.session import required_resources, session
+from pipeline.cluster.train_stage import check_trainable
+from pipeline.comparison.arms import Arm
+from pipeline.comparison.charts import draw_learning_curves
+from pipeline.comparison.report import render_markdown, to_document
+from pipeline.comparison.results import ArmResult
+from pipeline.comparison.summary import Comparison, compare
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.progress import say, stage
+from pipeline.storage.workspace import Workspace
+
+_LONGEST_ARM_S = 7 * 86400.0  # an arm is one task: that none has finished for a while is no sign of a hang
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        name: Of the comparison, and of its folder in the workspace.
+        arms: Ways of choosing triplets.
+        baseline: Name of the arm that the others are compared with.
+        seeds: Each arm is trained with each: 0 to ``seeds`` - 1, from the run's seed on.
+        images: Budget: images forwarded in training by each arm and seed.
+        points: Evaluations along the way.
+        labels: Train on so many of the training labels; None: on all.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    baseline: str
+    seeds: int
+    images: int
+    points: int
+    labels: int | None
+
+
+def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Plan) -> tuple[Comparison, str]:
+    """Trains the arms that have no result yet, and writes the report; stop and repeat it at any time.
+
+    Returns:
+        The comparison, and the folder (as a URI) with report.md, report.json, curves.png and the results.
+
+    Raises:
+        InputError: The encoder has nothing to train, or an arm's results are not comparable.
+    """
+    check_trainable(config)
+    folder = f"comparisons/{plan.name}"
+    tasks = {_result_key(folder, task): task for task in _tasks(config, corpus, plan)}
+    open_tasks = {key: task for key, task in tasks.items() if not workspace.store.exists(key)}
+    if open_tasks:
+        cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
+        waiting = (Task(key, "train", (task,)) for key, task in open_tasks.items())
+        with (
+            session(cluster, required_resources(config, pool=True, trainer=False)),
+            ActorPool(cluster, ArmWorker, config, corpus.manifest.number) as pool,
+            stage(f"compare {plan.name}", len(open_tasks), "runs") as done,
+        ):
+            for key, result in pool.run(waiting):
+                workspace.store.put(key, result.encode())
+                done(1, _words(ArmResult.model_validate_json(result)))
+    results = [ArmResult.model_validate_json(workspace.store.get(key)) for key in tasks]
+    return _report(workspace, folder, results, plan)
+
+
+def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:
+    """All arms with the first seed, then all with the next: an early stop leaves whole seeds."""
+    num_examples = int((~corpus.is_test).sum())
+    num_steps = max(1, plan.images // config.training.batch.num_images)
+    training = config.training.model_copy(update={"num_steps": num_steps})
+    base = config.model_copy(update={"training": training})
+    tasks = []
+    for seed in range(config.seed, config.seed + plan.seeds):
+        for arm in plan.arms:
+            arm_config = arm.config(base, num_examples).model_copy(update={"seed": seed})
+            tasks.append(ArmTask(arm.name, arm_config, _digest(arm_config, corpus, plan), plan.points, plan.labels))
+    return tasks
+
+
+def _digest(config: RunConfig, corpus: Corpus, plan: Plan) -> str:
+    """Of everything that shapes an arm's result: equal digests, no need to train again."""
+    parts = (config.seed, config.transform, config.encoder, config.mining, config.training, config.evaluation)
+    document = [part if isinstance(part, int) else part.model_dump(mode="json") for part in parts]
+    text = json.dumps([document, corpus.fingerprint, plan.points, plan.labels], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _result_key(folder: str, task: ArmTask) -> str:
+    return f"{folder}/results/{task.arm}-{task.config.seed}-{task.digest[:16]}.json"
+
+
+def _words(result: ArmResult) -> str:
+    values = ", ".join(f"{name} {value:.3f}" for name, value in result.final.metrics.items())
+    return f"{result.arm} (seed {result.seed}): {values}"
+
+
+def _report(workspace: Workspace, folder: str, results: Sequence[ArmResult], plan: Plan) -> tuple[Comparison, str]:
+    comparison = compare(results, plan.baseline, [arm.name for arm in plan.arms])
+    words = "\n".join(f"- `{arm.name}`: {arm.words}" for arm in plan.arms)
+    document = f"{render_markdown(comparison)}\n## The arms\n\n{words}\n"
+    store = workspace.store
+    store.put(f"{folder}/report.md", document.encode())
+    store.put(f"{folder}/report.json", json.dumps(to_document(comparison), indent=2).encode())
+    store.put(f"{folder}/curves.png", draw_learning_curves(results, plan.baseline))
+    uri = f"{store.uri.rstrip('/')}/{folder}"
+    say(f"{len(results)} runs compared: {uri}/report.md and curves.png")
+    return comparison, uri

@@ -1,0 +1,1 @@
+"""Which way of choosing triplets learns more under an equal budget: results, statistics, report and charts."""

@@ -1,0 +1,45 @@
+"""The configuration of a run: one frozen pydantic model, checked as a whole before anything starts.
+
+Constraints live in ``Field``; rules that span several fields live in validators. Units are part of a name
+(``timeout_s``). Only ``jobs/`` reads files, command lines and the environment.
+"""
+
+from pipeline.config.base import ConfigPart, Fraction, PositiveInt, Seed
+from pipeline.config.corpus import CorpusConfig, GlyphsConfig, SourceConfig, TransformConfig
+from pipeline.config.encoder import EmbedConfig, EncoderConfig
+from pipeline.config.mining import BandConfig, IndexConfig, MiningConfig, PositivesConfig
+from pipeline.config.run import ClusterConfig, EvaluationConfig, RunConfig
+from pipeline.config.training import (
+    BatchConfig,
+    CurriculumStage,
+    LossConfig,
+    OptimiserConfig,
+    StalenessConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "BandConfig",
+    "BatchConfig",
+    "ClusterConfig",
+    "ConfigPart",
+    "CorpusConfig",
+    "CurriculumStage",
+    "EmbedConfig",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "Fraction",
+    "GlyphsConfig",
+    "IndexConfig",
+    "LossConfig",
+    "MiningConfig",
+    "OptimiserConfig",
+    "PositiveInt",
+    "PositivesConfig",
+    "RunConfig",
+    "Seed",
+    "SourceConfig",
+    "StalenessConfig",
+    "TrainingConfig",
+    "TransformConfig",
+]

@@ -1,0 +1,28 @@
+"""The network, and how the corpus is encoded with it."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import ConfigPart, PositiveInt
+
+
+class EncoderConfig(ConfigPart):
+    """The network."""
+
+    name: str = "small_cnn"
+    """A registered name, or an import path `package.module:Class` of an nn.Module."""
+    embedding_dim: PositiveInt = 128
+    """Length D of the L2-normalised output."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for the network's constructor."""
+    pretrained: str | None = None
+    """Where training starts from instead of random weights: a .safetensors file, or RUN:STEP of this workspace."""
+
+
+class EmbedConfig(ConfigPart):
+    """How the corpus is encoded."""
+
+    batch_size: PositiveInt = 256
+    dtype: Literal["float32", "float16"] = "float32"
+    """What embeddings are stored as; mining computes from the stored values."""

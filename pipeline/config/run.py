@@ -1,0 +1,105 @@
+"""A whole run."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import ConfigPart, PositiveInt, Seed
+from pipeline.config.corpus import CorpusConfig, TransformConfig
+from pipeline.config.encoder import EmbedConfig, EncoderConfig
+from pipeline.config.mining import MiningConfig
+from pipeline.config.training import TrainingConfig
+
+
+class EvaluationConfig(ConfigPart):
+    """What `evaluate` measures on the test labels."""
+
+    fars: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1)] = (1e-3, 1e-2)
+    """False accept rates at which VAL is reported."""
+    max_pairs: Annotated[int, Field(ge=1000)] = 2_000_000
+    """Negative (and positive) pairs sampled, by seed, where there are more."""
+
+
+class ClusterConfig(ConfigPart):
+    """Where and how wide the stages run.
+
+    Shards, blocks and actors change no triplet, unless an approximate index mines them. The actors' device and number
+    of threads may change the last bits of an embedding, and so belong to its cache key.
+    """
+
+    address: str | None = None
+    """`local` starts Ray here; `auto` or HOST:PORT joins a cluster; unset: $RAY_ADDRESS, else local."""
+    num_actors: PositiveInt = 2
+    cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.5
+    gpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
+    threads_per_actor: PositiveInt = 1
+    cpus_per_trainer: Annotated[float, Field(ge=0.0)] = 1.0
+    gpus_per_trainer: Annotated[float, Field(ge=0.0)] = 0.0
+    num_shards: PositiveInt | None = None
+    """Shards of the corpus that are scanned apart and merged; null: one for each GPU, or as many as keep one below
+    64 MB on CPUs."""
+    anchors_per_block: PositiveInt = 4096
+    max_task_retries: Annotated[int, Field(ge=0)] = 3
+    """How often a part is given to a fresh actor after the one that held it died."""
+    stall_timeout_s: Annotated[float, Field(gt=0.0)] = 600.0
+    """No part finished for so long: the stage fails instead of hanging."""
+    cache_dir: str | None = None
+    """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
+
+    @property
+    def actor_device(self) -> Literal["cpu", "cuda"]:
+        """Where the actors of a refresh encode."""
+        return "cuda" if self.gpus_per_actor > 0 else "cpu"
+
+
+class RunConfig(ConfigPart):
+    """Everything that a job needs to know."""
+
+    workspace: str = "workspace"
+    """A local folder or s3://bucket/prefix that holds corpus, embeddings, checkpoints and generations."""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "main"
+    """Name of a training run; runs in one workspace share the corpus."""
+    seed: Seed = 0
+    corpus: CorpusConfig = CorpusConfig()
+    transform: TransformConfig = TransformConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    embed: EmbedConfig = EmbedConfig()
+    mining: MiningConfig = MiningConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    def at_step(self, step: int) -> "RunConfig":
+        """The config with the curriculum's stages up to ``step`` applied, and no stages left to come.
+
+        Args:
+            step: The step at which a round begins: that of the checkpoint which it starts (and is mined) from.
+        """
+        training, mining = self.training, self.mining
+        batch, selection = training.batch, training.selection
+        for stage in training.curriculum:
+            if stage.from_step <= step:
+                changes = {"clique_size": stage.clique_size, "random_share": stage.random_share}
+                batch = batch.model_copy(update={key: value for key, value in changes.items() if value is not None})
+                mining = mining.model_copy(update={"band": stage.band or mining.band})
+                selection = stage.selection or selection
+        training = training.model_copy(update={"batch": batch, "selection": selection, "curriculum": ()})
+        return self.model_copy(update={"training": training, "mining": mining})
+
+    @model_validator(mode="after")
+    def _gpu_scans_have_a_gpu(self) -> Self:
+        if self.mining.backend == "triton" and self.cluster.gpus_per_actor == 0:
+            raise ValueError(
+                "mining.backend triton runs on a GPU: set cluster.gpus_per_actor to 1 (or a part of it), or choose "
+                "backend native"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trainers_reserve_the_gpu_they_use(self) -> Self:
+        if (self.training.device == "cuda") != (self.cluster.gpus_per_trainer > 0):
+            raise ValueError(
+                f"training.device {self.training.device!r} does not go with cluster.gpus_per_trainer "
+                f"{self.cluster.gpus_per_trainer:g}: set device cuda and reserve a GPU (or part of one), or neither"
+            )
+        return self

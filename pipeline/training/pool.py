@@ -1,0 +1,79 @@
+"""The training examples by label: where every batch draws its images from."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import InputError
+
+Int64Array = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
+
+NONE_FIRST = np.empty(0, dtype=np.int64)
+
+
+class Pool:
+    """Examples grouped by label; only labels with at least two can form a positive pair.
+
+    Attributes:
+        ids_N: example_id, int64, by label, then ascending.
+        labels_N: Their label codes, int32, ascending.
+        labels_L: Labels with two examples or more, int32, ascending.
+    """
+
+    def __init__(self, ids_N: Int64Array, labels_N: Int32Array) -> None:
+        """Groups examples.
+
+        Args:
+            ids_N: example_id of the training examples, int64, shape (N,).
+            labels_N: Their label codes, int32, shape (N,).
+
+        Raises:
+            InputError: They cannot form a triplet.
+        """
+        order = np.lexsort((ids_N, labels_N))
+        self.ids_N: Int64Array = ids_N[order]
+        self.labels_N: Int32Array = labels_N[order]
+        self._labels, self._starts, self._sizes = np.unique(self.labels_N, return_index=True, return_counts=True)
+        if len(self._labels) < 2 or self._sizes.max(initial=0) < 2:
+            raise InputError(
+                f"the training examples have {len(self._labels)} label(s), of at most {self._sizes.max(initial=0)} "
+                "examples: a triplet needs two labels, one of them with two examples; lower corpus.test_fraction or "
+                "add data"
+            )
+        self.labels_L: Int32Array = self._labels[self._sizes >= 2]
+
+    def draw(self, rng: np.random.Generator, label: int, number: int, first: Int64Array = NONE_FIRST) -> Int64Array:
+        """Up to ``number`` distinct examples of a label: ``first``, then random others."""
+        place = np.searchsorted(self._labels, label)
+        members = self.ids_N[self._starts[place] : self._starts[place] + self._sizes[place]]
+        if len(first):
+            members = members[~(members[:, None] == first).any(axis=1)]
+        shuffled = members[rng.permutation(len(members))[: max(number - len(first), 0)]]
+        return np.concatenate([first[:number], shuffled])
+
+    def random_labels(self, rng: np.random.Generator) -> "RandomLabelOrder":
+        """Labels with at least two examples, in random order, each once."""
+        return RandomLabelOrder(rng, self.labels_L)
+
+
+class RandomLabelOrder:
+    """Iterates over labels in random order without shuffling all of them for the few that a batch wants."""
+
+    def __init__(self, rng: np.random.Generator, labels_L: Int32Array) -> None:
+        self._rng, self._labels_L = rng, labels_L
+        self._moved: dict[int, int] = {}
+        self._place = 0
+
+    def __iter__(self) -> "RandomLabelOrder":
+        return self
+
+    def __next__(self) -> int:
+        """One step of Fisher and Yates' shuffle, which keeps only the places that it has moved."""
+        place, last = self._place, len(self._labels_L)
+        if place == last:
+            raise StopIteration
+        other = int(self._rng.integers(place, last))
+        chosen = self._moved.get(other, other)
+        self._moved[other] = self._moved.get(place, place)
+        self._place += 1
+        return int(self._labels_L[chosen])
