@@ -5,12 +5,15 @@ import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,18 @@ def time_once(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compete(contestants: Mapping[str, Callable[[], object]], num_rounds: int) -> Times:
-    """Lets contestants run in turn, A B C A B C …, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def take_turns(contestants: Mapping[str, Callable[[], T]], num_rounds: int) -> dict[str, list[T]]:
+    """Lets contestants run in turn, A B C A B C …, after one round that does not count; what each returned."""
+    returned: dict[str, list[T]] = {name: [] for name in contestants}
     for _ in range(num_rounds + 1):
         for name, run in contestants.items():
-            seconds[name].append(time_once(run))
-    return Times({name: times[1:] for name, times in seconds.items()})
+            returned[name].append(run())
+    return {name: values[1:] for name, values in returned.items()}
+
+
+def compete(contestants: Mapping[str, Callable[[], object]], num_rounds: int) -> Times:
+    """Times contestants that take turns."""
+    return Times(take_turns({name: partial(time_once, run) for name, run in contestants.items()}, num_rounds))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
+from pipeline.embeddings.encode import encode
 from pipeline.encoders.frozen import freeze
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.evaluation.evaluate import evaluate_embeddings
@@ -31,8 +32,6 @@ from pipeline.training.planner import NEEDS_MINING, make_planner
 from pipeline.training.pool import Pool
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
 from pipeline.triplets.neighbours import NeighbourTally
-
-_EMBED_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -202,16 +201,9 @@ class _ArmRun:
         return to_mined(step, columns, neighbours, corpus.labels, corpus.label_names)
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        self._encoder.eval()
-        with torch.inference_mode():
-            found = [
-                self._encoder(torch.from_numpy(self._inputs[ids[start : start + _EMBED_BATCH]]).to(self._device))
-                .float()
-                .cpu()
-                .numpy()
-                for start in range(0, len(ids), _EMBED_BATCH)
-            ]
-        return np.concatenate(found)
+        embed = self._config.embed
+        load = self._inputs.__getitem__
+        return encode(self._encoder.eval(), ids.tolist(), load, embed.batch_size, self._device, embed.precision)
 
     def _evaluate(self, step: int) -> CurvePoint:
         test_ids = np.flatnonzero(self._corpus.is_test)

@@ -30,7 +30,7 @@ class Plan:
         name: Of the comparison, and of its folder in the workspace.
         arms: Ways of choosing triplets.
         baseline: Name of the arm that the others are compared with.
-        seeds: Each arm is trained with each: 0 to ``seeds`` - 1, from the run's seed on.
+        seeds: How many; each arm is trained with each of them, from the run's seed on.
         images: Budget: images forwarded in training by each arm and seed.
         points: Evaluations along the way.
         labels: Train on so many of the training labels; None: on all.
@@ -89,9 +89,9 @@ def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:
 
 def _digest(config: RunConfig, corpus: Corpus, plan: Plan) -> str:
     """Of everything that shapes an arm's result: equal digests, no need to train again."""
-    parts = (config.seed, config.transform, config.encoder, config.mining, config.training, config.evaluation)
-    document = [part if isinstance(part, int) else part.model_dump(mode="json") for part in parts]
-    text = json.dumps([document, corpus.fingerprint, plan.points, plan.labels], sort_keys=True)
+    shapes = (config.transform, config.encoder, config.embed, config.mining, config.training, config.evaluation)
+    document = [part.model_dump(mode="json") for part in shapes]
+    text = json.dumps([config.seed, document, corpus.fingerprint, plan.points, plan.labels], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -111,7 +111,7 @@ def _report(workspace: Workspace, folder: str, results: Sequence[ArmResult], pla
     store = workspace.store
     store.put(f"{folder}/report.md", document.encode())
     store.put(f"{folder}/report.json", json.dumps(to_document(comparison), indent=2).encode())
-    store.put(f"{folder}/curves.png", draw_learning_curves(results, plan.baseline))
+    store.put(f"{folder}/curves.png", draw_learning_curves(results, plan.baseline, [arm.name for arm in plan.arms]))
     uri = f"{store.uri.rstrip('/')}/{folder}"
     say(f"{len(results)} runs compared: {uri}/report.md and curves.png")
     return comparison, uri

@@ -16,16 +16,19 @@ from pipeline.cluster.train_worker import train_worker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
-from pipeline.encoders.registry import build_encoder, initial_encoder
+from pipeline.encoders.frozen import freeze
+from pipeline.encoders.pretrained import pretrained_encoder
+from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
+from pipeline.training.losses import loss_function
 
 
 def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
-    """The newest checkpoint of the run; an untrained one, drawn from the seed, is published where there is none.
+    """The newest checkpoint of the run; where there is none, the one that training starts from is published.
 
-    Whoever comes first, a miner or a trainer, publishes the untrained one: it is the same.
+    It is drawn from the seed, or holds ``encoder.pretrained``. Whoever comes first, a miner or a trainer, publishes it.
 
     Raises:
         InputError: The checkpoint has another architecture than the config, or the encoder does not take what
@@ -47,7 +50,9 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
         latest, _ = save_checkpoint(
             publication,
             step=0,
-            encoder_module=initial_encoder(config.encoder, config.transform, config.seed),
+            encoder_module=pretrained_encoder(
+                config.encoder, config.transform, config.seed, workspace, corpus.fingerprint
+            ),
             encoder_config=config.encoder,
             transform_config=config.transform,
             trainer_state={},
@@ -58,6 +63,8 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             config_digest=config.digest(),
             parent=None,
         )
+    elif latest.encoder.pretrained != config.encoder.pretrained:
+        say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
     load_encoder(publication, latest, config.encoder, config.transform, "cpu")
     if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
         say(
@@ -68,13 +75,16 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
 
 
 def check_trainable(config: RunConfig) -> None:
-    """Refuses to train an encoder without parameters.
+    """Refuses to train an encoder without parameters, a loss that is not there, or parts to freeze that are not.
 
     Raises:
-        InputError: It has none.
+        InputError: As it says.
     """
-    if not any(parameter.requires_grad for parameter in build_encoder(config.encoder, config.transform).parameters()):
+    loss_function(config.training.loss.name)
+    encoder = build_encoder(config.encoder, config.transform)
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
         raise InputError(f"encoder {config.encoder.name!r} has no parameter to train: use jobs.mine, or name a network")
+    freeze(encoder, config.training.frozen)
 
 
 class TrainingRun:

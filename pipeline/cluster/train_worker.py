@@ -87,9 +87,9 @@ class TrainWorker:
         encoder: nn.Module = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
         freeze(encoder, config.training.frozen)
         if config.training.channels_last:
-            encoder = encoder.to(memory_format=torch.channels_last)
+            encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.training.compile:
-            encoder.compile()  # type: ignore[no-untyped-call]
+            encoder.compile()
         encoder = ray.train.torch.prepare_model(
             encoder,
             move_to_device=config.training.device == "cuda",
@@ -181,8 +181,8 @@ class TrainWorker:
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Embeddings of examples under the current weights, as the miner would see them."""
-        module = self._module.eval()
-        return encode(module, ids.tolist(), self._load, self._config.embed.batch_size, self._config.training.device)
+        embed, device = self._config.embed, self._config.training.device
+        return encode(self._module.eval(), ids.tolist(), self._load, embed.batch_size, device, embed.precision)
 
     @property
     def _module(self) -> nn.Module:

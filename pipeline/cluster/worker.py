@@ -90,7 +90,8 @@ class RefreshWorker:
         else:
             payloads = [value.values.to_numpy() for value in table["vector"]]
             transform = np.asarray
-        vectors = encode(self._load(run, step), payloads, transform, self._config.embed.batch_size, self._device)
+        embed, encoder = self._config.embed, self._load(run, step)
+        vectors = encode(encoder, payloads, transform, embed.batch_size, self._device, embed.precision)
         parts = EmbeddingParts(self._workspace, key)
         parts.write(part, self._corpus.part_ids(part).start, vectors, self._config.embed.dtype)
         return len(vectors)

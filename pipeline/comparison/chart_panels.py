@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from pipeline.comparison.chart_style import GRID, INK, LABEL_SIZE, Look, Looks, spread
@@ -70,6 +70,7 @@ def _set_limits(axes: Axes, curves: Mapping[str, Curve]) -> None:
     margin = max(0.05 * (highest - lowest), 1e-3)
     axes.set_ylim(lowest - margin, highest + margin)
     axes.set_xlim(0, max(most, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

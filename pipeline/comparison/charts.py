@@ -17,6 +17,9 @@ from pipeline.comparison.summary import Comparison, group_results
 DODGE = 0.7
 # Of tick labels, in one panel.
 CHARACTERS_WIDE = 64
+# Of a legend's entry, in inches: what stands before its name, and one character of it.
+HANDLE_WIDTH = 0.65
+CHARACTER_WIDTH = 0.08
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class DependencePoint:
     """The gain of one arm under one condition.
 
     Attributes:
-        condition: Place on the x axis, such as "400 labels".
+        condition: Place on the x axis, such as "400 labels"; it may have line breaks.
         arm: Name.
         metric: Name.
         difference: To the baseline under the same condition.
@@ -110,24 +113,27 @@ def draw_dependence(points: Sequence[DependencePoint], baseline: str, x_label: s
     arms = list(dict.fromkeys(point.arm for point in points))
     looks = arm_looks(arms, baseline)
     figure, panels = new_panels(len(metrics), width=5.8, height=4.0)
-    width = max(8, CHARACTERS_WIDE // len(conditions))
+    names = [_wrap(condition, CHARACTERS_WIDE // len(conditions)) for condition in conditions]
     for axes, metric in zip(panels, metrics, strict=True):
         draw_zero(axes, len(conditions))
         for place, arm in enumerate(arms):
             offset = DODGE * ((place + 0.5) / len(arms) - 0.5)
             of_arm = [point for point in points if (point.arm, point.metric) == (arm, metric)]
             draw_gains(axes, {conditions.index(p.condition) + offset: p.difference for p in of_arm}, looks[arm])
-        axes.set_xticks(range(len(conditions)), [textwrap.fill(each, width) for each in conditions])
+        axes.set_xticks(range(len(names)), names)
         axes.set_xlabel(x_label)
         style_axes(axes, metric_label(metric))
         axes.grid(visible=False, axis="x")
     figure.supylabel(f"gain over {baseline}", fontsize=LABEL_SIZE, color=INK)
-    caption = f"difference to {baseline} within a seed, 95 % interval · filled: the interval excludes 0"
-    _legend_below(figure, arms, looks, caption, num_columns=5 if len(panels) > 1 else 3)
+    caption = (
+        f"difference to {baseline} within a seed, 95 % interval\nfilled: the interval excludes 0; no bar: one seed"
+    )
+    _legend_below(figure, arms, looks, caption)
     return to_png(figure)
 
 
-def _legend_below(figure: Figure, arms: Sequence[str], looks: Looks, caption: str, num_columns: int) -> None:
+def _legend_below(figure: Figure, arms: Sequence[str], looks: Looks, caption: str) -> None:
+    num_columns = int(figure.get_figwidth() / (HANDLE_WIDTH + CHARACTER_WIDTH * max(map(len, arms))))
     handles = []
     for arm in arms:
         color, marker = looks[arm]
@@ -136,10 +142,15 @@ def _legend_below(figure: Figure, arms: Sequence[str], looks: Looks, caption: st
         handles=handles,
         title=caption,
         loc="outside lower center",
-        ncols=min(len(arms), num_columns),
+        ncols=max(1, min(len(arms), num_columns)),
         frameon=False,
         fontsize=LABEL_SIZE,
         title_fontsize=LABEL_SIZE,
         labelcolor=INK,
     )
-    legend.get_title().set_color(INK)
+    legend.get_title().set(color=INK, multialignment="center")
+
+
+def _wrap(name: str, width: int) -> str:
+    """Breaks a long name between words; breaks that it has remain."""
+    return "\n".join(textwrap.fill(line, max(8, width)) for line in name.splitlines())

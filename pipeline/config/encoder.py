@@ -24,5 +24,8 @@ class EmbedConfig(ConfigPart):
     """How the corpus is encoded."""
 
     batch_size: PositiveInt = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: the forward pass runs in mixed precision (autocast): several times as fast where the processor has
+    16-bit matrix units; lengths are normalised in float32."""
     dtype: Literal["float32", "float16"] = "float32"
     """What embeddings are stored as; mining computes from the stored values."""

@@ -39,7 +39,11 @@ _MALFORMED = (
 
 
 class CheckpointManifest(Manifest):
-    """One published checkpoint. Parts have the roles `encoder` (safetensors), `trainer` (optimiser state) and `steps` (a log of them)."""
+    """One published checkpoint.
+
+    Parts have the roles `encoder` (safetensors), `trainer` (optimiser state) and, of a trained one, `steps` (Parquet, a
+    row for each step since the checkpoint before).
+    """
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: int

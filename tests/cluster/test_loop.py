@@ -1,12 +1,16 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.encoders.checkpoints import checkpoints, load_encoder
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder
+from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
+from pipeline.triplets.schema import GenerationManifest
 from tests.cluster.run_jobs import TINY, Finished, run, succeed
 
 
@@ -123,13 +127,77 @@ def test_two_jobs_that_share_only_the_workspace_do_what_the_loop_does(
         assert Generation(ours, ours.read(number)).shard(0).equals(Generation(theirs, theirs.read(number)).shard(0))
 
 
-def test_overlap_goes_on_with_the_generation_it_has(looped: tuple[Path, Finished], tmp_path: Path) -> None:
+def test_overlap_never_waits_and_swaps_when_a_newer_generation_appears(tmp_path: Path) -> None:
     succeed("prepare", *TINY, "--workspace", tmp_path)
-    succeed("loop", *TINY, "--workspace", tmp_path, "--training.mode=overlap", "--training.num_steps=12")
+    longer = ("--training.mode=overlap", "--training.num_steps=800", "--training.steps_per_round=200")
+    succeed("loop", *TINY, "--workspace", tmp_path, *longer)
     trained = checkpoints(Workspace.open(str(tmp_path), "main"))
-    assert trained.numbers()[-1] == 12
-    pinned = [trained.read(step).generation for step in trained.numbers()[1:]]
-    assert pinned[0] == 0 and pinned == sorted(pinned, key=lambda number: number or 0)
+    steps = step_log(trained)
+    assert steps["step"].to_pylist() == list(range(800))
+    used = [number for number, _ in itertools.groupby(steps["generation"].to_pylist())]
+    mined = [number for number in used if number is not None]  # the first steps may come before any generation
+    assert len(mined) >= 3 and mined == sorted(mined), "newer and newer ones are taken up"
+    swaps = np.flatnonzero(np.diff([-1 if number is None else number for number in steps["generation"].to_pylist()]))
+    assert any((swap + 1) % 200 for swap in swaps), "not only where a round ends"
+    assert all(trained.read(step).metrics["generation_wait_share"] == 0.0 for step in (200, 400, 600, 800))
+
+
+def test_a_stale_generation_ends_the_round_early(tmp_path: Path) -> None:
+    succeed("prepare", *TINY, "--workspace", tmp_path)
+    strict = ("--training.staleness.min_in_band_share=1", "--training.staleness.check_every_steps=2")
+    rounds = ("--training.num_steps=12", "--training.steps_per_round=10")
+    succeed("loop", *TINY, "--workspace", tmp_path, *strict, *rounds)
+    trained = checkpoints(Workspace.open(str(tmp_path), "main"))
+    assert trained.numbers()[:3] == [0, 2, 4] and trained.numbers()[-1] == 12
+    assert trained.read(2).metrics["listed_in_band_share"] < 1.0
+    mined_from = [manifest.checkpoint_step for manifest in map(generations_of(tmp_path).read, (0, 1, 2))]
+    assert mined_from == [0, 2, 4], "each early checkpoint is mined from at once"
+
+
+def test_mixing_and_curriculum_run_in_the_loop(tmp_path: Path) -> None:
+    succeed("prepare", *TINY, "--workspace", tmp_path)
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "training:\n  batch: {random_share: 0.25, previous_share: 0.5, in_batch_share: 0.5}\n"
+        "  curriculum:\n  - {from_step: 2, band: {mode: hard}, selection: hard, clique_size: 4}\n"
+        "  - {from_step: 4, random_share: 1.0}\n"
+    )
+    succeed("loop", "--config", config, *TINY, "--workspace", tmp_path)
+    bands = [generations_of(tmp_path).read(number).mining.band.mode for number in (0, 1, 2)]
+    assert bands == ["semi_hard", "hard", "hard"]
+
+
+def test_collapse_is_noticed_and_the_last_good_checkpoint_remains(tmp_path: Path) -> None:
+    """Hardest from step 0 at a high learning rate: FaceNet's warning (section 3.2), provoked."""
+    succeed("prepare", *TINY, "--workspace", tmp_path)
+    hot = ("--training.optimiser.learning_rate=0.1", "--training.optimiser.name=sgd", "--training.selection=hard")
+    rounds = ("--training.source=online", "--training.num_steps=2000", "--training.steps_per_round=1000")
+    collapsed = run("train", *TINY, "--workspace", tmp_path, *hot, *rounds, "--training.optimiser.schedule=constant")
+    assert collapsed.code == 3, collapsed.words
+    assert "training collapsed" in collapsed.words and "training.curriculum" in collapsed.words
+    assert "checkpoint 0 is the last good one" in collapsed.words
+    assert checkpoints(Workspace.open(str(tmp_path), "main")).numbers() == [0]
+
+
+def test_a_run_may_start_from_another_runs_weights(looped: tuple[Path, Finished]) -> None:
+    flags = ("--workspace", looped[0], "--run=second", "--encoder.pretrained=main:4", "--training.source=online")
+    started = succeed("train", *TINY, *flags)
+    assert "start from run 'main' step 4" in started.words
+    digests = [checkpoints(Workspace.open(str(looped[0]), run)).read(step).weights_digest for run, step in STARTS]
+    assert digests[0] == digests[1]
+
+
+STARTS = (("main", 4), ("second", 0))
+
+
+def step_log(trained: Publication[CheckpointManifest]) -> pa.Table:
+    """The log of a run's steps, over all its checkpoints."""
+    parts = (trained.read(number).parts_of("steps")[0] for number in trained.numbers()[1:])
+    return pa.concat_tables(pq.read_table(pa.BufferReader(trained.read_part(part))) for part in parts)
+
+
+def generations_of(workspace: Path) -> Publication[GenerationManifest]:
+    return generations(Workspace.open(str(workspace), "main"))
 
 
 @pytest.mark.parametrize("source", ["online", "random"])

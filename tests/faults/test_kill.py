@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.encoders.checkpoints import checkpoints
@@ -29,6 +30,16 @@ def published(workspace: Path) -> tuple[list[int], dict[int, str], pa.Table]:
     last = Generation(every, every.read(every.numbers()[-1]))
     digests = {step: trained.read(step).weights_digest for step in trained.numbers()}
     return every.numbers(), digests, last.shard(0)
+
+
+def loss_trace(workspace: Path) -> list[tuple[int, float]]:
+    """Every step of the run with its loss, from the log that checkpoints carry."""
+    trained = checkpoints(Workspace.open(str(workspace), "main"))
+    trace = []
+    for number in trained.numbers()[1:]:
+        log = pq.read_table(pa.BufferReader(trained.read_part(trained.read(number).parts_of("steps")[0])))
+        trace += list(zip(log["step"].to_pylist(), log["loss"].to_pylist(), strict=True))
+    return trace
 
 
 def num_objects(workspace: Path) -> int:
@@ -90,5 +101,7 @@ def test_a_killed_loop_goes_on_and_ends_where_an_undisturbed_one_ends(undisturbe
     assert numbers == expected_numbers == [0, 1, 2], "nothing is published twice"
     assert digests == expected_digests, "every checkpoint has the weights of an undisturbed run"
     assert triplets.equals(expected_triplets)
+    assert loss_trace(tmp_path) == loss_trace(undisturbed), "the same steps, to the bit"
+    assert [step for step, _ in loss_trace(tmp_path)] == list(range(9)), "no step lost or taken twice"
     _, alive = psutil.wait_procs([process for process in families if not is_agent(process)], timeout=30)
     assert not alive, "a killed loop leaves no process behind"

@@ -1,0 +1,126 @@
+"""A small real corpus for the benchmarks of training and encoding: glyphs, drawn into a workspace that is thrown away."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig
+from pipeline.corpus.cache import ExampleCache
+from pipeline.corpus.ingest import prepare
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.transform import Transform
+from pipeline.embeddings.encode import encode
+from pipeline.encoders.frozen import freeze
+from pipeline.encoders.registry import initial_encoder
+from pipeline.errors import InputError
+from pipeline.mining.whole import mine_whole
+from pipeline.storage.workspace import Workspace
+from pipeline.training.mined import Mined, Neighbours
+from pipeline.training.pool import Pool
+from pipeline.triplets.neighbours import NeighbourTally
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is trained on and encoded.
+
+    Attributes:
+        config: The run; its transform and encoder are used.
+        corpus: Glyphs, all for training.
+        cache: Their encoded images, in mapped files as a training worker has them.
+        transform: Decodes.
+        inputs_N: All of them decoded, float32, shape (N, C, H, W).
+    """
+
+    config: RunConfig
+    corpus: Corpus
+    cache: ExampleCache
+    transform: Transform
+    inputs_N: Float32Array
+
+    @property
+    def pool(self) -> Pool:
+        """The examples by label."""
+        return Pool(np.arange(self.corpus.num_examples), self.corpus.labels)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The encoded images."""
+        return [self.payload(example) for example in range(self.corpus.num_examples)]
+
+    def payload(self, example: int) -> bytes:
+        """An encoded image."""
+        payload = self.cache.payload(example)
+        assert isinstance(payload, bytes)
+        return payload
+
+    def decode(self, example: int) -> Float32Array:
+        """Reads and decodes an image: what a training worker does."""
+        return self.transform(self.payload(example))
+
+    def recall(self, example: int) -> Float32Array:
+        """An image that was decoded before."""
+        image: Float32Array = self.inputs_N[example]
+        return image
+
+    def mine(self) -> Mined:
+        """The triplets that the untrained encoder gives: those of a run's first round."""
+        config, corpus = self.config, self.corpus
+        mining = config.mining.model_copy(update={"backend": "auto"})
+        encoder = make_encoder(config, "cpu").eval()
+        vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed.batch_size, "cpu")
+        ids = np.arange(corpus.num_examples)
+        triplets = mine_whole(ids, corpus.labels, vectors, mining, config.seed, config.seed)
+        anchor_label_T, negative_label_T = corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T]
+        tally = NeighbourTally(len(corpus.label_names))
+        tally.add(anchor_label_T, negative_label_T, triplets.d_an_T)
+        # Codes stand for names; the table is sorted by code.
+        table = tally.table([str(code) for code in range(len(corpus.label_names))], mining.neighbours_per_label)
+        neighbours = Neighbours(*(table[name].to_numpy().astype(np.int32) for name in ("label", "neighbour")))
+        ids_T = (triplets.anchor_T, triplets.positive_T, triplets.negative_T)
+        return Mined(0, *ids_T, anchor_label_T, negative_label_T, neighbours)
+
+
+@contextmanager
+def glyph_examples(config: RunConfig, num_labels: int) -> Iterator[Examples]:
+    """Draws glyphs of the size that the transform wants, as PNG, and decodes them once.
+
+    Args:
+        config: The run.
+        num_labels: Characters; each has at most 12 images.
+
+    Raises:
+        InputError: The run's encoder takes no images.
+    """
+    if config.encoder.name == "identity":
+        raise InputError("encoder.name identity has nothing to train or compute: name an encoder of images")
+    side = round(max(config.transform.height, config.transform.width) / config.transform.crop)
+    glyphs = GlyphsConfig(max_labels=num_labels, image_size=min(max(side, 16), 256), seed=config.seed)
+    source = CorpusConfig(source=SourceConfig(glyphs=glyphs), test_fraction=0.0)
+    with tempfile.TemporaryDirectory(prefix="motherlode-benchmark-") as folder:
+        workspace = Workspace.open(str(Path(folder) / "workspace"), "benchmark")
+        prepare(source, workspace, config.seed, config.digest())
+        corpus = Corpus.open(workspace)
+        cache, transform = ExampleCache(corpus, Path(folder) / "cache"), Transform(config.transform)
+        shape = (corpus.num_examples, config.transform.channels, config.transform.height, config.transform.width)
+        examples = Examples(config, corpus, cache, transform, np.empty(shape, dtype=np.float32))
+        for example in range(corpus.num_examples):
+            examples.inputs_N[example] = examples.decode(example)
+        yield examples
+
+
+def make_encoder(config: RunConfig, device: str) -> nn.Module:
+    """A fresh encoder as a training worker prepares it; the same weights each time."""
+    encoder: nn.Module = initial_encoder(config.encoder, config.transform, config.seed)
+    freeze(encoder, config.training.frozen)
+    if config.training.channels_last:
+        encoder = encoder.to(memory_format=__import__("torch").channels_last)
+    return encoder.to(device)
