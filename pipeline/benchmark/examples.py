@@ -1,4 +1,4 @@
-"""A small real corpus for the benchmarks of training and encoding: glyphs, drawn into a workspace that is thrown away."""
+"""A small real corpus to train on and to encode: glyphs, drawn into a workspace that is thrown away."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig
 from pipeline.corpus.cache import ExampleCache
@@ -16,7 +15,6 @@ from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
-from pipeline.encoders.frozen import freeze
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
 from pipeline.mining.whole import mine_whole
@@ -75,7 +73,7 @@ class Examples:
         """The triplets that the untrained encoder gives: those of a run's first round."""
         config, corpus = self.config, self.corpus
         mining = config.mining.model_copy(update={"backend": "auto"})
-        encoder = make_encoder(config, "cpu").eval()
+        encoder = initial_encoder(config.encoder, config.transform, config.seed).eval()
         vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed.batch_size, "cpu")
         ids = np.arange(corpus.num_examples)
         triplets = mine_whole(ids, corpus.labels, vectors, mining, config.seed, config.seed)
@@ -115,12 +113,3 @@ def glyph_examples(config: RunConfig, num_labels: int) -> Iterator[Examples]:
         for example in range(corpus.num_examples):
             examples.inputs_N[example] = examples.decode(example)
         yield examples
-
-
-def make_encoder(config: RunConfig, device: str) -> nn.Module:
-    """A fresh encoder as a training worker prepares it; the same weights each time."""
-    encoder: nn.Module = initial_encoder(config.encoder, config.transform, config.seed)
-    freeze(encoder, config.training.frozen)
-    if config.training.channels_last:
-        encoder = encoder.to(memory_format=__import__("torch").channels_last)
-    return encoder.to(device)

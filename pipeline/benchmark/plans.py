@@ -6,8 +6,9 @@ from typing import Any
 from pipeline.errors import InputError
 
 
-def _flag(default: Any, words: str, nargs: str = "+") -> Any:  # noqa: ANN401 — like dataclasses.field
-    """A field; where it holds several values, ``nargs`` "*" lets a user ask for none."""
+def _flag(default: Any, words: str, fewest: int = 1) -> Any:  # noqa: ANN401 — like dataclasses.field
+    """A field, in the words of its help; one that holds several values may be told ``fewest``."""
+    nargs = ("*" if fewest == 0 else "+") if isinstance(default, tuple) else None
     return field(default=default, metadata={"help": words, "nargs": nargs})
 
 
@@ -42,9 +43,9 @@ class MinePlan(Plan):
     noises: tuple[float, ...] = _flag((0.8, 1.2, 2.0, 4.0), "trained to untrained")
     positives: tuple[int, ...] = _flag((1, 4), "positives an anchor")
     peers: tuple[str, ...] = _flag(
-        ("faiss", "torch"), "against whom; also: sentence-transformers, pytorch-metric-learning", "*"
+        ("faiss", "torch"), "against whom; also: sentence-transformers, pytorch-metric-learning", 0
     )
-    scaling: tuple[int, ...] = _flag((10_000, 30_000, 100_000), "N of the whole passes", "*")
+    scaling: tuple[int, ...] = _flag((10_000, 30_000, 100_000), "N of the whole passes", 0)
 
 
 @dataclass(frozen=True)

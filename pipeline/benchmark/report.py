@@ -1,44 +1,24 @@
 """Runs the parts of the mining benchmark one after the other, and writes what they gave."""
 
 import json
-import os
-import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.benchmark import mine
 from pipeline.benchmark.chart import draw_mining
+from pipeline.benchmark.machine import describe
 from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
+from pipeline.benchmark.plans import MinePlan
 from pipeline.benchmark.synthetic import Size
-from pipeline.config import MiningConfig
+from pipeline.benchmark.table import show, spread
+from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.mining.native import instruction_sets, why_missing
 from pipeline.progress import say
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to measure; see ``jobs.benchmark --help``."""
-
-    examples: int
-    dims: int
-    per_label: int
-    anchors: int
-    rounds: int
-    threads: int
-    noises: tuple[float, ...]
-    positives: tuple[int, ...]
-    peers: tuple[str, ...]
-    scaling: tuple[int, ...]
-    device: str
-
-
-def benchmark_mining(config: MiningConfig, plan: Plan, output: Path) -> dict[str, Any]:
+def benchmark_mining(config: RunConfig, plan: MinePlan, output: Path) -> dict[str, Any]:
     """Measures, writes ``mine.json`` and ``mine.png``, and returns the report.
 
     Raises:
@@ -46,8 +26,9 @@ def benchmark_mining(config: MiningConfig, plan: Plan, output: Path) -> dict[str
         PipelineError: An exact backend disagrees with brute force.
     """
     _check(plan)
-    size = Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, plan.device)
-    bench = mine.Bench(config, size)
+    device = config.cluster.actor_device
+    size = Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, device)
+    bench = mine.Bench(config.mining, size)
     trained, middle = plan.noises[min(1, len(plan.noises) - 1)], plan.noises[len(plan.noises) // 2]
     report: dict[str, Any] = {"size": asdict(size), "machine": _machine(size), "cases": []}
     for num_positives in plan.positives:
@@ -71,26 +52,14 @@ def benchmark_mining(config: MiningConfig, plan: Plan, output: Path) -> dict[str
 def _machine(size: Size) -> dict[str, Any]:
     """What it was measured on, and its own limit."""
     return {
-        "name": torch.cuda.get_device_name(0) if size.device == "cuda" else _cpu_name(),
-        "num_threads": size.num_threads,
-        "platform": platform.platform(),
-        "torch": torch.__version__,
+        **describe(size.device, size.num_threads),
         "instruction_set": None if why_missing() else instruction_sets()[-1],
         "torch_mm_products_per_s": matrix_products(size),
     }
 
 
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")  # Linux's
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} × {names[0] if names else platform.processor()}"
-
-
-def _check(plan: Plan) -> None:
-    for name in ("examples", "dims", "per_label", "anchors", "rounds", "threads"):
-        if getattr(plan, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(plan, name)}: a positive number is needed")
+def _check(plan: MinePlan) -> None:
+    plan.check()
     for peer in plan.peers:
         if peer not in PEERS:
             raise InputError(f"--peers {peer} is not known: choose of {', '.join(PEERS)}")
@@ -98,17 +67,17 @@ def _check(plan: Plan) -> None:
 
 
 def _show(report: dict[str, Any]) -> None:
-    table = Table(title="times as fast, median (smallest–largest) of the rounds")
     others = list(dict.fromkeys(name for case in report["cases"] for name in case["times_as_fast_as"]))
-    for heading in ("noise", "positives", "10⁹/s", *others, "2,048 would miss"):
-        table.add_column(heading, justify="right")
+    rows = []
     for case in report["cases"]:
         ratios = (case["times_as_fast_as"].get(name) for name in others)
-        table.add_row(
+        row = (
             f"{case['noise']:g}",
             f"{case['pairs_per_anchor']:.0f}",
             f"{case['products_per_s'][case['backend']] / 1e9:.2f}",
-            *(f"{one['median']:.2f} ({one['min']:.2f}–{one['max']:.2f})" if one else "–" for one in ratios),
+            *(spread(one) if one else "–" for one in ratios),
             f"{case['missed_by_the_nearest_2048']:.0%}",
         )
-    Console(stderr=True).print(table)
+        rows.append(row)
+    headings = ("noise", "positives", "10⁹/s", *others, "2,048 would miss")
+    show("times as fast, median (smallest–largest) of the rounds", headings, rows)

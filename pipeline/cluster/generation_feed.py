@@ -118,6 +118,12 @@ class GenerationChooser:
         columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
         return to_mined(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
 
+    def quarantined(self, number: int) -> npt.NDArray[np.int64]:
+        """Examples that a generation left out, int64, ascending; but not singletons, which may still be negatives."""
+        table = Generation(self._publication, self._publication.read(number)).quarantine()
+        kept = table.filter(pc.field("reason") != "singleton")
+        return np.unique(kept["example_id"].to_numpy())
+
     def before(self, number: int) -> int | None:
         """The generation that the miner found when it made this one, if it is of the pinned corpus."""
         parent = self._publication.read(number).parent

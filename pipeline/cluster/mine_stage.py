@@ -160,7 +160,18 @@ class Mine:
             anchors = loaded.groups.anchors_A[start : start + size]
             known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
             for index, candidates in enumerate(loaded.candidates):
-                task = (self._pass, block, anchors, loaded.shared_groups, known, index, self._backend, candidates)
+                mining = self._config.mining
+                task = (
+                    self._pass,
+                    block,
+                    anchors,
+                    loaded.shared_groups,
+                    known,
+                    index,
+                    mining,
+                    self._backend,
+                    candidates,
+                )
                 preferred = index if self._keeps_shards else None
                 yield Task((block, index), "search_block", (*task, *loaded.shards), preferred)
 
@@ -180,15 +191,15 @@ class Mine:
         mined = Nearest(
             np.concatenate([one.d_an_PM for _, one in sampled]), np.concatenate([one.id_PM for _, one in sampled])
         )
-        groups, shards = self._loaded.shared_groups, self._loaded.shards
+        groups, shards, mining = self._loaded.shared_groups, self._loaded.shards, self._config.mining
         tasks = (
-            Task(index, "answer_by_force", (pairs, groups, candidates, *shards))
+            Task(index, "answer_by_force", (mining, pairs, groups, candidates, *shards))
             for index, candidates in enumerate(self._loaded.candidates)
         )
         expected = Nearest.empty(*mined.id_PM.shape)
         for _, found in self._pool.run(tasks):
             expected = merge(expected, found)
-        ((_, holds_P),) = self._pool.run([Task(0, "hold", (pairs, mined, groups, *shards))])
+        ((_, holds_P),) = self._pool.run([Task(0, "hold", (mining, pairs, mined, groups, *shards))])
         return compare(mined, holds_P, expected)
 
 

@@ -102,6 +102,16 @@ class ActorPool:
             idle.append(actor)
             yield key, ((*kept, result_of(done[0])) if kept else result_of(done[0]))
 
+    def tell_all(self, method: str) -> None:
+        """Calls a method without arguments on every actor that was started, and waits until all have done it.
+
+        Raises:
+            PipelineError: As an actor's method raised it.
+            UnavailableError: An actor died too often.
+        """
+        for reference in [getattr(actor, method).remote() for actor in self._actors]:
+            result_of(reference)
+
     def __enter__(self) -> Self:
         return self
 

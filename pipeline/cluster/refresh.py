@@ -28,7 +28,8 @@ def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifes
     Where a warm start of a sample (or of an approximate index) brings what the generation before knew, the triplets
     also depend on that generation, which the manifest names.
     """
-    mining = config.mining.model_copy(update={"backend": resolve_backend(config.mining, config.cluster.actor_device)})
+    mining = config.at_step(checkpoint.step).mining
+    mining = mining.model_copy(update={"backend": resolve_backend(mining, config.cluster.actor_device)})
     text = "\n".join((key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -60,6 +61,7 @@ def refresh(
         AuditRefusedError: The embeddings cannot be mined; nothing was published.
         InputError: The training examples cannot form a triplet, or the backend is not to be had.
     """
+    config = config.at_step(checkpoint.step)
     key = refresh_key(config, corpus, checkpoint)
     backend = _say_backend(config)
     publication = generations(workspace)
@@ -90,6 +92,7 @@ def refresh(
             effective_rank=mine.report.effective_rank,
         )
         published, ours = attempt.publish(manifest)
+        pool.tell_all("rest")
         if ours or published.refresh_key == key:
             return published, ours
         say(

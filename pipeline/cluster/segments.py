@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.cluster.generation_feed import Agree, GenerationChooser
 from pipeline.config import RunConfig
@@ -13,6 +14,7 @@ from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
 from pipeline.training.mined import Mined
 from pipeline.training.planner import NEEDS_MINING
+from pipeline.training.pool import NONE_FIRST
 
 _SHARD_ORDER_STREAM = 0x7368617264
 _WATCH_INTERVAL_S = 1.0
@@ -29,6 +31,7 @@ class Segment:
         end: The first step after it.
         mined: The shard, as the batch builder takes it.
         previous: A shard of the generation before, where the config mixes it in.
+        quarantined: Examples that the generation left out, int64, ascending: no batch holds them.
         waited_s: Seconds that training stood still for it.
     """
 
@@ -37,6 +40,7 @@ class Segment:
     end: int
     mined: Mined | None = None
     previous: Mined | None = None
+    quarantined: npt.NDArray[np.int64] = NONE_FIRST
     waited_s: float = 0.0
 
 
@@ -116,7 +120,8 @@ class GenerationFeed:
         if training.batch.previous_share > 0 and (before := self._chooser.before(self.generation)) is not None:
             previous = self._chooser.open_shard(before, shard)
         mined = self._chooser.open_shard(self.generation, shard)
-        return Segment(self.generation, start, end, mined, previous, waited_s)
+        quarantined = self._chooser.quarantined(self.generation)
+        return Segment(self.generation, start, end, mined, previous, quarantined, waited_s)
 
     def has_newer(self, step: int) -> bool:
         """Whether a generation newer than the one in use has been seen; asked between steps."""

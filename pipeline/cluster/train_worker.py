@@ -16,6 +16,7 @@ from pipeline.cluster.generation_feed import GenerationChooser
 from pipeline.cluster.round_meter import RoundMeter
 from pipeline.cluster.segments import GenerationFeed, Segment
 from pipeline.cluster.staleness import measure
+from pipeline.cluster.worker import limit_gpu_memory
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
@@ -65,6 +66,7 @@ class TrainWorker:
         training = config.training
         torch.set_num_threads(training.threads_per_worker)
         torch.use_deterministic_algorithms(True, warn_only=training.device != "cpu")
+        limit_gpu_memory(config.cluster.gpus_per_trainer)
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._config, self._monitor = config, monitor
@@ -137,7 +139,14 @@ class TrainWorker:
     def _walk(self, config: RunConfig, segment: Segment, step: int, end: int, meter: RoundMeter) -> tuple[int, bool]:
         """Takes the steps of a segment; returns the step reached, and whether what is trained on has become stale."""
         training = config.training
-        planner = make_planner(training, self._pool, config.seed, segment.start, segment.mined, segment.previous)
+        planner = make_planner(
+            training,
+            self._pool.without(segment.quarantined),
+            config.seed,
+            segment.start,
+            segment.mined,
+            segment.previous,
+        )
         dataset = StepDataset(planner, self._load, self._rank, self._world_size)
         asked = time.monotonic()
         for batch in batches(dataset, range(step, end), training.decode_workers, training.device == "cuda"):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import threadpoolctl
 import torch
 
-from pipeline.config import RunConfig
+from pipeline.config import MiningConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
@@ -30,6 +30,12 @@ from pipeline.storage.workspace import Workspace
 
 _SHORTEST = 0.5  # encoders give unit vectors; what is far shorter was zero before it was normalised
 _BLOCKS_KEPT = 4  # an actor often searches several shards for one block
+
+
+def limit_gpu_memory(gpus: float) -> None:
+    """Keeps this process to its part of a GPU that it shares, so that it cannot starve the others of memory."""
+    if 0.0 < gpus < 1.0:
+        torch.cuda.set_per_process_memory_fraction(gpus)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class RefreshWorker:
         self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)
         self._config, self._corpus_number = config, corpus_number
         self._device = config.cluster.actor_device
+        limit_gpu_memory(config.cluster.gpus_per_actor)
         self._encoder: tuple[tuple[str, int], torch.nn.Module] | None = None
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
         self._blocks: dict[int, tuple[Pairs, Queries, Nearest]] = {}
@@ -153,6 +160,7 @@ class RefreshWorker:
         groups: LabelGroups,
         old: OldTriplets | None,
         index: int,
+        mining: MiningConfig,
         backend: str,
         candidates: Shard,
         *shards: Shard,
@@ -166,6 +174,7 @@ class RefreshWorker:
             groups: Who shares a label.
             old: The anchors' triplets in the generation before, for a warm start.
             index: Number of the shard that is searched.
+            mining: What is mined in this pass; a curriculum changes it from refresh to refresh.
             backend: As ``resolve_backend`` gave it.
             candidates: What is searched. A read-only view of Ray's shared memory: a node holds it once.
             *shards: All shards: anchors and positives may lie in any. Views too.
@@ -176,10 +185,10 @@ class RefreshWorker:
         """
         if self._searches[0] != mining_pass:
             self._forget(mining_pass)
-        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, backend, shards)
+        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, mining, backend, shards)
         if index not in self._searches[1]:
-            self._searches[1][index] = shard_search(self._config.mining, backend, candidates, self._device)
-        found, handed_on = self._searches[1][index](queries, self._config.mining.negatives_per_pair)
+            self._searches[1][index] = shard_search(mining, backend, candidates, self._device)
+        found, handed_on = self._searches[1][index](queries, mining.negatives_per_pair)
         return (pairs, merge(found, warm), handed_on) if index == 0 else (Pairs.none(), found, handed_on)
 
     def _prepare(
@@ -188,6 +197,7 @@ class RefreshWorker:
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
         old: OldTriplets | None,
+        mining: MiningConfig,
         backend: str,
         shards: tuple[Shard, ...],
     ) -> tuple[Pairs, Queries, Nearest]:
@@ -195,7 +205,7 @@ class RefreshWorker:
         if block not in self._blocks:
             while len(self._blocks) >= _BLOCKS_KEPT:
                 self._blocks.pop(next(iter(self._blocks)))
-            vectors, mining = ShardedVectors(shards), self._config.mining
+            vectors = ShardedVectors(shards)
             pairs = select_positives(mining.positives, vectors, groups, anchors_A, self._config.seed)
             queries = make_queries(pairs, vectors, groups, mining.band)
             warm = Nearest.empty(len(pairs), mining.negatives_per_pair)
@@ -205,15 +215,26 @@ class RefreshWorker:
             self._blocks[block] = (pairs, queries if backend == "faiss" else tighten(queries, warm), warm)
         return self._blocks[block]
 
-    def answer_by_force(self, pairs: Pairs, groups: LabelGroups, candidates: Shard, *shards: Shard) -> Nearest:
+    def answer_by_force(
+        self, mining: MiningConfig, pairs: Pairs, groups: LabelGroups, candidates: Shard, *shards: Shard
+    ) -> Nearest:
         """A few pairs' nearest negatives in one shard, by brute force."""
-        queries = make_queries(pairs, ShardedVectors(shards), groups, self._config.mining.band)
-        return brute_force(queries, candidates, self._config.mining.negatives_per_pair)
+        queries = make_queries(pairs, ShardedVectors(shards), groups, mining.band)
+        return brute_force(queries, candidates, mining.negatives_per_pair)
 
-    def hold(self, pairs: Pairs, nearest: Nearest, groups: LabelGroups, *shards: Shard) -> npt.NDArray[np.bool_]:
+    def hold(
+        self, mining: MiningConfig, pairs: Pairs, nearest: Nearest, groups: LabelGroups, *shards: Shard
+    ) -> npt.NDArray[np.bool_]:
         """Whether what was mined for a few pairs is what it says."""
         vectors = ShardedVectors(shards)
-        return hold(make_queries(pairs, vectors, groups, self._config.mining.band), nearest, vectors, groups)
+        return hold(make_queries(pairs, vectors, groups, mining.band), nearest, vectors, groups)
+
+    def rest(self) -> None:
+        """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
+        self._forget("")
+        self._encoder = None
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
 
     def _forget(self, mining_pass: str) -> None:
         """Drops what belongs to another pass than this one."""

@@ -64,7 +64,7 @@ def loss_function(name: str) -> TripletLoss:
         )
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: no absolute module name
         raise InputError(
             f"training.loss.name {name!r} cannot be imported ({error}): install its package on every machine of the "
             "cluster, or put it on PYTHONPATH"

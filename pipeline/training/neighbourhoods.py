@@ -41,7 +41,7 @@ class Neighbourhoods:
         self._pool, self._config, self._seed, self._first_step = pool, config, seed, first_step
         self._selection: Selection = selection
         self._sources = [(mined, Leaders(mined, seed))]
-        if previous is not None and config.previous_share > 0:
+        if previous is not None and len(previous) and config.previous_share > 0:
             self._sources.append((previous, Leaders(previous, seed)))
         num_mined = config.num_labels * (1.0 - config.random_share)
         self._num_cliques = round(num_mined / config.clique_size) or int(num_mined > 0)

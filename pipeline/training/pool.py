@@ -42,6 +42,11 @@ class Pool:
             )
         self.labels_L: Int32Array = self._labels[self._sizes >= 2]
 
+    def without(self, excluded: Int64Array) -> "Pool":
+        """The pool without some examples; itself where there are none to leave out."""
+        kept_N = ~np.isin(self.ids_N, excluded)
+        return self if kept_N.all() else Pool(self.ids_N[kept_N], self.labels_N[kept_N])
+
     def draw(self, rng: np.random.Generator, label: int, number: int, first: Int64Array = NONE_FIRST) -> Int64Array:
         """Up to ``number`` distinct examples of a label: ``first``, then random others."""
         place = np.searchsorted(self._labels, label)

@@ -87,7 +87,7 @@ class Trainer:
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
         listed = None if batch.listed_T3 is None else batch.listed_T3.to(self._device)
         result = self._objective(embeddings, batch.labels_B.to(self._device), batch.selection, listed)
-        spread = self._check(result, embeddings.detach(), batch.step)
+        spread = self._check(result, embeddings.detach(), batch)
         self.optimiser.zero_grad(set_to_none=True)
         (result.loss * self._world_size).backward()  # type: ignore[no-untyped-call]
         if not alone:
@@ -133,22 +133,24 @@ class Trainer:
             with contextlib.nullcontext() if last else no_sync():  # DDP sums once, after the last piece
                 self._forward(piece, step, place).backward(gradient)  # type: ignore[no-untyped-call]
 
-    def _check(self, result: BatchLoss, embeddings_BD: Tensor, step: int) -> float:
+    def _check(self, result: BatchLoss, embeddings_BD: Tensor, batch: LoadedBatch) -> float:
         """The batch's spread; refuses what no further step would mend."""
         spread = float((embeddings_BD - embeddings_BD.mean(dim=0)).square().sum(dim=1).mean())
         # A NaN embedding fails every comparison, so its triplets would only vanish from the loss: look at both.
         if not (math.isfinite(float(result.loss.detach())) and math.isfinite(spread)):
             raise TrainingFailedError(
-                f"training diverged: the loss or an embedding of step {step} is not finite: lower "
+                f"training diverged: the loss or an embedding of step {batch.step} is not finite: lower "
                 "training.optimiser.learning_rate, or warm up with training.optimiser.warmup_steps"
             )
         self._num_collapsed_steps = self._num_collapsed_steps + 1 if spread < self._config.min_spread else 0
         if self._num_collapsed_steps >= _STEPS_UNTIL_COLLAPSED:
+            may_soften = batch.listed_T3 is None and batch.selection != "semi_hard"
+            softer = f"select semi_hard instead of {batch.selection}, " if may_soften else ""
             raise TrainingFailedError(
-                f"training collapsed: at step {step} all embeddings are one point (mean squared distance to their "
-                f"centroid {spread:.1e}, training.min_spread {self._config.min_spread:g}), where every triplet loses "
-                f"exactly the margin: select semi_hard instead of {batch_words(self._config)}, begin with random "
-                "labels or an easier band (training.curriculum), lower training.optimiser.learning_rate, or use "
+                f"training collapsed: at step {batch.step} all embeddings are one point (mean squared distance to "
+                f"their centroid {spread:.1e}, training.min_spread {self._config.min_spread:g}), where every triplet "
+                f"loses exactly the margin: {softer}begin with random labels or an easier band (training.curriculum), "
+                f"lower training.optimiser.learning_rate {self._config.optimiser.learning_rate:g}, or use "
                 "training.loss.name selectively_contrastive"
             )
         return spread
@@ -182,8 +184,5 @@ class Trainer:
         self._plateau = Plateau(**state["plateau"])
         for group in self.optimiser.param_groups:  # what the config says now, not what it said then
             group["weight_decay"] = self._config.optimiser.weight_decay
-
-
-def batch_words(config: TrainingConfig) -> str:
-    """The selection and rate of a config, for an error."""
-    return f"{config.selection} (at a learning rate of {config.optimiser.learning_rate:g})"
+            if "momentum" in group:
+                group["momentum"] = self._config.optimiser.momentum

@@ -6,9 +6,10 @@ import pytest
 
 from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
 from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
-from pipeline.benchmark.report import Plan, benchmark_mining
+from pipeline.benchmark.plans import MinePlan
+from pipeline.benchmark.report import benchmark_mining
 from pipeline.benchmark.synthetic import Size, make_shard
-from pipeline.config import BandConfig, MiningConfig
+from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
 from pipeline.mining.merge import Nearest
 from pipeline.mining.scan import scan
@@ -59,7 +60,7 @@ def test_a_sample_has_the_rank_that_it_should_and_a_warm_start_the_same_answers(
     assert measure_warm_start(BENCH, 2.0)["times_as_fast"]["median"] > 0
 
 
-def plan(**changes: object) -> Plan:
+def plan(**changes: object) -> MinePlan:
     values: dict[str, object] = {
         "examples": 1200,
         "dims": 16,
@@ -71,13 +72,13 @@ def plan(**changes: object) -> Plan:
         "positives": (1, 2),
         "peers": ("torch",),
         "scaling": (600, 1200),
-        "device": "cpu",
     }
-    return Plan(**{**values, **changes})  # type: ignore[arg-type]
+    return MinePlan(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
-    report = benchmark_mining(MiningConfig(band=BandConfig(margin=0.4)), plan(), tmp_path / "new")
+    config = RunConfig(mining=MiningConfig(band=BandConfig(margin=0.4)))
+    report = benchmark_mining(config, plan(), tmp_path / "new")
     assert json.loads((tmp_path / "new" / "mine.json").read_text()) == report
     assert (tmp_path / "new" / "mine.png").read_bytes().startswith(b"\x89PNG")
     assert len(report["cases"]) == 2 and report["scaling"]["exponent"] is not None
@@ -91,4 +92,4 @@ def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
 )
 def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        benchmark_mining(MiningConfig(), plan(**changes), tmp_path)
+        benchmark_mining(RunConfig(), plan(**changes), tmp_path)

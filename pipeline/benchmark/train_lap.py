@@ -1,0 +1,189 @@
+"""Contestants of the training benchmark: a bare loop, and the product's own way from stored images to an update."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.benchmark.examples import Examples
+from pipeline.benchmark.machine import deterministic, finish
+from pipeline.config import RunConfig
+from pipeline.encoders.frozen import freeze
+from pipeline.encoders.registry import initial_encoder
+from pipeline.errors import InputError
+from pipeline.training.dataset import LoadedBatch, StepDataset, batches
+from pipeline.training.loss import Objective
+from pipeline.training.mined import Mined
+from pipeline.training.optimiser import make_optimiser
+from pipeline.training.planner import make_planner
+from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
+
+_BARE_BATCHES = 4  # as many as keep one from staying in the processor's cache
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What a contestant did in a round: means of the steps that count, which follow the first.
+
+    Attributes:
+        step_s: Seconds, waiting for the batch included.
+        num_images: Images forwarded.
+        wait_s: Seconds of ``step_s`` that passed before the batch was there.
+        plan_s: Seconds that planning a batch takes, wherever it is planned.
+        start_s: Seconds until the first step's batch was there: starting processes, decoding the first images.
+        num_valid: Triplets that a batch lists, or that its labels allow.
+        num_triplets: Those that counted.
+        num_active: Of these, those within the margin.
+    """
+
+    step_s: float
+    num_images: float
+    wait_s: float = 0.0
+    plan_s: float = 0.0
+    start_s: float = 0.0
+    num_valid: float = 0.0
+    num_triplets: float = 0.0
+    num_active: float = 0.0
+
+
+def make_encoder(config: RunConfig) -> nn.Module:
+    """A fresh encoder as a training worker prepares it, with the same weights each time."""
+    training = config.training
+    encoder: nn.Module = initial_encoder(config.encoder, config.transform, config.seed)
+    freeze(encoder, training.frozen)
+    if training.channels_last:
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if training.compile:
+        encoder.compile()
+    return encoder.to(training.device)
+
+
+class BareLoop:
+    """Forward, a sum, backward and the optimiser's step, on random images that are on the device already."""
+
+    def __init__(self, config: RunConfig, num_steps: int) -> None:
+        """Prepares encoder, optimiser and images."""
+        self._training, self._num_steps = config.training, num_steps
+        self._encoder = make_encoder(config).train()
+        trained = (parameter for parameter in self._encoder.parameters() if parameter.requires_grad)
+        self._optimiser = make_optimiser(config.training.optimiser, trained)
+        transform, device = config.transform, config.training.device
+        shape = (config.training.batch.num_images, transform.channels, transform.height, transform.width)
+        layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+        self._batches = [torch.rand(shape).to(device, memory_format=layout) * 2 - 1 for _ in range(_BARE_BATCHES)]
+        self._directions = torch.randn(shape[0], config.encoder.embedding_dim).to(device)
+
+    def lap(self) -> Lap:
+        """Takes the steps of a round."""
+        finish(self._training.device)
+        start = time.perf_counter()
+        for step in range(self._num_steps):
+            self._step(self._batches[step % _BARE_BATCHES])
+        finish(self._training.device)
+        seconds = time.perf_counter() - start
+        return Lap(seconds / self._num_steps, len(self._directions))
+
+    def _step(self, inputs: Tensor) -> None:
+        training, size = self._training, self._training.images_per_forward or len(inputs)
+        self._optimiser.zero_grad(set_to_none=True)
+        for piece, directions in zip(torch.split(inputs, size), torch.split(self._directions, size), strict=True):
+            with torch.autocast(training.device, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                embeddings = self._encoder(piece)
+            (embeddings.float() * directions).sum().backward()
+        self._optimiser.step()
+
+
+class Product:
+    """What a training worker does between two refreshes, from the first batch's plan to the last update."""
+
+    def __init__(self, examples: Examples, mined: Mined, num_steps: int, decode_workers: int, decoded: bool) -> None:
+        """Prepares encoder, trainer and planner; steps go on from lap to lap.
+
+        Args:
+            examples: The corpus, and the run.
+            mined: A generation, for the sources that want one.
+            num_steps: Steps of a round.
+            decode_workers: See ``batches``.
+            decoded: Take images that were decoded before.
+        """
+        config = examples.config
+        # However the embeddings lie after so few steps: what is measured is how fast they are computed.
+        training = config.training.model_copy(update={"min_spread": 0.0})
+        self._config, self._num_steps, self._decode_workers, self._step = config, num_steps, decode_workers, 0
+        self._encoder = make_encoder(config)
+        self._trainer = Trainer(self._encoder, training, config.seed, band=config.mining.band)
+        self._planner = make_planner(training, examples.pool, config.seed, 0, mined)
+        self._dataset = StepDataset(self._planner, examples.recall if decoded else examples.decode, 0, 1)
+
+    def lap(self) -> Lap:
+        """Takes the steps of a round.
+
+        Raises:
+            InputError: Training fails with these settings.
+        """
+        first = self._step
+        self._step += self._num_steps + 1
+        with deterministic(warn_only=self._config.training.device != "cpu"):
+            try:
+                taken = self._take(first)
+            except TrainingFailedError as error:
+                raise InputError(f"the benchmark cannot train with this config: {error}") from error
+        counted = [
+            (seconds, report.num_images, wait, report.num_triplets, report.num_active, num_valid)
+            for wait, seconds, report, num_valid in taken[1:]
+        ]
+        step_s, num_images, wait_s, num_triplets, num_active, num_valid = np.mean(counted, axis=0).tolist()
+        plan_s, start_s = self._plan_s(first + 1), taken[0][0]
+        return Lap(step_s, num_images, wait_s, plan_s, start_s, num_valid, num_triplets, num_active)
+
+    def _take(self, first: int) -> list[tuple[float, float, StepReport, int]]:
+        """One step that fills what is decoded ahead, then those that count; decoders go on to the last of them."""
+        device, steps = self._config.training.device, range(first, first + self._num_steps + 1)
+        ahead = range(steps.start, steps.stop + 2 * self._decode_workers)
+        taken: list[tuple[float, float, StepReport, int]] = []
+        asked = time.perf_counter()
+        for batch in batches(self._dataset, ahead, self._decode_workers, device == "cuda"):
+            waited = time.perf_counter() - asked
+            report = self._trainer.step(batch)
+            finish(device)
+            taken.append((waited, time.perf_counter() - asked, report, num_valid_triplets(batch)))
+            if len(taken) == len(steps):
+                break
+            asked = time.perf_counter()
+        return taken
+
+    def _plan_s(self, first: int) -> float:
+        start = time.perf_counter()
+        for step in range(first, first + self._num_steps):
+            self._planner.plan(step)
+        return (time.perf_counter() - start) / self._num_steps
+
+    def loss_s(self, num_batches: int = 5) -> float:
+        """Median seconds of distances, selection, loss and its gradient, for a few batches' embeddings."""
+        training, seconds = self._config.training, []
+        objective, device = Objective(training.loss, self._config.mining.band), training.device
+        for step in range(self._step, self._step + num_batches):
+            batch = self._dataset[step]
+            with torch.no_grad():
+                embeddings = self._encoder(batch.inputs.to(device)).float()
+            embeddings.requires_grad_()
+            labels = batch.labels_B.to(device)
+            listed = None if batch.listed_T3 is None else batch.listed_T3.to(device)
+            finish(device)
+            start = time.perf_counter()
+            result: Any = objective(embeddings, labels, batch.selection, listed)
+            result.loss.backward()
+            finish(device)
+            seconds.append(time.perf_counter() - start)
+        return float(np.median(seconds))
+
+
+def num_valid_triplets(batch: LoadedBatch) -> int:
+    """Triplets (anchor, positive, negative) that a batch lists, or that its labels allow."""
+    if batch.listed_T3 is not None:
+        return len(batch.listed_T3)
+    _, counts = torch.unique(batch.labels_B, return_counts=True)
+    return int((counts * (counts - 1) * (len(batch.labels_B) - counts)).sum())
