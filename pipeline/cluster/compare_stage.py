@@ -10,12 +10,13 @@ from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.train_stage import check_trainable
 from pipeline.comparison.arms import Arm
-from pipeline.comparison.charts import draw_learning_curves
+from pipeline.comparison.charts import dependence_points, draw_dependence, draw_learning_curves
 from pipeline.comparison.report import render_markdown, to_document
 from pipeline.comparison.results import ArmResult
 from pipeline.comparison.summary import Comparison, compare
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.errors import InputError
 from pipeline.progress import say, stage
 from pipeline.storage.workspace import Workspace
 
@@ -71,6 +72,34 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
                 done(1, _words(ArmResult.model_validate_json(result)))
     results = [ArmResult.model_validate_json(workspace.store.get(key)) for key in tasks]
     return _report(workspace, folder, results, plan)
+
+
+def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], baseline: str) -> str:
+    """Draws the gains of finished comparisons side by side: how they depend on what sets these apart.
+
+    Args:
+        workspace: Holds them.
+        name: Names the picture's folder.
+        beside: The comparisons, in the order of the x axis.
+        baseline: The arm that the others are compared with, in each.
+
+    Returns:
+        The picture's URI.
+
+    Raises:
+        InputError: One of them has no results, or not the baseline's.
+    """
+    store = workspace.store
+    points = []
+    for one in beside:
+        keys = store.list(f"comparisons/{one}/results")
+        results = [ArmResult.model_validate_json(store.get(key)) for key in keys]
+        if not results:
+            raise InputError(f"there is no comparison {one!r} in {store.uri}: run jobs.compare --name {one} first")
+        points += dependence_points(one, compare(results, baseline))
+    key = f"comparisons/{name}/gains.png"
+    store.put(key, draw_dependence(points, baseline))
+    return f"{store.uri.rstrip('/')}/{key}"
 
 
 def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:

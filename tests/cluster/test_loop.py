@@ -217,10 +217,24 @@ def test_two_ddp_workers_reach_what_one_reaches(looped: tuple[Path, Finished]) -
         np.testing.assert_allclose(weight.numpy(), states[1][name].numpy(), atol=1e-5, err_msg=name)
 
 
+def test_the_number_of_workers_may_change_between_runs(looped: tuple[Path, Finished]) -> None:
+    """No step is lost or taken twice, and each trains on the batch that it would have trained on."""
+    flags = ("--training.source=online", "--training.optimiser.schedule=constant", "--workspace", looped[0])
+    for run_name, runs in {"constant": [(1, 6)], "changing": [(2, 2), (1, 4), (2, 6)]}.items():
+        for workers, num_steps in runs:
+            own = (f"--run={run_name}", f"--training.num_workers={workers}", f"--training.num_steps={num_steps}")
+            succeed("train", *TINY, *flags, *EXACT, *own)
+    alone, changing = (step_log(checkpoints(Workspace.open(str(looped[0]), run))) for run in ("constant", "changing"))
+    assert changing["step"].to_pylist() == list(range(6))
+    np.testing.assert_allclose(changing["loss"].to_numpy(), alone["loss"].to_numpy(), rtol=1e-4)
+
+
+EXACT = ('--encoder.options={"norm": "group"}', "--training.optimiser.name=sgd")
+
+
 def trained_on(workspace: Path, source: str, num_workers: int) -> Workspace:
     """A run of its own with SGD and group norm, trained at most once."""
     name = f"{source}-{num_workers}"
     flags = (f"--training.source={source}", f"--training.num_workers={num_workers}", f"--run={name}")
-    exact = ('--encoder.options={"norm": "group"}', "--training.optimiser.name=sgd")
-    succeed("train", *TINY, "--workspace", workspace, *flags, *exact)
+    succeed("train", *TINY, "--workspace", workspace, *flags, *EXACT)
     return Workspace.open(str(workspace), name)

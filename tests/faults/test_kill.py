@@ -32,9 +32,9 @@ def published(workspace: Path) -> tuple[list[int], dict[int, str], pa.Table]:
     return every.numbers(), digests, last.shard(0)
 
 
-def loss_trace(workspace: Path) -> list[tuple[int, float]]:
+def loss_trace(workspace: Path, run: str = "main") -> list[tuple[int, float]]:
     """Every step of the run with its loss, from the log that checkpoints carry."""
-    trained = checkpoints(Workspace.open(str(workspace), "main"))
+    trained = checkpoints(Workspace.open(str(workspace), run))
     trace = []
     for number in trained.numbers()[1:]:
         log = pq.read_table(pa.BufferReader(trained.read_part(trained.read(number).parts_of("steps")[0])))
@@ -105,3 +105,36 @@ def test_a_killed_loop_goes_on_and_ends_where_an_undisturbed_one_ends(undisturbe
     assert [step for step, _ in loss_trace(tmp_path)] == list(range(9)), "no step lost or taken twice"
     _, alive = psutil.wait_procs([process for process in families if not is_agent(process)], timeout=30)
     assert not alive, "a killed loop leaves no process behind"
+
+
+def test_a_killed_ddp_worker_costs_the_steps_since_the_last_checkpoint(undisturbed: Path) -> None:
+    rounds = ("--training.num_steps=600", "--training.steps_per_round=200", "--training.num_workers=2")
+    flags = (*TINY, "--workspace", undisturbed, "--training.source=online", *rounds)
+    succeed("train", *flags, "--run=whole")
+    job = subprocess.Popen(
+        command("train", *flags, "--run=killed"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    whole, killed = (checkpoints(Workspace.open(str(undisturbed), run)) for run in ("whole", "killed"))
+    while killed.numbers()[-1:] != [200] and job.poll() is None:
+        time.sleep(0.02)
+    workers = [process for process in psutil.Process(job.pid).children(recursive=True) if is_training(process)]
+    assert len(workers) == 2
+    workers[1].kill()
+    _, words = job.communicate(timeout=240)
+    assert job.returncode == 0, words.decode()
+    assert killed.numbers() == [0, 200, 400, 600]
+    digests = [[trained.read(step).weights_digest for step in trained.numbers()] for trained in (whole, killed)]
+    assert digests[0] == digests[1]
+    assert loss_trace(undisturbed, "killed") == loss_trace(undisturbed, "whole")
+
+
+def is_training(process: psutil.Process) -> bool:
+    """Whether this is one of Ray Train's workers."""
+    try:
+        return "TrainWorker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False

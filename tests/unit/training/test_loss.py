@@ -91,7 +91,12 @@ def test_a_selection_takes_the_triplets_of_its_definition_and_no_others(
 def test_the_band_of_positive_aware_is_that_of_mining_and_touches_no_other_selection() -> None:
     d = torch.tensor([[0.0, 0.4, 0.5, 0.7, 0.9]] * 5)
     labels = torch.tensor([0, 0, 1, 2, 3])
-    bands = {2: BandConfig(), 3: BandConfig(offset=0.2), 4: BandConfig(ratio=2.0), None: BandConfig(ratio=2.0, offset=4)}
+    bands = {
+        2: BandConfig(),
+        3: BandConfig(offset=0.2),
+        4: BandConfig(ratio=2.0),
+        None: BandConfig(ratio=2.0, offset=4),
+    }
     for negative, band in bands.items():
         rows = select(d, labels, "positive_aware", 0.2, band).tolist()
         assert [n for a, p, n in rows if (a, p) == (0, 1)] == ([] if negative is None else [negative])
