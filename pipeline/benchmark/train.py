@@ -20,8 +20,6 @@ BARE = "bare loop"
 SOURCES = {"mined": "neighbourhoods", "online": "in-batch", "listed": "listed"}
 """As ``training.source`` calls them, and as people do."""
 
-_LAST_HEADINGS = ("start, s", "valid triplets an image", "counted")
-
 
 @dataclass(frozen=True)
 class Case:
@@ -158,10 +156,8 @@ def _show(report: dict[str, Any]) -> None:
             case["source"],
             case["decoding"],
             f"{case['images_per_s']:,.0f}",
-            spread(case["share_of_bare"]),
+            f"{case['share_of_bare']['median']:.2f}",
             *(f"{case[name]:.1%}" for name in ("waiting_share", "planning_share", "loss_share")),
-            f"{case['start_s']:.2f}",
-            f"{case['valid_triplets_per_image']:.2f}",
             f"{case['triplets_per_image']:.2f}",
         )
         for case in report["cases"]
@@ -169,6 +165,6 @@ def _show(report: dict[str, Any]) -> None:
     bare, decode = report["bare"]["images_per_s"], report["decode"]["images_per_s"]
     show(
         f"bare loop: {bare:,.0f} images/s; decoding alone, one process: {decode:,.0f}",
-        ("batches", "decoded", "images/s", "of the bare loop", "waiting", "planning", "loss", *_LAST_HEADINGS),
+        ("batches", "decoded", "images/s", "of bare", "waiting", "plan", "loss", "triplets an image"),
         rows,
     )

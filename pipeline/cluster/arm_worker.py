@@ -137,31 +137,32 @@ class _ArmRun:
 
     def run(self) -> ArmResult:
         """Round after round, with evaluations in between."""
-        training, num_points = self._config.training, self._task.num_points
-        due = [training.num_steps * point // num_points for point in range(num_points + 1)]
-        curve, step = [self._evaluate(0)], 0
-        failed = ""
-        while step < training.num_steps and not failed:
-            end = min(step + training.steps_per_round, training.num_steps)
-            dataset = self._dataset(step)
-            for this in range(step, end):
-                start = time.perf_counter()
-                try:
-                    report = self._trainer.step(dataset[this])
-                except TrainingFailedError as error:
-                    failed = str(error)
-                    break
-                self._progress.add(report)
-                self._progress.train_s += time.perf_counter() - start
-                if this + 1 in due:
-                    curve.append(self._evaluate(this + 1))
-            step = end
-        facts = self._progress.facts() | {"failed": float(bool(failed))}
-        if failed:
+        num_steps, curve, failed = self._config.training.num_steps, [self._evaluate(0)], False
+        try:
+            for step in range(0, num_steps, self._config.training.steps_per_round):
+                self._round(step, curve)
+        except TrainingFailedError:
+            failed = True
             curve.append(self._given_up(curve[-1]))
+        facts = self._progress.facts() | {"failed": float(failed)}
         return ArmResult(
             arm=self._task.arm, seed=self._config.seed, digest=self._task.digest, curve=tuple(curve), facts=facts
         )
+
+    def _round(self, first_step: int, curve: list[CurvePoint]) -> None:
+        training, num_points = self._config.training, self._task.num_points
+        due = {training.num_steps * point // num_points for point in range(1, num_points + 1)}
+        dataset = self._dataset(first_step)
+        num_triplets = num_active = 0
+        for step in range(first_step, min(first_step + training.steps_per_round, training.num_steps)):
+            start = time.perf_counter()
+            report = self._trainer.step(dataset[step])
+            self._progress.train_s += time.perf_counter() - start
+            self._progress.add(report)
+            num_triplets, num_active = num_triplets + report.num_triplets, num_active + report.num_active
+            if step + 1 in due:
+                curve.append(self._evaluate(step + 1))
+        self._trainer.end_round(num_active / max(num_triplets, 1))
 
     def _given_up(self, last: CurvePoint) -> CurvePoint:
         training = self._config.training
@@ -203,7 +204,10 @@ class _ArmRun:
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         embed = self._config.embed
         load = self._inputs.__getitem__
-        return encode(self._encoder.eval(), ids.tolist(), load, embed.batch_size, self._device, embed.precision)
+        found = encode(self._encoder.eval(), ids.tolist(), load, embed.batch_size, self._device, embed.precision)
+        if not np.isfinite(found).all():
+            raise TrainingFailedError("training diverged: an embedding is not finite")
+        return found
 
     def _evaluate(self, step: int) -> CurvePoint:
         test_ids = np.flatnonzero(self._corpus.is_test)

@@ -37,6 +37,8 @@ class Arm:
             base: What all arms share.
             num_examples: Training examples, of which ``candidates`` are a share.
         """
+        if self == AS_CONFIGURED:
+            return base
         mining = base.mining.model_copy(update={"candidate_fraction": 1.0, "warm_start": False})
         if self.band is not None:
             mining = mining.model_copy(update={"band": self.band})
@@ -52,6 +54,8 @@ _SEMI_HARD, _HARD = BandConfig(mode="semi_hard"), BandConfig(mode="hard")
 _AWARE = BandConfig(mode="positive_aware", ratio=1.05)
 _CLIQUES = {"random_share": 0.0, "previous_share": 0.0, "in_batch_share": 0.0}
 _MIXED = {"random_share": 0.34, "previous_share": 0.0, "in_batch_share": 0.0}
+
+AS_CONFIGURED = Arm("as_configured", "the config as it stands", {}, {})
 
 ARMS = {
     arm.name: arm
@@ -83,7 +87,7 @@ ARMS = {
             _MIXED,
             _SEMI_HARD,
         ),
-        Arm("as_configured", "the config as it stands", {}, {}),
+        AS_CONFIGURED,
     )
 }
 

@@ -81,7 +81,9 @@ class Trainer:
         """
         config, num_images = self._config, len(batch.labels_B)
         self.encoder.train()
-        pieces = torch.split(self._inputs(batch), config.images_per_forward or num_images)
+        inputs = self._inputs(batch)
+        # Near-equal pieces: a remainder of one image would have no batch statistics.
+        pieces = torch.tensor_split(inputs, -(-len(inputs) // (config.images_per_forward or num_images)))
         alone = len(pieces) == 1
         local = self._forward(pieces[0], batch.step, 0) if alone else self._look_ahead(pieces, batch.step)
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
@@ -127,7 +129,8 @@ class Trainer:
 
     def _backward_pieces(self, pieces: tuple[Tensor, ...], ahead: Tensor, step: int) -> None:
         assert ahead.grad is not None
-        for place, (piece, gradient) in enumerate(zip(pieces, torch.split(ahead.grad, len(pieces[0])), strict=True)):
+        gradients = torch.tensor_split(ahead.grad, len(pieces))
+        for place, (piece, gradient) in enumerate(zip(pieces, gradients, strict=True)):
             last = place == len(pieces) - 1
             no_sync: Any = getattr(self.encoder, "no_sync", contextlib.nullcontext)
             with contextlib.nullcontext() if last else no_sync():  # DDP sums once, after the last piece

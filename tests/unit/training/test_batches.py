@@ -1,115 +1,119 @@
 import numpy as np
-import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.config import BatchConfig
-from pipeline.errors import InputError
-from pipeline.training.batches import Batch, Mined, Neighbourhoods, Pool, RandomLabels, RandomTriplets
+from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill
+from pipeline.training.mined import Int64Array, Mined
+from tests.unit.training.samples import Examples, equal
 
-LABELS = np.repeat(np.arange(30), np.arange(30) % 6 + 1).astype(np.int32)  # 1 to 6 examples a label
-IDS = np.arange(len(LABELS), dtype=np.int64) * 3  # training ids have gaps
+EXAMPLES = Examples([y % 6 + 1 for y in range(30)])
+CONFIG = BatchConfig(num_labels=8, images_per_label=3)
+MINED = EXAMPLES.mined([(y, (y + 1) % 30) for y in range(30)], per_label=3)
 
-
-def label_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    labels: npt.NDArray[np.int32] = LABELS[ids // 3]
-    return labels
-
-
-def mined() -> Mined:
-    """Every label with two examples is joined to the next one, and has the two after as further neighbours."""
-    rows = [np.flatnonzero(label == LABELS) for label in range(30)]
-    triplets = [(rows[y][0], rows[y][1], rows[(y + 1) % 30][0]) for y in range(30) if len(rows[y]) > 1]
-    a, p, n = (IDS[list(column)] for column in zip(*triplets, strict=True))
-    neighbours = {y: np.array([(y + 1) % 30, (y + 2) % 30, (y + 3) % 30], dtype=np.int32) for y in range(30)}
-    return Mined(a, p, n, label_of(a), label_of(n), neighbours)
+SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=15).map(lambda sizes: [*sizes, 1, 2])
+CONFIGS = st.builds(BatchConfig, num_labels=st.integers(2, 8), images_per_label=st.integers(2, 5))
 
 
-def planner(kind: str, config: BatchConfig, seed: int = 0) -> RandomLabels | RandomTriplets | Neighbourhoods:
-    pool = Pool(IDS, LABELS)
-    if kind == "mined":
-        return Neighbourhoods(pool, mined(), config, "semi_hard", seed)
-    return RandomLabels(pool, config, seed) if kind == "online" else RandomTriplets(pool, config, seed)
+def planner(kind: str, seed: int = 0) -> BatchPlanner:
+    if kind == "online":
+        return RandomLabels(EXAMPLES.pool, CONFIG, "semi_hard", seed)
+    if kind == "random":
+        return RandomTriplets(EXAMPLES.pool, CONFIG, seed)
+    return ListedTriplets(MINED, CONFIG, seed, first_step=2)
 
 
-def equal(a: Batch, b: Batch) -> bool:
-    return np.array_equal(a.ids_B, b.ids_B)
+def triplets_of(batch: Batch) -> Int64Array:
+    """Listed triplets as example_ids."""
+    assert batch.listed_T3 is not None and batch.selection == "all"
+    assert len(np.unique(batch.ids_B)) == len(batch.ids_B) == len(batch.labels_B)
+    assert (batch.ids_B.dtype, batch.labels_B.dtype, batch.listed_T3.dtype) == (np.int64, np.int32, np.int64)
+    np.testing.assert_array_equal(batch.labels_B, EXAMPLES.label_of(batch.ids_B))
+    return batch.ids_B[batch.listed_T3]
 
 
-@pytest.mark.parametrize("kind", ["mined", "online", "random"])
+@pytest.mark.parametrize("kind", ["online", "random", "listed"])
 def test_a_batch_depends_on_seed_and_step_alone(kind: str) -> None:
-    config = BatchConfig(num_labels=8, images_per_label=3)
-    first, again = planner(kind, config), planner(kind, config)
-    forwards = [first.plan(step) for step in range(5)]
-    backwards = [again.plan(step) for step in reversed(range(5))][::-1]
+    first, again = planner(kind), planner(kind)
+    forwards = [first.plan(step) for step in range(2, 7)]
+    backwards = [again.plan(step) for step in reversed(range(2, 7))][::-1]
     assert all(equal(a, b) for a, b in zip(forwards, backwards, strict=True))
-    assert not equal(forwards[0], forwards[1]) and not equal(forwards[0], planner(kind, config, seed=1).plan(0))
+    assert not equal(forwards[0], forwards[1]) and not equal(forwards[0], planner(kind, seed=1).plan(2))
 
 
-@pytest.mark.parametrize("kind", ["mined", "online", "random"])
-def test_a_batch_is_full_its_labels_are_true_and_images_are_forwarded_once(kind: str) -> None:
-    config = BatchConfig(num_labels=8, images_per_label=3, random_share=0.5)
-    for step in range(40):
-        batch = planner(kind, config).plan(step)
-        assert len(batch.ids_B) == config.num_images == len(batch.labels_B)
-        np.testing.assert_array_equal(batch.labels_B, label_of(batch.ids_B))
-        if kind != "random":
-            assert len(np.unique(batch.ids_B)) == len(batch.ids_B)
-            assert np.bincount(batch.labels_B).max() <= 3
+@settings(max_examples=60, deadline=None)
+@given(SIZES, CONFIGS, st.integers(0, 1000))
+def test_a_batch_of_random_labels_is_full_its_labels_are_true_and_its_images_distinct(
+    sizes: list[int], config: BatchConfig, step: int
+) -> None:
+    examples = Examples(sizes)
+    batch = RandomLabels(examples.pool, config, "hard", seed=0).plan(step)
+    examples.check(batch, config)
+    there = sum(min(size, config.images_per_label) for size in sizes if size > 1)
+    assert len(batch.ids_B) == min(config.num_images, there)
+    assert batch.selection == "hard" and batch.listed_T3 is None
 
 
-def test_random_triplets_are_triplets() -> None:
-    batch = planner("random", BatchConfig(num_labels=20, images_per_label=3)).plan(0)
-    assert batch.listed_T3 is not None and len(batch.listed_T3) == 20
-    anchor, positive, negative = batch.ids_B[batch.listed_T3].T
-    assert (anchor != positive).all()
-    assert (label_of(anchor) == label_of(positive)).all() and (label_of(anchor) != label_of(negative)).all()
+@settings(max_examples=60, deadline=None)
+@given(SIZES, CONFIGS, st.data(), st.integers(0, 1000))
+def test_chosen_labels_come_first_with_their_images_and_random_ones_fill_the_batch(
+    sizes: list[int], config: BatchConfig, data: st.DataObject, seed: int
+) -> None:
+    examples = Examples(sizes)
+    labels = data.draw(st.lists(st.integers(0, len(sizes) - 1), unique=True, max_size=config.num_labels))
+    chosen = {label: examples.of(label)[::-1][: data.draw(st.integers(0, 2))] for label in labels}
+    batch = fill(chosen, examples.pool, config, np.random.default_rng(seed), "all")
+    examples.check(batch, config)
+    assert list(dict.fromkeys(batch.labels_B.tolist()))[: len(labels)] == labels
+    assert all(np.isin(images, batch.ids_B).all() for images in chosen.values())
+    drawable = {label for label, size in enumerate(sizes) if size > 1} | set(labels)
+    there = sum(min(sizes[label], config.images_per_label) for label in drawable)
+    assert len(batch.ids_B) == min(config.num_images, there)
 
 
-def test_cliques_join_mined_neighbours_and_hold_the_listed_triplets() -> None:
-    config = BatchConfig(num_labels=6, images_per_label=3, clique_size=3, random_share=0.0)
-    triplets = mined()
-    for step in range(30):
-        batch = planner("mined", config).plan(step)
-        held = np.isin(np.stack([triplets.anchor_T, triplets.positive_T, triplets.negative_T]), batch.ids_B).all(axis=0)
-        assert held.any(), "a listed triplet is in the batch with all its images"
-        first = int(batch.labels_B[0])
-        assert {(first + 1) % 30, (first + 2) % 30} <= set(batch.labels_B.tolist())
+def test_random_triplets_are_triplets_of_all_labels() -> None:
+    seen = []
+    for step in range(60):
+        triplets = triplets_of(planner("random").plan(step))
+        assert triplets.shape == (CONFIG.num_images // 3, 3)
+        anchor, positive, negative = EXAMPLES.label_of(triplets).T
+        assert (anchor == positive).all() and (anchor != negative).all() and (triplets[:, 0] != triplets[:, 1]).all()
+        seen.append(np.stack([anchor, negative]))
+    anchors, negatives = np.concatenate(seen, axis=1)
+    assert set(anchors.tolist()) == set(EXAMPLES.pool.labels_L.tolist())
+    assert set(negatives.tolist()) == set(range(30))
 
 
-def test_the_random_share_is_kept() -> None:
-    pool = Pool(IDS, LABELS)
-    for share, num_mined in ((1.0, 0), (0.0, 6)):
-        config = BatchConfig(num_labels=6, images_per_label=3, clique_size=2, random_share=share)
-        chosen = Neighbourhoods(pool, mined(), config, "all", 0).plan(0)
-        joined = {(label + 1) % 30 for label in chosen.labels_B} & set(chosen.labels_B.tolist())
-        assert len(joined) >= num_mined // 2
-
-
-def test_a_generation_without_triplets_gives_random_batches() -> None:
-    nothing = np.empty(0, dtype=np.int64)
-    codes = np.empty(0, dtype=np.int32)
-    empty = Mined(nothing, nothing, nothing, codes, codes, {})
-    config = BatchConfig(num_labels=4, images_per_label=3)
-    assert len(Neighbourhoods(Pool(IDS, LABELS), empty, config, "all", 0).plan(0).ids_B) == 12
-
-
-def test_a_clique_of_one_label_is_still_a_mined_one() -> None:
-    config = BatchConfig(num_labels=6, images_per_label=3, clique_size=1, random_share=0.0)
-    only_label_5 = mined()
-    rows = only_label_5.anchor_label_T == 5
-    one = Mined(
-        anchor_T=only_label_5.anchor_T[rows],
-        positive_T=only_label_5.positive_T[rows],
-        negative_T=only_label_5.negative_T[rows],
-        anchor_label_T=only_label_5.anchor_label_T[rows],
-        negative_label_T=only_label_5.negative_label_T[rows],
-        neighbours={},
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(2, 8), st.integers(2, 5), st.integers(0, 10**6), st.integers(0, 2**32 - 1))
+def test_every_listed_triplet_comes_once_before_any_comes_again(
+    num: int, num_labels: int, images_per_label: int, first_step: int, seed: int
+) -> None:
+    rows = np.arange(num) % len(MINED)
+    some = Mined(
+        7,
+        MINED.anchor_T[rows],
+        MINED.positive_T[rows],
+        MINED.negative_T[rows],
+        MINED.anchor_label_T[rows],
+        MINED.negative_label_T[rows],
+        MINED.neighbours,
     )
-    for step in range(10):
-        assert 5 in Neighbourhoods(Pool(IDS, LABELS), one, config, "all", 0).plan(step).labels_B
+    config = BatchConfig(num_labels=num_labels, images_per_label=images_per_label)
+    listed = ListedTriplets(some, config, seed, first_step)
+    num_steps = 2 * num // (config.num_images // 3) + 2
+    came = np.concatenate([triplets_of(listed.plan(first_step + step)) for step in range(num_steps)]).tolist()
+    expected = sorted(np.stack([some.anchor_T, some.positive_T, some.negative_T], axis=1).tolist())
+    for epoch in range(2):
+        assert sorted(came[epoch * num : (epoch + 1) * num]) == expected
 
 
-def test_examples_that_cannot_form_a_triplet_are_refused_before_the_first_step() -> None:
-    for labels in ([4, 4, 4], [1, 2, 3]):
-        with pytest.raises(InputError, match="two labels"):
-            Pool(np.arange(3), np.array(labels, dtype=np.int32))
+def test_listed_triplets_that_share_an_image_forward_it_once() -> None:
+    examples = Examples([4, 2])
+    mined = examples.mined([(0, 1)], per_label=12)
+    batch = ListedTriplets(mined, BatchConfig(num_labels=9, images_per_label=4), seed=0, first_step=0).plan(0)
+    assert batch.listed_T3 is not None and batch.listed_T3.shape == (12, 3)
+    assert batch.ids_B.tolist() == examples.ids_N.tolist()
+    found = sorted(batch.ids_B[batch.listed_T3].tolist())
+    assert found == np.stack([mined.anchor_T, mined.positive_T, mined.negative_T], axis=1).tolist()

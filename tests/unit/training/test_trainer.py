@@ -1,139 +1,339 @@
-import os
-import socket
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.multiprocessing.spawn import spawn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from pipeline.config import BatchConfig, OptimiserConfig, TrainingConfig
-from pipeline.errors import InputError
-from pipeline.training.batches import Pool, RandomLabels
-from pipeline.training.dataset import StepDataset, batches
-from pipeline.training.gather import rows_of
-from pipeline.training.trainer import Trainer, learning_rate
-
-LABELS = np.repeat(np.arange(12), 4).astype(np.int32)
-INPUTS = np.random.default_rng(0).normal(size=(48, 10)).astype(np.float32)
-CONFIG = TrainingConfig(
-    num_steps=20,
-    steps_per_round=10,
-    batch=BatchConfig(num_labels=5, images_per_label=3),
-    optimiser=OptimiserConfig(name="sgd", learning_rate=0.05),
+from pipeline.config import BandConfig, OptimiserConfig, TrainingConfig
+from pipeline.config.training import Selection
+from pipeline.training.dataset import LoadedBatch
+from pipeline.training.loss import Objective
+from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
+from tests.unit.training.samples import (
+    CONFIG,
+    INPUTS,
+    Small,
+    assert_same_weights,
+    configured,
+    dataset,
+    loaded,
+    run_workers,
+    train,
 )
+from tests.unit.training.workers import NUM_STEPS, cases, train_cases
+
+IMAGES = np.random.default_rng(1).normal(size=(48, 3, 8, 8)).astype(np.float32)
 
 
-class Small(nn.Module):
+class Convolutional(nn.Module):
+    """Sees images; remembers how the last ones were laid out."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 4))
+        torch.manual_seed(1)
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 4)
+        self.was_channels_last = False
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.normalize(self.layers(x), dim=1)
-
-
-def encoder() -> nn.Module:
-    torch.manual_seed(1)
-    return Small()
+    def forward(self, x: Tensor) -> Tensor:
+        self.was_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        return F.normalize(self.head(F.relu(self.conv(x)).flatten(1)), dim=1)
 
 
-def dataset(rank: int = 0, world_size: int = 1) -> StepDataset:
-    planner = RandomLabels(Pool(np.arange(48), LABELS), CONFIG.batch, seed=3)
-    return StepDataset(planner, lambda example: INPUTS[example], rank, world_size)
+class Recalling(Small):
+    """Keeps what it gave."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__(dropout)
+        self.given: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given.append(super().forward(x))
+        return self.given[-1]
 
 
-def test_a_resumed_trainer_takes_the_steps_it_would_have_taken(tmp_path: Path) -> None:
-    for name in ("sgd", "adamw", "adagrad"):
-        config = CONFIG.model_copy(update={"optimiser": OptimiserConfig.model_validate({"name": name})})
-        whole = Trainer(encoder(), config, seed=5)
-        losses = [whole.step(batch).loss for batch in batches(dataset(), range(8), 0)]
-        first = Trainer(encoder(), config, seed=5)
-        for batch in batches(dataset(), range(4), 0):
-            first.step(batch)
-        torch.save(first.state(), tmp_path / "state.pt")
-        resumed = Trainer(first.encoder, config, seed=5)
-        resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
-        assert [resumed.step(batch).loss for batch in batches(dataset(), range(4, 8), 0)] == losses[4:]
-        for ours, theirs in zip(resumed.encoder.parameters(), whole.encoder.parameters(), strict=True):
-            assert torch.equal(ours, theirs)
+class Collapsed(nn.Module):
+    """Maps everything to one point in the steps of which that is asked."""
+
+    def __init__(self, *steps: range) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.ones(10))
+        self.steps, self.step = [step for some in steps for step in some], -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.step += 1
+        return F.normalize(self.point + (0.0 if self.step in self.steps else 1.0) * x, dim=1)
 
 
-def test_decoding_ahead_changes_nothing() -> None:
-    in_line, ahead = (list(batches(dataset(), range(3), workers)) for workers in (0, 2))
-    for a, b in zip(in_line, ahead, strict=True):
-        assert a.step == b.step and torch.equal(a.inputs, b.inputs) and torch.equal(a.labels_B, b.labels_B)
+def resumable(optimiser: OptimiserConfig) -> tuple[TrainingConfig, Small]:
+    return configured(optimiser=optimiser.model_dump()), Small(dropout=0.3, batch_norm=True)
 
 
-def refuse(example: int) -> np.ndarray:
-    raise InputError(f"example {example} cannot be decoded")
+def rounds(trainer: Trainer, first: int, last: int) -> list[StepReport]:
+    """Rounds of two steps, of which none is better than the first."""
+    reports = []
+    for number in range(first, last):
+        reports += train(trainer, range(2 * number, 2 * number + 2))
+        trainer.end_round(0.5)
+    return reports
 
 
-@pytest.mark.parametrize("decode_workers", [0, 1])
-def test_an_error_of_a_decoding_process_stays_one_sentence(decode_workers: int) -> None:
-    planner = RandomLabels(Pool(np.arange(48), LABELS), CONFIG.batch, seed=3)
-    with pytest.raises(InputError, match=r"^example \d+ cannot be decoded$"):
-        list(batches(StepDataset(planner, refuse, 0, 1), range(1), decode_workers))
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad"])
+def test_a_resumed_trainer_takes_the_steps_it_would_have_taken(name: str, schedule: str, tmp_path: Path) -> None:
+    optimiser = OptimiserConfig.model_validate(
+        {"name": name, "learning_rate": 0.02, "warmup_steps": 3, "schedule": schedule, "plateau_rounds": 2}
+    )
+    config, encoder = resumable(optimiser)
+    whole = Trainer(copy.deepcopy(encoder), config, seed=5)
+    reports = rounds(whole, 0, 6)
+    first = Trainer(encoder, config, seed=5)
+    assert rounds(first, 0, 2) == reports[:4]
+    torch.save({"encoder": first.encoder.state_dict(), "trainer": first.state()}, tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed = Trainer(resumable(optimiser)[1], config, seed=5)
+    resumed.encoder.load_state_dict(saved["encoder"])
+    resumed.load_state(saved["trainer"])
+    torch.manual_seed(99)  # whatever else drew random numbers meanwhile
+    assert rounds(resumed, 2, 6) == reports[4:]
+    assert_same_weights(resumed.encoder, whole.encoder)
+    if schedule == "plateau":
+        assert [report.learning_rate for report in reports[5::2]] == pytest.approx([0.02, 0.006, 0.006, 0.0018])
+
+
+def test_the_checkpoint_of_step_0_has_nothing_to_take_up() -> None:
+    fresh, begun = Trainer(Small(), CONFIG, seed=0), Trainer(Small(), CONFIG, seed=0)
+    begun.load_state({})
+    assert train(begun, range(3)) == train(fresh, range(3))
 
 
 def test_the_optimiser_of_another_kind_is_refused() -> None:
-    state = Trainer(encoder(), CONFIG, seed=0).state()
-    other = Trainer(encoder(), CONFIG.model_copy(update={"optimiser": OptimiserConfig(name="adamw")}), seed=0)
-    with pytest.raises(ValueError, match="sgd"):
+    state = Trainer(Small(), CONFIG, seed=0).state()
+    other = Trainer(Small(), configured(optimiser={"name": "adamw"}), seed=0)
+    with pytest.raises(ValueError, match="trained with sgd, the config asks for adamw"):
         other.load_state(state)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:
-    trainer = Trainer(encoder(), CONFIG, seed=0)
-    before = [parameter.clone() for parameter in trainer.encoder.parameters()]
-    batch = next(iter(batches(dataset(), range(1), 0)))
+def test_a_resumed_run_decays_and_gathers_momentum_as_its_config_says_now() -> None:
+    trainer = Trainer(Small(), CONFIG, seed=0)
+    train(trainer, range(1))
+    changed = {"name": "sgd", "weight_decay": 0.03, "momentum": 0.5, "learning_rate": 0.01, "schedule": "constant"}
+    resumed = Trainer(Small(), configured(optimiser=changed), seed=0)
+    resumed.load_state(trainer.state())
+    assert train(resumed, range(1, 2))[0].learning_rate == 0.01
+    (group,) = resumed.optimiser.param_groups
+    assert (group["weight_decay"], group["momentum"]) == (0.03, 0.5)
+
+
+def test_a_step_is_plain_gradient_descent_on_the_objective_and_says_what_it_did() -> None:
+    config = configured(optimiser={"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0})
+    trainer, reference, batch = Trainer(Small(), config, seed=0), Small(), loaded(step=5)
+    report = trainer.step(batch)
+    embeddings = reference(batch.inputs)
+    result = Objective(config.loss, BandConfig())(embeddings, batch.labels_B, "all")
+    result.loss.backward()  # type: ignore[no-untyped-call]
+    rate = 0.1 * 0.5 * (1.0 + np.cos(np.pi * 5 / config.num_steps))
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            assert parameter.grad is not None
+            parameter -= rate * parameter.grad
+    assert_same_weights(trainer.encoder, reference, rtol=1e-5, atol=1e-7)
+    spread = (embeddings - embeddings.mean(dim=0)).square().sum(dim=1).mean()
+    assert report.loss == pytest.approx(float(result.loss.detach()))
+    assert (report.num_triplets, report.num_active) == (result.num_triplets, result.num_active)
+    assert (report.num_images, report.learning_rate) == (15, pytest.approx(rate))
+    assert report.spread == pytest.approx(float(spread.detach()))
+
+
+def test_listed_triplets_and_the_band_reach_the_objective() -> None:
+    batch = loaded()
+    (row,) = torch.nonzero((batch.labels_B != batch.labels_B[0]))[:1]
+    listed = LoadedBatch(0, batch.inputs, batch.labels_B, "all", torch.tensor([[0, 1, int(row)]]))
+    assert Trainer(Small(), CONFIG, seed=0).step(listed).num_triplets == 1
+    guarded = LoadedBatch(0, batch.inputs, batch.labels_B, "positive_aware", None)
+    counts = [
+        Trainer(Small(), CONFIG, seed=0, band=band).step(guarded).num_triplets
+        for band in (None, BandConfig(offset=0.5), BandConfig(offset=4.0))
+    ]
+    assert counts[0] > counts[1] > counts[2] == 0
+
+
+def test_parameters_that_need_no_gradient_stay_as_they_are() -> None:
+    encoder, before = Small(), Small()
+    encoder.layers[0].requires_grad_(False)
+    train(Trainer(encoder, CONFIG, seed=0), range(3))
+    assert_same_weights(encoder.layers[0], before.layers[0])
+    assert not torch.equal(encoder.layers[4].weight, before.layers[4].weight)
+
+
+@pytest.mark.parametrize("selection", ["all", "semi_hard"])
+@pytest.mark.parametrize("images_per_forward", [1, 4, 5, 14, 15, 99])
+def test_forwarding_in_pieces_takes_the_same_steps(images_per_forward: int, selection: Selection) -> None:
+    at_once = Trainer(Small(), configured(selection=selection), seed=0)
+    config = configured(selection=selection, images_per_forward=images_per_forward)
+    in_pieces = Trainer(Small(), config, seed=0)
+    for expected, report in zip(train(at_once, range(4)), train(in_pieces, range(4)), strict=True):
+        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
+        assert (report.num_triplets, report.num_images) == (expected.num_triplets, expected.num_images)
+    assert_same_weights(in_pieces.encoder, at_once.encoder, rtol=1e-5, atol=1e-6)
+
+
+def test_the_second_pass_over_a_piece_draws_what_the_first_one_drew() -> None:
+    encoder = Recalling(dropout=0.5)
+    train(Trainer(encoder, configured(images_per_forward=4), seed=0), range(1))
+    ahead, again = encoder.given[:4], encoder.given[4:]
+    assert [len(piece) for piece in ahead] == [4, 4, 4, 3]
+    assert all(torch.equal(a, b) for a, b in zip(ahead, again, strict=True))
+    assert not any(piece.requires_grad for piece in ahead) and all(piece.requires_grad for piece in again)
+
+
+def test_with_dropout_the_gradient_is_that_of_what_was_drawn() -> None:
+    encoder, batch = Recalling(dropout=0.5), loaded()
+    trainer = Trainer(encoder, configured(images_per_forward=4), seed=0)
+    before = copy.deepcopy(encoder.state_dict())
+    trainer.step(batch)
+    found = [parameter.grad for parameter in encoder.parameters()]
+    encoder.load_state_dict(before)  # the graph of the second passes, walked once for the loss of the whole batch
+    embeddings = torch.cat(
+        [trainer._forward(piece, batch.step, place) for place, piece in enumerate(torch.split(batch.inputs, 4))]
+    )
+    assert torch.equal(embeddings, torch.cat(encoder.given[:4]))
+    loss = Objective(CONFIG.loss, BandConfig())(embeddings, batch.labels_B, "all").loss
+    for ours, theirs in zip(found, torch.autograd.grad(loss, list(encoder.parameters())), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_batch_statistics_advance_once_a_piece_and_no_piece_is_a_lone_remainder() -> None:
+    encoder, reference, batch = Small(batch_norm=True), Small(batch_norm=True), loaded()
+    Trainer(encoder, configured(images_per_forward=7), seed=0).step(batch)
+    with torch.no_grad():
+        for piece in torch.split(batch.inputs, 5):  # not 7, 7 and 1
+            reference(piece)
+    ours, theirs = dict(encoder.named_buffers()), dict(reference.named_buffers())
+    assert ours and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_bfloat16_stays_close_and_keeps_weights_in_float32() -> None:
+    full, half = (Trainer(Small(), configured(precision=name), seed=0) for name in ("float32", "bfloat16"))
+    expected = [report.loss for report in train(full, range(10))]
+    found = [report.loss for report in train(half, range(10))]
+    assert found == pytest.approx(expected, rel=0.05) and found != expected
+    tensors = [*half.encoder.state_dict().values(), *(p.grad for p in half.encoder.parameters())]
+    tensors += [value for state in half.optimiser.state.values() for value in state.values()]
+    assert {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor)} == {torch.float32}
+    assert_same_weights(half.encoder, full.encoder, atol=0.02)
+
+
+def test_bfloat16_in_pieces_is_bfloat16_at_once() -> None:
+    at_once, in_pieces = (
+        Trainer(Small(), configured(precision="bfloat16", images_per_forward=size), seed=0) for size in (None, 4)
+    )
+    assert [report.loss for report in train(in_pieces, range(4))] == pytest.approx(
+        [report.loss for report in train(at_once, range(4))], rel=1e-2
+    )
+
+
+def test_the_layout_of_images_changes_no_result() -> None:
+    results = {}
+    for channels_last in (False, True):
+        encoder = Convolutional()
+        if channels_last:
+            encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        trainer = Trainer(encoder, configured(channels_last=channels_last), seed=0)
+        losses = [report.loss for report in train(trainer, range(3), dataset(inputs=IMAGES))]
+        assert encoder.was_channels_last == channels_last
+        results[channels_last] = encoder, losses
+    assert results[True][1] == pytest.approx(results[False][1], rel=1e-5)
+    assert_same_weights(results[True][0], results[False][0], rtol=1e-4, atol=1e-6)
+
+
+def test_vectors_have_no_channels_to_lay_out() -> None:
+    plain, told = (Trainer(Small(), configured(channels_last=asked), seed=0) for asked in (False, True))
+    assert train(told, range(2)) == train(plain, range(2))
+
+
+@pytest.mark.parametrize("images_per_forward", [None, 4])
+def test_a_compiled_encoder_takes_the_same_steps(images_per_forward: int | None) -> None:
+    config = configured(images_per_forward=images_per_forward)
+    plain, compiled = Trainer(Small(), config, seed=0), Trainer(Small(), config, seed=0)
+    # All of torch.compile but the generation of C++, which takes a minute.
+    compiled.encoder.compile(backend="aot_eager")
+    for expected, report in zip(train(plain, range(3)), train(compiled, range(3)), strict=True):
+        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert_same_weights(compiled.encoder, plain.encoder, rtol=1e-5, atol=1e-6)
+
+
+def assert_one_sentence(error: pytest.ExceptionInfo[Any], *words: str) -> None:
+    text = str(error.value)
+    assert "\n" not in text and ". " not in text and all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("images_per_forward", [None, 4])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
+    value: float, images_per_forward: int | None
+) -> None:
+    trainer = Trainer(Small(), configured(images_per_forward=images_per_forward), seed=0)
+    train(trainer, range(3))
+    before = copy.deepcopy(trainer.encoder)
+    batch = loaded(step=3)
+    batch.inputs[0, 0] = value
+    with pytest.raises(TrainingFailedError) as error:
+        trainer.step(batch)
+    assert_one_sentence(error, "step 3 is not finite", "training.optimiser.learning_rate")
+    assert_same_weights(trainer.encoder, before)
+
+
+def test_an_embedding_that_is_not_finite_is_seen_though_no_triplet_of_it_counts() -> None:
+    batch = loaded()
     batch.inputs[0, 0] = torch.nan
-    with pytest.raises(FloatingPointError, match="step 0"):
-        trainer.step(batch)
-    assert all(torch.equal(a, b) for a, b in zip(before, trainer.encoder.parameters(), strict=True))
+    apart = LoadedBatch(0, batch.inputs, batch.labels_B, "all", torch.tensor([[3, 4, 8]]))
+    with pytest.raises(TrainingFailedError, match="step 0 is not finite"):
+        Trainer(Small(), CONFIG, seed=0).step(apart)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    config = OptimiserConfig(learning_rate=0.1, warmup_steps=9)
-    rates = [learning_rate(config, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(0.01) and max(rates) < 0.1 and rates[100] == pytest.approx(0.0)
-    assert learning_rate(OptimiserConfig(learning_rate=0.1, schedule="constant"), 77, 100) == 0.1
+@pytest.mark.parametrize("selection", ["hard", "semi_hard"])
+def test_training_that_has_collapsed_is_refused_after_20_steps(selection: Selection) -> None:
+    config = configured(selection=selection)
+    trainer, data = Trainer(Collapsed(range(100)), config, seed=0), dataset(config=config)
+    reports = train(trainer, range(19), data)
+    assert all(report.spread < 1e-12 for report in reports)
+    before = copy.deepcopy(trainer.encoder)
+    with pytest.raises(TrainingFailedError) as error:
+        train(trainer, range(19, 20), data)
+    assert_same_weights(trainer.encoder, before)
+    changes = ("training.optimiser.learning_rate 0.05", "selectively_contrastive", "training.curriculum")
+    assert_one_sentence(error, "collapsed", "step 19", "training.min_spread 0.0001", *changes)
+    assert ("select semi_hard instead of hard" in str(error.value)) == (selection == "hard")
+    assert "instead of semi_hard" not in str(error.value)
 
 
-def test_workers_share_a_batch_without_overlap_or_gap() -> None:
-    for num_rows in (1, 7, 180):
-        for world_size in (1, 2, 3):
-            parts = [rows_of(rank, world_size, num_rows) for rank in range(world_size)]
-            assert [row for part in parts for row in range(num_rows)[part]] == list(range(num_rows))
+def test_an_encoder_that_leaves_its_one_point_in_time_is_trained() -> None:
+    trainer = Trainer(Collapsed(range(19), range(20, 39)), CONFIG, seed=0)
+    reports = train(trainer, range(45))
+    assert [step for step, report in enumerate(reports) if report.spread > 0.1] == [19, *range(39, 45)]
 
 
-def _worker(rank: int, world_size: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
-    model = encoder().eval()  # dropout would differ between workers
-    wrapped = nn.parallel.DistributedDataParallel(model)
-    trainer = Trainer(wrapped, CONFIG, seed=5, rank=rank, world_size=world_size)
-    wrapped.train = lambda mode=True: wrapped  # type: ignore[method-assign]
-    for batch in batches(dataset(rank, world_size), range(5), 0):
-        trainer.step(batch)
-    torch.save(model.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+def test_a_spread_of_nothing_asked_for_refuses_no_collapse() -> None:
+    assert len(train(Trainer(Collapsed(range(100)), configured(min_spread=0.0), seed=0), range(25))) == 25
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_several_workers_take_the_gradient_of_the_undivided_batch(world_size: int, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spawn(_worker, (world_size, port, str(tmp_path)), nprocs=world_size)  # type: ignore[no-untyped-call]
-    model = encoder().eval()
-    alone = Trainer(model, CONFIG, seed=5)
-    model.train = lambda mode=True: model  # type: ignore[method-assign]
-    for batch in batches(dataset(), range(5), 0):
-        alone.step(batch)
-    for rank in range(world_size):
-        state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name, weight in model.state_dict().items():
-            torch.testing.assert_close(state[name], weight, rtol=1e-4, atol=1e-6)
+def test_several_workers_take_the_steps_of_the_undivided_batch(world_size: int, tmp_path: Path) -> None:
+    run_workers(train_cases, world_size, tmp_path)
+    alone = Trainer(Small(), CONFIG, seed=5)
+    losses = torch.tensor([report.loss for report in train(alone, range(NUM_STEPS))])
+    for name in cases(world_size):
+        states = [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(world_size)]
+        parameters = dict(cases(world_size)[name][0].named_parameters())
+        for state in states:  # weights are one; batch statistics are each worker's own
+            assert all(torch.equal(state[key], states[0][key]) for key in (*parameters, "losses"))
+        if "batch_norm" not in name:
+            torch.testing.assert_close(states[0].pop("losses"), losses, rtol=1e-5, atol=1e-6)
+            for key, weight in alone.encoder.state_dict().items():
+                torch.testing.assert_close(states[0][key], weight, rtol=1e-5, atol=1e-6)
+
+

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import BatchConfig
+from pipeline.training.batches import RandomLabels
+from pipeline.training.mined import Mined
+from pipeline.training.neighbourhoods import Neighbourhoods
+from tests.unit.training.samples import Examples, equal
+
+# Labels 0, 4, … 44 lead, each with its two successors for neighbours: cliques never overlap. Labels 2, 6, … 46 lead in
+# the generation before. Labels from 48 on were not mined.
+EXAMPLES = Examples([5] * 64)
+LEADERS, LEADERS_BEFORE = list(range(0, 48, 4)), list(range(2, 48, 4))
+MINED = EXAMPLES.mined(
+    [(y, y + 1) for y in LEADERS], per_label=3, neighbours={y: [y + 1, y + 2, y + 3] for y in LEADERS}
+)
+BEFORE = EXAMPLES.mined([(y, y + 1) for y in LEADERS_BEFORE], per_label=3, generation=0)
+NOTHING = EXAMPLES.mined([])
+NEGATIVE_OF = {(a, p): n for a, p, n in zip(MINED.anchor_T, MINED.positive_T, MINED.negative_T, strict=True)}
+
+
+def neighbourhoods(
+    config: BatchConfig, first_step: int = 0, mined: Mined = MINED, previous: Mined | None = None, seed: int = 0
+) -> Neighbourhoods:
+    return Neighbourhoods(EXAMPLES.pool, mined, config, "semi_hard", seed, first_step, previous)
+
+
+def cliques(**changes: float) -> BatchConfig:
+    """Batches of nothing but cliques, so that a batch shows who leads."""
+    sizes = {"num_labels": 6, "images_per_label": 2, "clique_size": 2, "random_share": 0.0}
+    return BatchConfig.model_validate(sizes | changes)
+
+
+def leaders_in(labels: list[int]) -> list[int]:
+    """The labels that lead cliques of two, in order."""
+    distinct = list(dict.fromkeys(labels))
+    assert all(other == label + 1 for label, other in zip(distinct[::2], distinct[1::2], strict=True))
+    return distinct[::2]
+
+
+def assert_epochs(leaders: list[int], of: list[int]) -> None:
+    """Every epoch has each leader once."""
+    assert len(leaders) >= 2 * len(of)
+    for start in range(0, len(leaders), len(of)):
+        epoch = leaders[start : start + len(of)]
+        assert len(set(epoch)) == len(epoch) and set(epoch) <= set(of)
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    config = cliques(random_share=0.5, previous_share=0.5, in_batch_share=0.3)
+    first, again = (neighbourhoods(config, previous=BEFORE) for _ in range(2))
+    forwards = [first.plan(step) for step in range(12)]
+    backwards = [again.plan(step) for step in reversed(range(12))][::-1]
+    assert all(equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not any(equal(a, b) for a, b in zip(forwards, forwards[1:], strict=False))
+    assert not equal(forwards[0], neighbourhoods(config, previous=BEFORE, seed=1).plan(0))
+
+
+LABEL = st.integers(0, 19)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(LABEL, LABEL).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=25, unique=True),
+    st.dictionaries(LABEL, st.lists(LABEL, unique=True, max_size=5), max_size=20),
+    st.builds(
+        BatchConfig,
+        num_labels=st.integers(2, 12),
+        images_per_label=st.integers(2, 4),
+        clique_size=st.integers(1, 5),
+        random_share=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+        previous_share=st.sampled_from([0.0, 0.4, 1.0]),
+        in_batch_share=st.sampled_from([0.0, 0.4, 1.0]),
+    ),
+    st.integers(0, 500),
+)
+def test_a_batch_is_full_its_labels_are_true_and_its_images_distinct_however_cliques_overlap(
+    joined: list[tuple[int, int]], near: dict[int, list[int]], config: BatchConfig, step: int
+) -> None:
+    examples = Examples([y % 5 + 2 for y in range(40)])
+    neighbours = {label: [other for other in others if other != label] for label, others in near.items()}
+    mined, before = (examples.mined(joined, 2, generation, neighbours) for generation in (1, 0))
+    batch = Neighbourhoods(examples.pool, mined, config, "band", 0, first_step=0, previous=before).plan(step)
+    examples.check(batch, config)
+    assert len(batch.ids_B) == config.num_images and batch.selection == "band"
+
+
+def test_a_clique_holds_its_triplets_images_and_the_anchors_nearest_neighbours() -> None:
+    planner = neighbourhoods(cliques(num_labels=6, clique_size=3))
+    for step in range(30):
+        batch = planner.plan(step)
+        labels = list(dict.fromkeys(batch.labels_B.tolist()))
+        for leader in (labels[0], labels[3]):
+            assert leader in LEADERS and {leader, leader + 1, leader + 2} <= set(labels)
+            anchor, positive = batch.ids_B[batch.labels_B == leader]
+            assert NEGATIVE_OF[anchor, positive] in batch.ids_B
+
+
+def test_a_clique_of_one_label_holds_the_pair_without_the_negative() -> None:
+    config = cliques(clique_size=1, num_labels=3)
+    labels = [neighbourhoods(config).plan(step).labels_B.tolist() for step in range(8)]
+    assert_epochs([label for row in labels for label in dict.fromkeys(row)], LEADERS)
+
+
+def test_a_leader_without_further_neighbours_makes_a_smaller_clique() -> None:
+    planner = neighbourhoods(cliques(clique_size=4, num_labels=4), mined=BEFORE)
+    for step in range(10):
+        labels = list(dict.fromkeys(planner.plan(step).labels_B.tolist()))
+        assert labels[0] in LEADERS_BEFORE and labels[1] == labels[0] + 1 and len(labels) == 4
+
+
+@pytest.mark.parametrize(("share", "num_mined"), [(0.0, 12), (0.5, 6), (0.75, 4), (1.0, 0)])
+def test_the_random_share_is_kept(share: float, num_mined: int) -> None:
+    config = cliques(num_labels=12, random_share=share)
+    planner, random = neighbourhoods(config), RandomLabels(EXAMPLES.pool, config, "semi_hard", seed=0)
+    others: list[int] = []
+    for step in range(40):
+        batch = planner.plan(step)
+        labels = list(dict.fromkeys(batch.labels_B.tolist()))
+        assert len(labels) == 12 and set(leaders_in(labels[:num_mined])) <= set(LEADERS)
+        others += labels[num_mined:]
+        assert num_mined or equal(batch, random.plan(step))
+    # What is not mined is any label: about a quarter of all were never mined.
+    assert not others or 0.15 < np.mean(np.array(others) >= 48) < 0.45
+
+
+def test_a_batch_has_a_clique_unless_all_of_it_is_random() -> None:
+    planner = neighbourhoods(cliques(num_labels=4, clique_size=8, random_share=0.9))
+    assert all(planner.plan(step).labels_B[0] in LEADERS for step in range(20))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 2 / 3, 1.0])
+def test_the_previous_share_is_exact_and_neither_generation_repeats_a_leader_within_an_epoch(share: float) -> None:
+    planner = neighbourhoods(cliques(num_labels=2, previous_share=share), first_step=5, previous=BEFORE)
+    leaders = [leader for step in range(5, 305) for leader in leaders_in(planner.plan(step).labels_B.tolist())]
+    previous = [label for label in leaders if label in LEADERS_BEFORE]
+    current = [label for label in leaders if label in LEADERS]
+    assert len(leaders) == len(previous) + len(current) == 300
+    for num in range(1, 301):
+        assert abs(sum(label in LEADERS_BEFORE for label in leaders[:num]) - num * share) < 1.0
+    for part, of in ((previous, LEADERS_BEFORE), (current, LEADERS)):
+        assert not part or (assert_epochs(part, of), True)[1]
+
+
+@pytest.mark.parametrize("previous", [None, NOTHING])
+def test_without_a_generation_before_all_cliques_are_of_the_present_one(previous: Mined | None) -> None:
+    config = cliques(previous_share=0.5)
+    with_share, without = neighbourhoods(config, previous=previous), neighbourhoods(cliques())
+    assert all(equal(with_share.plan(step), without.plan(step)) for step in range(10))
+
+
+@pytest.mark.parametrize("first_step", [0, 7])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.7, 1.0])
+def test_the_in_batch_share_is_exact_and_costs_no_leader_its_turn(share: float, first_step: int) -> None:
+    config = cliques(in_batch_share=share)  # three cliques a batch: an epoch is four batches
+    planner = neighbourhoods(config, first_step)
+    random = RandomLabels(EXAMPLES.pool, config, "semi_hard", seed=0)
+    leaders: list[int] = []
+    num_random = 0
+    for num in range(1, 201):
+        batch = planner.plan(first_step + num - 1)
+        if equal(batch, random.plan(first_step + num - 1)):
+            num_random += 1
+        else:
+            leaders += leaders_in(batch.labels_B.tolist())
+        assert abs(num_random - num * share) < 1.0 + 1e-9
+    assert num_random == round(200 * share) and len(leaders) == 3 * (200 - num_random)
+    if leaders:
+        assert_epochs(leaders, LEADERS)
+    if share == 0.5:
+        assert leaders == [
+            leader
+            for step in range(100)
+            for leader in leaders_in(neighbourhoods(cliques(), first_step).plan(first_step + step).labels_B.tolist())
+        ]
+
+
+def test_a_generation_without_triplets_gives_random_batches() -> None:
+    config = cliques()
+    random = RandomLabels(EXAMPLES.pool, config, "semi_hard", seed=0)
+    assert all(equal(neighbourhoods(config, mined=NOTHING).plan(step), random.plan(step)) for step in range(5))
+
+
+def test_a_label_of_one_image_may_be_a_neighbour() -> None:
+    examples = Examples([3, 1, 3, 3, 3])
+    mined = examples.mined([(0, 1)], neighbours={0: [1]})
+    batch = Neighbourhoods(examples.pool, mined, cliques(num_labels=3), "all", 0, 0).plan(0)
+    assert np.count_nonzero(batch.labels_B == 1) == 1 and len(batch.ids_B) == 6

@@ -1,0 +1,85 @@
+from collections import Counter
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from pipeline.errors import InputError
+from pipeline.training.pool import Pool, RandomLabelOrder
+from tests.unit.training.samples import Examples
+
+SEEDS = st.integers(0, 2**32)
+
+
+def full_shuffle(rng: np.random.Generator, labels: list[int]) -> list[int]:
+    """Fisher and Yates as the textbooks have it: in place, over the whole list."""
+    for place in range(len(labels)):
+        other = int(rng.integers(place, len(labels)))
+        labels[place], labels[other] = labels[other], labels[place]
+    return labels
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, 1000), min_size=1, max_size=60), SEEDS)
+def test_the_lazy_order_of_labels_is_that_of_a_full_shuffle(labels: set[int], seed: int) -> None:
+    codes = sorted(labels)
+    lazy = list(RandomLabelOrder(np.random.default_rng(seed), np.array(codes, dtype=np.int32)))
+    assert lazy == full_shuffle(np.random.default_rng(seed), list(codes))
+    assert sorted(lazy) == codes
+
+
+def test_every_order_of_labels_is_equally_likely() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([2, 3, 5, 7], dtype=np.int32)
+    counts = Counter(tuple(RandomLabelOrder(rng, labels)) for _ in range(4800))
+    assert set(counts) == set(permutations(labels.tolist()))
+    assert chisquare(list(counts.values())).pvalue > 0.01
+
+
+def test_the_first_labels_of_an_order_are_found_without_shuffling_all() -> None:
+    order = RandomLabelOrder(np.random.default_rng(0), np.arange(10_000_000, dtype=np.int32))
+    assert len({next(order) for _ in range(100)}) == 100
+    assert len(order._moved) <= 100
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=2, max_size=9), st.data(), st.integers(0, 9), SEEDS)
+def test_a_draw_keeps_what_comes_first_and_adds_others_of_the_label_each_once(
+    sizes: list[int], data: st.DataObject, number: int, seed: int
+) -> None:
+    examples = Examples([*sizes, 2])
+    label = data.draw(st.integers(0, len(sizes)))
+    members = examples.of(label).tolist()
+    first = data.draw(st.permutations(members))[: data.draw(st.integers(0, len(members)))]
+    drawn = examples.pool.draw(np.random.default_rng(seed), label, number, np.array(first, dtype=np.int64)).tolist()
+    assert len(drawn) == len(set(drawn)) == min(number, len(members))
+    assert drawn[: len(first)] == first[:number]
+    assert set(drawn) <= set(members)
+
+
+def test_a_draw_favours_no_example() -> None:
+    examples, rng = Examples([3, 6]), np.random.default_rng(0)
+    first = examples.of(1)[2:3]
+    counts = Counter(int(drawn) for _ in range(2000) for drawn in examples.pool.draw(rng, 1, 3, first)[1:])
+    assert set(counts) == set(examples.of(1).tolist()) - {int(first[0])}
+    assert chisquare(list(counts.values())).pvalue > 0.01
+
+
+def test_only_labels_that_can_form_a_pair_are_drawn_at_random() -> None:
+    pool = Examples([1, 2, 1, 5, 1]).pool
+    assert sorted(pool.random_labels(np.random.default_rng(0))) == [1, 3]
+    assert pool.draw(np.random.default_rng(0), 2, 4).tolist() == [9]
+
+
+def test_a_pool_sorts_what_it_is_given() -> None:
+    pool = Pool(np.array([9, 4, 7, 1]), np.array([1, 0, 1, 0], dtype=np.int32))
+    assert pool.ids_N.tolist() == [1, 4, 7, 9] and pool.labels_N.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("labels", [[4, 4, 4], [1, 2, 3], []])
+def test_examples_that_cannot_form_a_triplet_are_refused_before_the_first_step(labels: list[int]) -> None:
+    with pytest.raises(InputError, match="a triplet needs two labels"):
+        Pool(np.arange(len(labels)), np.array(labels, dtype=np.int32))
