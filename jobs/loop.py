@@ -10,12 +10,13 @@ from pipeline.cluster.evaluate_stage import show
 from pipeline.cluster.loop import mine_and_train
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 
 
 def body(config: RunConfig, _: argparse.Namespace) -> Report:
     """The whole loop, then before and after."""
-    if config.training.source != "mined":
+    if config.training.source not in NEEDS_MINING:
         raise InputError(f"training.source {config.training.source!r} needs no mining: use jobs.train")
     workspace, corpus = open_workspace(config)
     results = mine_and_train(config, workspace, corpus)

@@ -73,8 +73,9 @@ class Examples:
         """The triplets that the untrained encoder gives: those of a run's first round."""
         config, corpus = self.config, self.corpus
         mining = config.mining.model_copy(update={"backend": "auto"})
-        encoder = initial_encoder(config.encoder, config.transform, config.seed).eval()
-        vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed.batch_size, "cpu")
+        device = config.training.device
+        encoder = initial_encoder(config.encoder, config.transform, config.seed).eval().to(device)
+        vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed.batch_size, device)
         ids = np.arange(corpus.num_examples)
         triplets = mine_whole(ids, corpus.labels, vectors, mining, config.seed, config.seed)
         anchor_label_T, negative_label_T = corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T]

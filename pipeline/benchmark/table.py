@@ -1,6 +1,6 @@
 """Tables for people, on stderr."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,11 +11,12 @@ def spread(ratio: Mapping[str, float]) -> str:
     return f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f})"
 
 
-def show(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table."""
+def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table; no word of it is cut off."""
     table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    for place, heading in enumerate(headings):
+        words = [word for cell in (heading, *(row[place] for row in rows)) for word in cell.split()]
+        table.add_column(heading, justify="right", min_width=max(map(len, words)))
     for row in rows:
         table.add_row(*row)
     Console(stderr=True).print(table)

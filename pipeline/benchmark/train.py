@@ -11,7 +11,7 @@ from pipeline.benchmark.contest import Times, take_turns, time_once
 from pipeline.benchmark.examples import Examples, glyph_examples
 from pipeline.benchmark.machine import describe, threads
 from pipeline.benchmark.plans import TrainPlan
-from pipeline.benchmark.table import show, spread
+from pipeline.benchmark.table import show
 from pipeline.benchmark.train_lap import BareLoop, Lap, Product
 from pipeline.config import RunConfig
 from pipeline.progress import say
@@ -75,8 +75,14 @@ def benchmark_training(config: RunConfig, plan: TrainPlan, output: Path) -> dict
     return report
 
 
-def cases_of(decode_workers: tuple[int, ...]) -> list[Case]:
-    """Neighbourhoods in every way; the other sources as a trainer with (the first number of) decoders has them."""
+def cases_of(asked: tuple[int, ...], config: RunConfig) -> list[Case]:
+    """Neighbourhoods in every way; the other sources as a trainer with (the first number of) decoders has them.
+
+    Args:
+        asked: Numbers of decoders; where there are none, the config's, or 1.
+        config: The run.
+    """
+    decode_workers = asked or (config.training.decode_workers or 1,)
     return [
         Case("mined", 0, decoded=True),
         *(Case("mined", number) for number in (0, *decode_workers)),
@@ -88,7 +94,7 @@ def cases_of(decode_workers: tuple[int, ...]) -> list[Case]:
 def measure(examples: Examples, plan: TrainPlan) -> dict[str, Any]:
     """The bare loop and all cases in turn."""
     config = examples.config
-    cases = cases_of(plan.decode_workers or (config.training.decode_workers or 1,))
+    cases = cases_of(plan.decode_workers, config)
     mined = examples.mine()
     say(f"training on {examples.corpus.num_examples:,} images, {len(mined):,} mined triplets")
     bare, products = BareLoop(config, plan.steps), {}
@@ -112,19 +118,18 @@ def measure(examples: Examples, plan: TrainPlan) -> dict[str, Any]:
                 "decode_workers": case.decode_workers,
                 "images_per_s": 1.0 / times.median(case.name),
                 "share_of_bare": times.ratio(BARE, case.name),
-                **facts(laps[case.name], products[case.name].loss_s(), config.training.steps_per_round),
+                **facts(laps[case.name], config.training.steps_per_round),
             }
             for case in cases
         ],
     }
 
 
-def facts(laps: list[Lap], loss_s: float, steps_per_round: int) -> dict[str, float]:
+def facts(laps: list[Lap], steps_per_round: int) -> dict[str, float]:
     """What a step's time goes into, and what its images are good for.
 
     Args:
         laps: Of one contestant.
-        loss_s: Seconds of selection and loss.
         steps_per_round: Over so many steps the start is spread.
     """
     images, valid, triplets, active = (
@@ -135,7 +140,7 @@ def facts(laps: list[Lap], loss_s: float, steps_per_round: int) -> dict[str, flo
         "step_s": step_s,
         "waiting_share": float(np.median([lap.wait_s / lap.step_s for lap in laps])),
         "planning_share": float(np.median([lap.plan_s / lap.step_s for lap in laps])),
-        "loss_share": loss_s / step_s,
+        "loss_share": float(np.median([lap.loss_s / lap.step_s for lap in laps])),
         "start_s": start_s,
         "start_share_of_a_round": start_s / (start_s + steps_per_round * step_s),
         "images_per_step": images / len(laps),
@@ -164,7 +169,7 @@ def _show(report: dict[str, Any]) -> None:
     ]
     bare, decode = report["bare"]["images_per_s"], report["decode"]["images_per_s"]
     show(
-        f"bare loop: {bare:,.0f} images/s; decoding alone, one process: {decode:,.0f}",
-        ("batches", "decoded", "images/s", "of bare", "waiting", "plan", "loss", "triplets an image"),
+        f"bare loop (ratio 1): {bare:,.0f} images/s; decoding alone, one process: {decode:,.0f}",
+        ("batches", "decoded", "images/s", "ratio", "wait", "plan", "loss", "triplets\nan image"),
         rows,
     )

@@ -21,6 +21,7 @@ from pipeline.training.optimiser import make_optimiser
 from pipeline.training.planner import make_planner
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
 
+_LOSSES = 5
 _BARE_BATCHES = 4  # as many as keep one from staying in the processor's cache
 
 
@@ -33,6 +34,7 @@ class Lap:
         num_images: Images forwarded.
         wait_s: Seconds of ``step_s`` that passed before the batch was there.
         plan_s: Seconds that planning a batch takes, wherever it is planned.
+        loss_s: Seconds of distances, selection, loss and its gradient.
         start_s: Seconds until the first step's batch was there: starting processes, decoding the first images.
         num_valid: Triplets that a batch lists, or that its labels allow.
         num_triplets: Those that counted.
@@ -43,6 +45,7 @@ class Lap:
     num_images: float
     wait_s: float = 0.0
     plan_s: float = 0.0
+    loss_s: float = 0.0
     start_s: float = 0.0
     num_valid: float = 0.0
     num_triplets: float = 0.0
@@ -129,6 +132,7 @@ class Product:
         with deterministic(warn_only=self._config.training.device != "cpu"):
             try:
                 taken = self._take(first)
+                loss_s = self._loss_s(first)
             except TrainingFailedError as error:
                 raise InputError(f"the benchmark cannot train with this config: {error}") from error
         counted = [
@@ -137,7 +141,7 @@ class Product:
         ]
         step_s, num_images, wait_s, num_triplets, num_active, num_valid = np.mean(counted, axis=0).tolist()
         plan_s, start_s = self._plan_s(first + 1), taken[0][0]
-        return Lap(step_s, num_images, wait_s, plan_s, start_s, num_valid, num_triplets, num_active)
+        return Lap(step_s, num_images, wait_s, plan_s, loss_s, start_s, num_valid, num_triplets, num_active)
 
     def _take(self, first: int) -> list[tuple[float, float, StepReport, int]]:
         """One step that fills what is decoded ahead, then those that count; decoders go on to the last of them."""
@@ -161,17 +165,17 @@ class Product:
             self._planner.plan(step)
         return (time.perf_counter() - start) / self._num_steps
 
-    def loss_s(self, num_batches: int = 5) -> float:
-        """Median seconds of distances, selection, loss and its gradient, for a few batches' embeddings."""
+    def _loss_s(self, step: int) -> float:
+        """Median of some runs of the objective, each after a forward pass, on a batch's embeddings."""
         training, seconds = self._config.training, []
         objective, device = Objective(training.loss, self._config.mining.band), training.device
-        for step in range(self._step, self._step + num_batches):
-            batch = self._dataset[step]
+        batch = self._dataset[step]
+        inputs, labels, listed = batch.inputs.to(device), batch.labels_B.to(device), batch.listed_T3
+        listed = None if listed is None else listed.to(device)
+        for _ in range(_LOSSES):
             with torch.no_grad():
-                embeddings = self._encoder(batch.inputs.to(device)).float()
+                embeddings = self._encoder(inputs).float()
             embeddings.requires_grad_()
-            labels = batch.labels_B.to(device)
-            listed = None if batch.listed_T3 is None else batch.listed_T3.to(device)
             finish(device)
             start = time.perf_counter()
             result: Any = objective(embeddings, labels, batch.selection, listed)

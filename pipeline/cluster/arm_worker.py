@@ -153,6 +153,7 @@ class _ArmRun:
         training, num_points = self._config.training, self._task.num_points
         due = {training.num_steps * point // num_points for point in range(1, num_points + 1)}
         dataset = self._dataset(first_step)
+        self._trainer.begin_round(self._config.at_step(first_step).mining.band)
         num_triplets = num_active = 0
         for step in range(first_step, min(first_step + training.steps_per_round, training.num_steps)):
             start = time.perf_counter()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class Segment:
     end: int
     mined: Mined | None = None
     previous: Mined | None = None
-    quarantined: npt.NDArray[np.int64] = NONE_FIRST
+    quarantined: npt.NDArray[np.int64] = field(default_factory=NONE_FIRST.copy)
     waited_s: float = 0.0
 
 

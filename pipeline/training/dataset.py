@@ -1,7 +1,8 @@
 """Batches as a torch dataset whose index is the step: order, resume and decode-ahead come from torch's loader."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ class LoadedBatch:
     labels_B: Tensor
     selection: Selection
     listed_T3: Tensor | None
+
+    def pin_memory(self) -> "LoadedBatch":
+        """Called by torch's loader, so that a GPU can fetch the inputs by itself."""
+        return replace(self, inputs=self.inputs.pin_memory())
 
 
 class StepDataset(Dataset[LoadedBatch]):
@@ -81,9 +86,20 @@ def batches(dataset: StepDataset, steps: range, decode_workers: int, pin_memory:
         pin_memory=pin_memory,
     )
     try:
-        yield from loader
+        yield from loader if decode_workers == 0 else _one_ahead(iter(loader))
     except PipelineError as error:
         if decode_workers == 0:
             raise
-        # torch puts the traceback of a decoding process before the sentence, which is the last line.
-        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+        # torch puts the traceback of a decoding process before the sentence, which is the last line. Its own traceback
+        # is a cycle that holds the loader: torch would end the decoding processes late, and wait 5 s for each.
+        sentence = str(error).strip().splitlines()[-1].partition(": ")[2]
+        raise type(error)(sentence) from error.with_traceback(None)
+
+
+def _one_ahead(items: Iterator[LoadedBatch]) -> Iterator[LoadedBatch]:
+    """Fetches the next batch from the decoding processes while the present one is trained on."""
+    with ThreadPoolExecutor(1) as fetcher:
+        coming = fetcher.submit(next, items, None)
+        while (batch := coming.result()) is not None:
+            coming = fetcher.submit(next, items, None)
+            yield batch

@@ -25,7 +25,7 @@ class Neighbours:
 
     def of(self, label: int) -> Int32Array:
         """Codes of a label's neighbours, most mined first; empty where it has none."""
-        start, end = np.searchsorted(self.label_R, [label, label + 1])
+        start, end = np.searchsorted(self.label_R, np.array([label, label + 1], dtype=np.int32))
         return self.neighbour_R[start:end]
 
 

@@ -48,11 +48,14 @@ class Pool:
         return self if kept_N.all() else Pool(self.ids_N[kept_N], self.labels_N[kept_N])
 
     def draw(self, rng: np.random.Generator, label: int, number: int, first: Int64Array = NONE_FIRST) -> Int64Array:
-        """Up to ``number`` distinct examples of a label: ``first``, then random others."""
-        place = np.searchsorted(self._labels, label)
+        """Up to ``number`` distinct examples of a label: ``first`` (those that are in the pool), then random others."""
+        place = np.searchsorted(self._labels, np.int32(label))  # of the same type: otherwise all labels are converted
+        if place == len(self._labels) or self._labels[place] != label:
+            return NONE_FIRST
         members = self.ids_N[self._starts[place] : self._starts[place] + self._sizes[place]]
         if len(first):
-            members = members[~(members[:, None] == first).any(axis=1)]
+            is_first = members[:, None] == first
+            members, first = members[~is_first.any(axis=1)], first[is_first.any(axis=0)]
         shuffled = members[rng.permutation(len(members))[: max(number - len(first), 0)]]
         return np.concatenate([first[:number], shuffled])
 

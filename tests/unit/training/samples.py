@@ -43,7 +43,8 @@ class Examples:
 
     def of(self, label: int) -> npt.NDArray[np.int64]:
         """The ids of a label."""
-        return self.ids_N[self.labels_N == label]
+        ids: npt.NDArray[np.int64] = self.ids_N[self.labels_N == label]
+        return ids
 
     def label_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """The labels of ids."""
@@ -68,7 +69,9 @@ class Examples:
         table = np.array(rows, dtype=np.int32).reshape(-1, 2)
         return Mined(
             generation,
-            *columns.T,
+            columns[:, 0],
+            columns[:, 1],
+            columns[:, 2],
             self.label_of(columns[:, 0]),
             self.label_of(columns[:, 2]),
             Neighbours(table[:, 0], table[:, 1]),
@@ -79,7 +82,7 @@ class Examples:
         assert len(np.unique(batch.ids_B)) == len(batch.ids_B) == len(batch.labels_B) <= config.num_images
         np.testing.assert_array_equal(batch.labels_B, self.label_of(batch.ids_B))
         assert np.bincount(batch.labels_B).max() <= config.images_per_label
-        assert (batch.ids_B.dtype, batch.labels_B.dtype) == (np.int64, np.int32)
+        assert batch.ids_B.dtype == np.int64 and batch.labels_B.dtype == np.int32
 
 
 def equal(a: Batch, b: Batch) -> bool:
@@ -145,8 +148,7 @@ def train(trainer: Trainer, steps: range, data: StepDataset | None = None) -> li
 
 def assert_same_weights(a: nn.Module, b: nn.Module, rtol: float = 0.0, atol: float = 0.0) -> None:
     """Compares weights and buffers; exactly, if not told otherwise."""
-    for (name, ours), theirs in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(dict(a.state_dict()), dict(b.state_dict()), rtol=rtol, atol=atol)
 
 
 def run_workers(worker: Any, world_size: int, folder: Path) -> None:  # noqa: ANN401 — torch takes any function

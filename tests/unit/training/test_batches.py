@@ -28,7 +28,7 @@ def triplets_of(batch: Batch) -> Int64Array:
     """Listed triplets as example_ids."""
     assert batch.listed_T3 is not None and batch.selection == "all"
     assert len(np.unique(batch.ids_B)) == len(batch.ids_B) == len(batch.labels_B)
-    assert (batch.ids_B.dtype, batch.labels_B.dtype, batch.listed_T3.dtype) == (np.int64, np.int32, np.int64)
+    assert batch.ids_B.dtype == batch.listed_T3.dtype == np.int64 and batch.labels_B.dtype == np.int32
     np.testing.assert_array_equal(batch.labels_B, EXAMPLES.label_of(batch.ids_B))
     return batch.ids_B[batch.listed_T3]
 

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -27,7 +29,7 @@ def test_an_item_is_the_planned_batch_decoded() -> None:
 def test_listed_rows_travel_with_the_batch() -> None:
     examples = Examples([4] * 8)
     planner = ListedTriplets(examples.mined([(0, 1), (2, 3)]), BatchConfig(num_labels=3, images_per_label=2), 0, 0)
-    item = StepDataset(planner, lambda example: np.float32([example]), 0, 1)[0]
+    item = StepDataset(planner, lambda example: np.full(1, example, dtype=np.float32), 0, 1)[0]
     assert item.listed_T3 is not None and item.selection == "all"
     np.testing.assert_array_equal(item.listed_T3, planner.plan(0).listed_T3)
 
@@ -55,6 +57,8 @@ def test_decoding_ahead_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("decode_workers", [0, 1])
-def test_an_error_of_a_decoding_process_stays_one_sentence(decode_workers: int) -> None:
+def test_an_error_of_a_decoding_process_stays_one_sentence_and_ends_it(decode_workers: int) -> None:
+    before = multiprocessing.active_children()
     with pytest.raises(InputError, match=r"^example \d+ cannot be decoded: not an image$"):
         list(batches(StepDataset(PLANNER, refuse, 0, 1), range(1), decode_workers))
+    assert multiprocessing.active_children() == before

@@ -48,7 +48,9 @@ def test_all_triplets_of_a_label_lead_before_one_leads_again(nums: list[int], se
 
 @settings(max_examples=30, deadline=None)
 @given(NUMS_OF_TRIPLETS, SEEDS, st.randoms(use_true_random=False))
-def test_who_leads_does_not_depend_on_what_was_asked_before(nums: list[int], seed: int, random: np.random.Generator) -> None:
+def test_who_leads_does_not_depend_on_what_was_asked_before(
+    nums: list[int], seed: int, random: np.random.Generator
+) -> None:
     asked = list(range(4 * len(nums)))
     in_order = [leaders_of(nums, seed)[0].row(clique) for clique in asked]
     leaders, _ = leaders_of(nums, seed)

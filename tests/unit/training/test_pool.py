@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from scipy.stats import chisquare  # type: ignore[import-untyped]
 
 from pipeline.errors import InputError
 from pipeline.training.pool import Pool, RandomLabelOrder
@@ -72,6 +72,27 @@ def test_only_labels_that_can_form_a_pair_are_drawn_at_random() -> None:
     pool = Examples([1, 2, 1, 5, 1]).pool
     assert sorted(pool.random_labels(np.random.default_rng(0))) == [1, 3]
     assert pool.draw(np.random.default_rng(0), 2, 4).tolist() == [9]
+
+
+def test_what_was_left_out_of_a_pool_is_never_drawn_though_it_be_asked_for_first() -> None:
+    examples, rng = Examples([4, 3, 1, 2]), np.random.default_rng(0)
+    left_out = np.concatenate([examples.of(0)[:1], examples.of(1)[:2], examples.of(3)])
+    pool = examples.pool.without(left_out)
+    assert pool.labels_L.tolist() == [0]
+    for label in range(4):
+        kept = set(examples.of(label).tolist()) - set(left_out.tolist())
+        for _ in range(9):
+            assert set(pool.draw(rng, label, 9).tolist()) == kept
+            assert set(pool.draw(rng, label, 9, examples.of(label)[:2]).tolist()) == kept
+    assert pool.without(np.empty(0, dtype=np.int64)) is pool
+    with pytest.raises(InputError, match="a triplet needs two labels"):
+        pool.without(examples.of(0))
+
+
+@pytest.mark.parametrize("label", [-1, 1, 5])
+def test_a_label_that_is_not_there_has_no_examples(label: int) -> None:
+    pool = Pool(np.arange(6), np.array([0, 0, 2, 2, 4, 4], dtype=np.int32))
+    assert len(pool.draw(np.random.default_rng(0), label, 3, np.array([1]))) == 0
 
 
 def test_a_pool_sorts_what_it_is_given() -> None:

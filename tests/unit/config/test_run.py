@@ -1,0 +1,96 @@
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.config import RunConfig
+
+STAGES: list[dict[str, Any]] = [
+    {"from_step": 0, "selection": "band", "random_share": 1.0},
+    {"from_step": 100, "band": {"mode": "hard"}, "clique_size": 2, "random_share": 0.0},
+    {"from_step": 300, "selection": "hard", "band": {"mode": "positive_aware", "ratio": 1.1}},
+]
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "selection": st.sampled_from(["semi_hard", "hard", "positive_aware", "band", "all"]),
+        "band": st.builds(lambda margin: {"margin": margin}, st.sampled_from([0.1, 0.5, 1.0])),
+        "clique_size": st.integers(1, 6),
+        "random_share": st.sampled_from([0.0, 0.25, 1.0]),
+    },
+)
+CURRICULA = st.dictionaries(st.integers(0, 50), CHANGES, max_size=5).map(
+    lambda stages: [{"from_step": step, **stages[step]} for step in sorted(stages)]
+)
+
+
+def run(stages: list[dict[str, Any]]) -> RunConfig:
+    return RunConfig.model_validate({"training": {"curriculum": stages}})
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """What a curriculum may change."""
+    training = config.training
+    return {
+        "selection": training.selection,
+        "band": config.mining.band.model_dump(),
+        "clique_size": training.batch.clique_size,
+        "random_share": training.batch.random_share,
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "selection", "band_mode", "clique_size", "random_share"),
+    [
+        (0, "band", "semi_hard", 3, 1.0),
+        (99, "band", "semi_hard", 3, 1.0),
+        (100, "band", "hard", 2, 0.0),
+        (299, "band", "hard", 2, 0.0),
+        (300, "hard", "positive_aware", 2, 0.0),
+        (10**6, "hard", "positive_aware", 2, 0.0),
+    ],
+)
+def test_a_stage_changes_what_it_names_until_a_later_one_does(
+    step: int, selection: str, band_mode: str, clique_size: int, random_share: float
+) -> None:
+    config = run(STAGES).at_step(step)
+    assert config.training.selection == selection and config.mining.band.mode == band_mode
+    assert (config.training.batch.clique_size, config.training.batch.random_share) == (clique_size, random_share)
+
+
+@settings(max_examples=80, deadline=None)
+@given(CURRICULA, st.integers(0, 60))
+def test_stages_are_applied_one_after_the_other_and_nothing_else_changes(
+    stages: list[dict[str, Any]], step: int
+) -> None:
+    expected = settings_of(RunConfig())
+    for stage in stages:
+        if stage["from_step"] <= step:
+            expected |= {name: value for name, value in stage.items() if name != "from_step"}
+            expected["band"] = RunConfig.model_validate({"mining": {"band": expected["band"]}}).mining.band.model_dump()
+    config = run(stages).at_step(step)
+    assert settings_of(config) == expected
+    plain = RunConfig().model_dump()
+    plain["training"]["selection"], plain["mining"]["band"] = expected["selection"], expected["band"]
+    plain["training"]["batch"] |= {name: expected[name] for name in ("clique_size", "random_share")}
+    assert config == RunConfig.model_validate(plain)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CURRICULA, st.integers(0, 60), st.integers(0, 60))
+def test_what_was_applied_is_not_applied_again(stages: list[dict[str, Any]], step: int, later: int) -> None:
+    config = run(stages).at_step(step)
+    assert config.training.curriculum == ()
+    assert config.at_step(later) == config and config.at_step(later).digest() == config.digest()
+
+
+def test_a_run_without_a_curriculum_is_the_same_at_every_step() -> None:
+    assert RunConfig().at_step(7) == RunConfig()
+
+
+@pytest.mark.parametrize("steps", [[100, 0], [0, 0], [0, 200, 100]])
+def test_stages_that_do_not_ascend_are_refused(steps: list[int]) -> None:
+    with pytest.raises(ValidationError, match=r"training\.curriculum: the stages' from_step \[.*\] must ascend"):
+        run([{"from_step": step} for step in steps])
