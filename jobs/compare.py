@@ -16,7 +16,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains and compares, or draws what was compared."""
     workspace, corpus = open_workspace(config)
     if flags.beside:
-        return {"picture": draw_beside(workspace, flags.name, flags.beside, flags.baseline)}
+        return {"picture": draw_beside(workspace, flags.name, flags.beside, choose_arms(flags.arms), flags.baseline)}
     own = {name: getattr(flags, name) for name in ("name", "baseline", "seeds", "images", "points", "labels")}
     comparison, uri = run_comparison(config, workspace, corpus, Plan(**own, arms=tuple(choose_arms(flags.arms))))
     return to_document(comparison) | {"folder": uri}
@@ -30,7 +30,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm (default 3)")
     parser.add_argument("--images", type=int, default=108_000, help="budget of each run (default 108000)")
     parser.add_argument("--points", type=int, default=12, help="evaluations of each run (default 12)")
-    parser.add_argument("--beside", nargs="+", metavar="NAME", help="train nothing: draw these comparisons' gains")
+    parser.add_argument(
+        "--beside", nargs="+", metavar="NAME[=WORDS]", help="train nothing: draw these comparisons' gains"
+    )
     parser.add_argument("--labels", type=int, help="train on so many labels only")
 
 

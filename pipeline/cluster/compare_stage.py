@@ -74,13 +74,14 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
     return _report(workspace, folder, results, plan)
 
 
-def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], baseline: str) -> str:
+def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], arms: Sequence[Arm], baseline: str) -> str:
     """Draws the gains of finished comparisons side by side: how they depend on what sets these apart.
 
     Args:
         workspace: Holds them.
         name: Names the picture's folder.
-        beside: The comparisons, in the order of the x axis.
+        beside: The comparisons, in the order of the x axis; NAME=WORDS writes the words there.
+        arms: Whose gains; those that a comparison does not have are left out of it.
         baseline: The arm that the others are compared with, in each.
 
     Returns:
@@ -90,13 +91,14 @@ def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], baseline
         InputError: One of them has no results, or not the baseline's.
     """
     store = workspace.store
-    points = []
-    for one in beside:
+    points, wanted = [], {baseline, *(arm.name for arm in arms)}
+    for one, words in (part.partition("=")[::2] for part in beside):
         keys = store.list(f"comparisons/{one}/results")
         results = [ArmResult.model_validate_json(store.get(key)) for key in keys]
         if not results:
             raise InputError(f"there is no comparison {one!r} in {store.uri}: run jobs.compare --name {one} first")
-        points += dependence_points(one, compare(results, baseline))
+        results = [result for result in results if result.arm in wanted]
+        points += dependence_points(words or one, compare(results, baseline))
     key = f"comparisons/{name}/gains.png"
     store.put(key, draw_dependence(points, baseline))
     return f"{store.uri.rstrip('/')}/{key}"

@@ -67,7 +67,7 @@ class TrainWorker:
         torch.set_num_threads(training.threads_per_worker)
         torch.use_deterministic_algorithms(True, warn_only=training.device != "cpu")
         # Otherwise torch fills all memory that it is about to write with NaN: a tenth of the time, and no other bit.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         limit_gpu_memory(config.cluster.gpus_per_trainer)
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
