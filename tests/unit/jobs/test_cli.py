@@ -65,7 +65,7 @@ def test_help_shows_every_setting_with_its_meaning_and_the_exit_codes(job: Calla
     for words in (
         "--config",
         "--training.steps_per_round",
-        "every so many steps",
+        "after so many steps",
         "exit codes",
         "refused by the audit",
     ):
