@@ -16,9 +16,9 @@ class BatchConfig(ConfigPart):
 
     num_labels: Annotated[int, Field(ge=2)] = 45
     images_per_label: Annotated[int, Field(ge=2)] = 4
-    clique_size: PositiveInt = 3
+    clique_size: PositiveInt = 5
     """Labels in a clique: one and its nearest mined neighbours."""
-    random_share: Fraction = 0.5
+    random_share: Fraction = 0.0
     """Share of the labels of a batch drawn at random instead of in cliques."""
     previous_share: Fraction = 0.0
     """Share of the cliques drawn from the generation before, so that a refresh does not change everything at once."""

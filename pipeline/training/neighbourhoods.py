@@ -55,8 +55,10 @@ class Neighbourhoods:
             num_mined = step - self._first_step - (num_in_batch - _spread(self._first_step, config.in_batch_share))
             for clique in range(num_mined * self._num_cliques, (num_mined + 1) * self._num_cliques):
                 for label, images in self._clique(clique).items():
-                    if len(chosen) < config.num_labels:
-                        chosen.setdefault(label, images)
+                    if label in chosen:  # cliques may share a label: it brings the images of both triplets
+                        chosen[label] = np.concatenate([chosen[label], images[~np.isin(images, chosen[label])]])
+                    elif len(chosen) < config.num_labels:
+                        chosen[label] = images
         return fill(chosen, self._pool, config, rng, self._selection)
 
     def _clique(self, clique: int) -> dict[int, Int64Array]:

@@ -201,3 +201,14 @@ def test_a_label_of_one_image_may_be_a_neighbour() -> None:
     mined = examples.mined([(0, 1)], neighbours={0: [1]})
     batch = Neighbourhoods(examples.pool, mined, cliques(num_labels=3), "all", 0, 0).plan(0)
     assert np.count_nonzero(batch.labels_B == 1) == 1 and len(batch.ids_B) == 6
+
+
+def test_a_label_that_two_cliques_share_brings_the_images_of_both_triplets() -> None:
+    leaders = list(range(6))
+    ring = EXAMPLES.mined([(y, (y + 1) % 6) for y in leaders])  # each leader is the next but one's negative
+    plans = neighbourhoods(cliques(num_labels=6, images_per_label=4, clique_size=2), mined=ring)
+    triplets = set(zip(ring.anchor_T.tolist(), ring.positive_T.tolist(), ring.negative_T.tolist(), strict=True))
+    for step in range(4):
+        held = set(plans.plan(step).ids_B.tolist())
+        whole = [triplet for triplet in triplets if set(triplet) <= held]
+        assert len(whole) >= 3, "all three leaders of the batch are in it with their triplets"
