@@ -204,11 +204,15 @@ def test_a_label_of_one_image_may_be_a_neighbour() -> None:
 
 
 def test_a_label_that_two_cliques_share_brings_the_images_of_both_triplets() -> None:
-    leaders = list(range(6))
-    ring = EXAMPLES.mined([(y, (y + 1) % 6) for y in leaders])  # each leader is the next but one's negative
-    plans = neighbourhoods(cliques(num_labels=6, images_per_label=4, clique_size=2), mined=ring)
-    triplets = set(zip(ring.anchor_T.tolist(), ring.positive_T.tolist(), ring.negative_T.tolist(), strict=True))
-    for step in range(4):
-        held = set(plans.plan(step).ids_B.tolist())
-        whole = [triplet for triplet in triplets if set(triplet) <= held]
-        assert len(whole) >= 3, "all three leaders of the batch are in it with their triplets"
+    labels = np.arange(6, dtype=np.int32)  # each leads, and is the negative's label of the one before
+    ids = np.stack([EXAMPLES.of(label) for label in range(6)])
+    after = np.roll(labels, -1)
+    ring = Mined(1, ids[:, 0], ids[:, 1], ids[after, 4], labels, after, NOTHING.neighbours)
+    plans = neighbourhoods(cliques(num_labels=6, images_per_label=3, clique_size=2), mined=ring)
+    for step in range(0, 6, 2):  # an epoch each: two steps of three cliques
+        held = [
+            np.isin(np.stack([ring.anchor_T, ring.positive_T, ring.negative_T]), plans.plan(at).ids_B)
+            for at in (step, step + 1)
+        ]
+        whole = [int(at.all(axis=0).sum()) for at in held]
+        assert min(whole) >= 3 and sum(whole) >= 6, "every leader is in its batch with all of its triplet"
