@@ -136,7 +136,7 @@ class TrainingConfig(ConfigPart):
     """How long to wait for a generation to be mined before giving up."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """How often dead workers are replaced; training goes on from the newest checkpoint."""
-    min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
+    min_spread: Annotated[float, Field(ge=0.0)] = 1e-3
     """Training that has made one point of all embeddings (mean squared distance to a batch's centroid below this) is
     stopped; the last good checkpoint stays."""
 

@@ -170,8 +170,8 @@ def test_mixing_and_curriculum_run_in_the_loop(tmp_path: Path) -> None:
 def test_collapse_is_noticed_and_the_last_good_checkpoint_remains(tmp_path: Path) -> None:
     """Hardest from step 0 at a high learning rate: FaceNet's warning (section 3.2), provoked."""
     succeed("prepare", *TINY, "--workspace", tmp_path)
-    hot = ("--training.optimiser.learning_rate=0.1", "--training.optimiser.name=sgd", "--training.selection=hard")
-    rounds = ("--training.source=online", "--training.num_steps=2000", "--training.steps_per_round=1000")
+    hot = ("--training.optimiser.learning_rate=0.1", "--training.selection=hard")
+    rounds = ("--training.source=online", "--training.num_steps=1000", "--training.steps_per_round=1000")
     collapsed = run("train", *TINY, "--workspace", tmp_path, *hot, *rounds, "--training.optimiser.schedule=constant")
     assert collapsed.code == 3, collapsed.words
     assert "training collapsed" in collapsed.words and "training.curriculum" in collapsed.words
@@ -220,7 +220,7 @@ def test_two_ddp_workers_reach_what_one_reaches(looped: tuple[Path, Finished]) -
 def test_the_number_of_workers_may_change_between_runs(looped: tuple[Path, Finished]) -> None:
     """No step is lost or taken twice, and each trains on the batch that it would have trained on."""
     flags = ("--training.source=online", "--training.optimiser.schedule=constant", "--workspace", looped[0])
-    for run_name, runs in {"constant": [(1, 6)], "changing": [(2, 2), (1, 4), (2, 6)]}.items():
+    for run_name, runs in {"constant": [(1, 6)], "changing": [(2, 2), (1, 6)]}.items():
         for workers, num_steps in runs:
             own = (f"--run={run_name}", f"--training.num_workers={workers}", f"--training.num_steps={num_steps}")
             succeed("train", *TINY, *flags, *EXACT, *own)

@@ -312,7 +312,7 @@ def test_training_that_has_collapsed_is_refused_after_20_steps(selection: Select
         train(trainer, range(19, 20), data)
     assert_same_weights(trainer.encoder, before)
     changes = ("training.optimiser.learning_rate 0.05", "selectively_contrastive", "training.curriculum")
-    assert_one_sentence(error, "collapsed", "step 19", "training.min_spread 0.0001", *changes)
+    assert_one_sentence(error, "collapsed", "step 19", "training.min_spread 0.001", *changes)
     assert ("select semi_hard instead of hard" in str(error.value)) == (selection == "hard")
     assert "instead of semi_hard" not in str(error.value)
 
