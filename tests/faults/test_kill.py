@@ -108,8 +108,9 @@ def test_a_killed_loop_goes_on_and_ends_where_an_undisturbed_one_ends(undisturbe
 
 
 def test_a_killed_ddp_worker_costs_the_steps_since_the_last_checkpoint(undisturbed: Path) -> None:
-    rounds = ("--training.num_steps=600", "--training.steps_per_round=200", "--training.num_workers=2")
-    flags = (*TINY, "--workspace", undisturbed, "--training.source=online", *rounds)
+    rounds = ("--training.num_steps=120", "--training.steps_per_round=40")
+    workers_of_one_thread = ("--training.num_workers=2", "--training.threads_per_worker=1")
+    flags = (*TINY, "--workspace", undisturbed, "--training.source=online", *rounds, *workers_of_one_thread)
     succeed("train", *flags, "--run=whole")
     job = subprocess.Popen(
         command("train", *flags, "--run=killed"),
@@ -119,14 +120,14 @@ def test_a_killed_ddp_worker_costs_the_steps_since_the_last_checkpoint(undisturb
         stderr=subprocess.PIPE,
     )
     whole, killed = (checkpoints(Workspace.open(str(undisturbed), run)) for run in ("whole", "killed"))
-    while killed.numbers()[-1:] != [200] and job.poll() is None:
+    while killed.numbers()[-1:] != [40] and job.poll() is None:
         time.sleep(0.02)
     workers = [process for process in psutil.Process(job.pid).children(recursive=True) if is_training(process)]
     assert len(workers) == 2
     workers[1].kill()
     _, words = job.communicate(timeout=240)
     assert job.returncode == 0, words.decode()
-    assert killed.numbers() == [0, 200, 400, 600]
+    assert killed.numbers() == [0, 40, 80, 120]
     digests = [[trained.read(step).weights_digest for step in trained.numbers()] for trained in (whole, killed)]
     assert digests[0] == digests[1]
     assert loss_trace(undisturbed, "killed") == loss_trace(undisturbed, "whole")
