@@ -15,6 +15,7 @@ import torch
 
 from pipeline.cluster.generation_feed import to_mined
 from pipeline.cluster.staleness import measure
+from pipeline.cluster.worker import limit_gpu_memory
 from pipeline.comparison.results import ArmResult, CurvePoint
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
@@ -93,6 +94,7 @@ class ArmWorker:
         self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)
         self._config, self._corpus_number = config, corpus_number
         self._device = config.cluster.actor_device
+        limit_gpu_memory(config.cluster.gpus_per_actor)
 
     @functools.cached_property
     def _corpus(self) -> Corpus:
@@ -125,7 +127,7 @@ class _ArmRun:
     def __init__(self, task: ArmTask, corpus: Corpus, inputs: npt.NDArray[np.float32], device: str) -> None:
         config = task.config
         self._task, self._config, self._corpus, self._inputs, self._device = task, config, corpus, inputs, device
-        self._train_ids = _training_ids(corpus, task.num_labels, config.seed)
+        self._train_ids = training_ids(corpus, task.num_labels, config.seed)
         self._pool = Pool(self._train_ids, corpus.labels[self._train_ids])
         workspace = Workspace.open(config.workspace, config.run)
         encoder = pretrained_encoder(config.encoder, config.transform, config.seed, workspace, corpus.fingerprint)
@@ -134,6 +136,7 @@ class _ArmRun:
         self._trainer = Trainer(self._encoder, config.training, config.seed, band=config.mining.band)
         self._progress = _Progress()
         self._mined: Mined | None = None
+        self._mined_band = config.mining.band
 
     def run(self) -> ArmResult:
         """Round after round, with evaluations in between."""
@@ -183,19 +186,21 @@ class _ArmRun:
 
     def _mine(self, config: RunConfig, step: int) -> Mined:
         corpus = self._corpus
-        if self._mined is not None:
+        num_sampled = config.training.staleness.num_triplets
+        if self._mined is not None and num_sampled:
             stale = measure(
                 self._mined,
                 self._embed,
-                config.training.staleness.num_triplets,
-                config.mining.band,
+                num_sampled,
+                self._mined_band,
                 config.training.loss.margin,
                 config.seed,
             )
             self._progress.staleness.append(stale.metrics())
         ids, labels = self._train_ids, corpus.labels[self._train_ids]
         sample_seed = config.seed * 2**32 + step
-        triplets = mine_whole(ids, labels, self._embed(ids), config.mining, config.seed, sample_seed)
+        self._mined_band = config.mining.band
+        triplets = mine_whole(ids, labels, self._embed(ids), config.mining, config.seed, sample_seed, self._device)
         tally = NeighbourTally(len(corpus.label_names))
         tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
         neighbours = tally.table(corpus.label_names, config.mining.neighbours_per_label)
@@ -224,7 +229,7 @@ class _ArmRun:
         )
 
 
-def _training_ids(corpus: Corpus, num_labels: int | None, seed: int) -> npt.NDArray[np.int64]:
+def training_ids(corpus: Corpus, num_labels: int | None, seed: int) -> npt.NDArray[np.int64]:
     """The training examples, of some of the labels only where so many are asked for."""
     ids = np.flatnonzero(~corpus.is_test)
     if num_labels is None:

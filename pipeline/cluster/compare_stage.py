@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.cluster.arm_worker import ArmTask, ArmWorker
+from pipeline.cluster.arm_worker import ArmTask, ArmWorker, training_ids
+from pipeline.cluster.evaluate_stage import has_test_pairs
 from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.train_stage import check_trainable
@@ -53,9 +54,9 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
         The comparison, and the folder (as a URI) with report.md, report.json, curves.png and the results.
 
     Raises:
-        InputError: The encoder has nothing to train, or an arm's results are not comparable.
+        InputError: The plan, the corpus or the encoder cannot be compared with.
     """
-    check_trainable(config)
+    _check(config, corpus, plan)
     folder = f"comparisons/{plan.name}"
     tasks = {_result_key(folder, task): task for task in _tasks(config, corpus, plan)}
     open_tasks = {key: task for key, task in tasks.items() if not workspace.store.exists(key)}
@@ -72,6 +73,19 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
                 done(1, _words(ArmResult.model_validate_json(result)))
     results = [ArmResult.model_validate_json(workspace.store.get(key)) for key in tasks]
     return _report(workspace, folder, results, plan)
+
+
+def _check(config: RunConfig, corpus: Corpus, plan: Plan) -> None:
+    """Finds what is wrong before the first arm is trained."""
+    check_trainable(config)
+    if plan.baseline not in {arm.name for arm in plan.arms}:
+        raise InputError(f"--baseline {plan.baseline} is not among --arms: add it there, or name one of them")
+    if not has_test_pairs(corpus):
+        raise InputError(
+            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
+        )
+    if min(plan.seeds, plan.images, plan.points, 1 if plan.labels is None else plan.labels) < 1:
+        raise InputError("--seeds, --images, --points and --labels must be 1 or more")
 
 
 def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], arms: Sequence[Arm], baseline: str) -> str:
@@ -106,12 +120,12 @@ def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], arms: Se
 
 def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:
     """All arms with the first seed, then all with the next: an early stop leaves whole seeds."""
-    num_examples = int((~corpus.is_test).sum())
     num_steps = max(1, plan.images // config.training.batch.num_images)
     training = config.training.model_copy(update={"num_steps": num_steps})
     base = config.model_copy(update={"training": training})
     tasks = []
     for seed in range(config.seed, config.seed + plan.seeds):
+        num_examples = len(training_ids(corpus, plan.labels, seed))
         for arm in plan.arms:
             arm_config = arm.config(base, num_examples).model_copy(update={"seed": seed})
             tasks.append(ArmTask(arm.name, arm_config, _digest(arm_config, corpus, plan), plan.points, plan.labels))

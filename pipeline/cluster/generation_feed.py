@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import RunConfig
+from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import UnavailableError
@@ -117,6 +117,10 @@ class GenerationChooser:
         triplets = generation.shard(shard % generation.num_shards)
         columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
         return to_mined(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
+
+    def band(self, number: int) -> BandConfig:
+        """What a generation was mined for."""
+        return self._publication.read(number).mining.band
 
     def quarantined(self, number: int) -> npt.NDArray[np.int64]:
         """Examples that a generation left out, int64, ascending; but not singletons, which may still be negatives."""

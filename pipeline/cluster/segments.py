@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cluster.generation_feed import Agree, GenerationChooser
-from pipeline.config import RunConfig
+from pipeline.config import BandConfig, RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
 from pipeline.training.mined import Mined
@@ -31,6 +31,7 @@ class Segment:
         end: The first step after it.
         mined: The shard, as the batch builder takes it.
         previous: A shard of the generation before, where the config mixes it in.
+        band: What the shard was mined for.
         quarantined: Examples that the generation left out, int64, ascending: no batch holds them.
         waited_s: Seconds that training stood still for it.
     """
@@ -40,6 +41,7 @@ class Segment:
     end: int
     mined: Mined | None = None
     previous: Mined | None = None
+    band: BandConfig = field(default_factory=BandConfig)
     quarantined: npt.NDArray[np.int64] = field(default_factory=NONE_FIRST.copy)
     waited_s: float = 0.0
 
@@ -52,11 +54,12 @@ def shard_at(
     Steps walk through the shards in an order drawn from (seed, generation): through all of them once in ``num_steps``
     steps, if there is a step for each, and then from the beginning.
     """
-    length = -(-num_steps // num_shards)
-    place = (step - first_step) // length
+    turn, offset = divmod(step - first_step, num_steps)
+    num_visited = min(num_shards, num_steps)
+    place = offset * num_visited // num_steps
+    begin, end = (first_step + turn * num_steps - (-edge * num_steps // num_visited) for edge in (place, place + 1))
     order = np.random.default_rng((_SHARD_ORDER_STREAM, seed, number)).permutation(num_shards)
-    start = first_step + place * length
-    return int(order[place % num_shards]), start, start + length
+    return int(order[(turn * num_visited + place) % num_shards]), begin, end
 
 
 class GenerationFeed:
@@ -121,7 +124,8 @@ class GenerationFeed:
             previous = self._chooser.open_shard(before, shard)
         mined = self._chooser.open_shard(self.generation, shard)
         quarantined = self._chooser.quarantined(self.generation)
-        return Segment(self.generation, start, end, mined, previous, quarantined, waited_s)
+        band = self._chooser.band(self.generation)
+        return Segment(self.generation, start, end, mined, previous, band, quarantined, waited_s)
 
     def has_newer(self, step: int) -> bool:
         """Whether a generation newer than the one in use has been seen; asked between steps."""

@@ -85,6 +85,7 @@ class TrainWorker:
         self._pool = Pool(train_ids, self._corpus.labels[train_ids])
         self._load = self._loader()
         self._last_report = 0.0
+        self._called_for: int | None = None
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
@@ -183,14 +184,17 @@ class TrainWorker:
                 segment.mined,
                 self._embed,
                 staleness.num_triplets,
-                config.mining.band,
+                segment.band,
                 training.loss.margin,
                 config.seed,
             )
         agreed = self._agree(found)
         assert agreed is not None
         meter.staleness = agreed.metrics()
-        return staleness.decides and agreed.calls_for_refresh(staleness)
+        if not (staleness.decides and agreed.calls_for_refresh(staleness)) or self._called_for == segment.generation:
+            return False
+        self._called_for = segment.generation  # once: in overlap mode it stays in use until its successor stands
+        return True
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Embeddings of examples under the current weights, as the miner would see them."""

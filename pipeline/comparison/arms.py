@@ -46,7 +46,8 @@ class Arm:
             fraction = min(1.0, self.candidates / num_examples)
             mining = mining.model_copy(update={"candidate_fraction": fraction})
         batch = base.training.batch.model_copy(update=self.batch)
-        training = base.training.model_copy(update={**self.training, "batch": batch})
+        own = {"selection": "semi_hard", "curriculum": (), **self.training, "batch": batch}
+        training = base.training.model_copy(update=own)
         return base.model_copy(update={"mining": mining, "training": training})
 
 

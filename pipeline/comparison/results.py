@@ -46,7 +46,7 @@ class ArmResult(_Record):
     arm: Annotated[str, Field(min_length=1)]
     """Name of the arm."""
     seed: Count
-    """Seeds the split, the initial weights and every draw."""
+    """Seeds the initial weights and every draw; the split into labels is the corpus's, and the same for all seeds."""
     digest: str
     """Identifies the settings that the result was computed with."""
     curve: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]

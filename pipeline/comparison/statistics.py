@@ -134,8 +134,8 @@ def reach_baseline(
 ) -> Reach | None:
     """What an arm needs to come to where the baseline ended.
 
-    The target of a seed is the baseline's final value in that seed, not its mean: seeds (and their draws) differ in how
-    hard they are, and a seed with a hard split would never come to the mean. The baseline itself needs less than
+    The target of a seed is the baseline's final value in that seed, not its mean: a seed's first weights may be lucky,
+    for both arms alike. The baseline itself needs less than
     everything where its curve is not at its highest at the end.
 
     Args:

@@ -93,6 +93,15 @@ class StalenessConfig(ConfigPart):
         """Whether staleness may end a round."""
         return self.num_triplets > 0 and max(self.min_active_share, self.min_in_band_share) > 0.0
 
+    @model_validator(mode="after")
+    def _thresholds_are_looked_at(self) -> Self:
+        if self.decides and self.check_every_steps is None:
+            raise ValueError(
+                "training.staleness: min_active_share and min_in_band_share end a round early only with "
+                "check_every_steps: set it"
+            )
+        return self
+
 
 class TrainingConfig(ConfigPart):
     """The training run."""

@@ -13,7 +13,13 @@ _ANCHORS_PER_BLOCK = 4096
 
 
 def mine_whole(
-    ids_N: Int64Array, labels_N: Int32Array, vectors_ND: FloatArray, config: MiningConfig, seed: int, sample_seed: int
+    ids_N: Int64Array,
+    labels_N: Int32Array,
+    vectors_ND: FloatArray,
+    config: MiningConfig,
+    seed: int,
+    sample_seed: int,
+    device: str = "cpu",
 ) -> Triplets:
     """Mines triplets over N examples: what the actors of a refresh do, block by block.
 
@@ -24,6 +30,7 @@ def mine_whole(
         config: What to mine. A warm start and the verified sample belong to a refresh and are left out here.
         seed: Seeds the draw of positives.
         sample_seed: Seeds the sample of candidates.
+        device: "cpu" or "cuda".
 
     Raises:
         InputError: The backend cannot be had.
@@ -32,7 +39,7 @@ def mine_whole(
     vectors, groups = ShardedVectors([shard]), LabelGroups(ids_N, labels_N)
     sampled = config.candidate_fraction < 1.0
     candidates = sample_candidates(shard, config.candidate_fraction, sample_seed) if sampled else shard
-    search = shard_search(config, resolve_backend(config), candidates)
+    search = shard_search(config, resolve_backend(config, device), candidates, device)
     blocks = []
     for start in range(0, max(len(groups.anchors_A), 1), _ANCHORS_PER_BLOCK):
         anchors = groups.anchors_A[start : start + _ANCHORS_PER_BLOCK]

@@ -44,6 +44,7 @@ class Neighbourhoods:
         if previous is not None and len(previous) and config.previous_share > 0:
             self._sources.append((previous, Leaders(previous, seed)))
         num_mined = config.num_labels * (1.0 - config.random_share)
+        self._num_mined = max(round(num_mined), int(num_mined > 0))
         self._num_cliques = round(num_mined / config.clique_size) or int(num_mined > 0)
 
     def plan(self, step: int) -> Batch:
@@ -57,7 +58,7 @@ class Neighbourhoods:
                 for label, images in self._clique(clique).items():
                     if label in chosen:  # cliques may share a label: it brings the images of both triplets
                         chosen[label] = np.concatenate([chosen[label], images[~np.isin(images, chosen[label])]])
-                    elif len(chosen) < config.num_labels:
+                    elif len(chosen) < self._num_mined:
                         chosen[label] = images
         return fill(chosen, self._pool, config, rng, self._selection)
 

@@ -191,7 +191,7 @@ class Trainer:
                 f"the config asks for {self._config.optimiser.name}"
             )
         self.optimiser.load_state_dict(state["optimiser"])
-        self._plateau = Plateau(**state["plateau"])
+        self._plateau = Plateau(**state.get("plateau", {}))
         for group in self.optimiser.param_groups:  # what the config says now, not what it said then
             group["weight_decay"] = self._config.optimiser.weight_decay
             if "momentum" in group:

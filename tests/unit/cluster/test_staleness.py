@@ -44,17 +44,19 @@ def test_the_sample_is_the_same_for_one_generation_and_seed() -> None:
 def test_a_generation_without_triplets_is_worth_nothing_and_calls_for_nothing() -> None:
     empty = Mined(0, IDS[:0], IDS[:0], IDS[:0], CODES[:0], CODES[:0], NOBODY)
     found = measure(empty, embed_with(0, 0), 10, BandConfig(), 0.2, 0)
-    assert found.num_triplets == 0 and not found.calls_for_refresh(StalenessConfig(min_active_share=0.5))
+    assert found.num_triplets == 0 and not found.calls_for_refresh(
+        StalenessConfig(min_active_share=0.5, check_every_steps=1)
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "calls"),
     [
         (StalenessConfig(), False),
-        (StalenessConfig(min_active_share=0.61), True),
-        (StalenessConfig(min_active_share=0.59), False),
-        (StalenessConfig(min_in_band_share=0.26), True),
-        (StalenessConfig(min_in_band_share=0.24), False),
+        (StalenessConfig(min_active_share=0.61, check_every_steps=1), True),
+        (StalenessConfig(min_active_share=0.59, check_every_steps=1), False),
+        (StalenessConfig(min_in_band_share=0.26, check_every_steps=1), True),
+        (StalenessConfig(min_in_band_share=0.24, check_every_steps=1), False),
     ],
 )
 def test_too_small_a_share_calls_for_a_refresh(config: StalenessConfig, calls: bool) -> None:

@@ -13,7 +13,7 @@ BASE = RunConfig(
 def test_arms_differ_in_the_choice_of_triplets_alone() -> None:
     for arm in ARMS.values():
         config = arm.config(BASE, 20_000)
-        choice = {"source", "selection", "batch"}
+        choice = {"source", "selection", "batch", "curriculum"}
         assert config.training.model_dump(exclude=choice) == BASE.training.model_dump(exclude=choice)
         assert config.training.batch.num_images == BASE.training.batch.num_images
         assert config.model_dump(exclude={"training", "mining"}) == BASE.model_dump(exclude={"training", "mining"})

@@ -44,8 +44,8 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("step", "selection", "band_mode", "clique_size", "random_share"),
     [
-        (0, "band", "semi_hard", 3, 1.0),
-        (99, "band", "semi_hard", 3, 1.0),
+        (0, "band", "semi_hard", 5, 1.0),
+        (99, "band", "semi_hard", 5, 1.0),
         (100, "band", "hard", 2, 0.0),
         (299, "band", "hard", 2, 0.0),
         (300, "hard", "positive_aware", 2, 0.0),

@@ -113,7 +113,7 @@ def test_a_leader_without_further_neighbours_makes_a_smaller_clique() -> None:
         assert labels[0] in LEADERS_BEFORE and labels[1] == labels[0] + 1 and len(labels) == 4
 
 
-@pytest.mark.parametrize(("share", "num_mined"), [(0.0, 12), (0.5, 6), (0.75, 4), (1.0, 0)])
+@pytest.mark.parametrize(("share", "num_mined"), [(0.0, 12), (0.5, 6), (2 / 3, 4), (1.0, 0)])
 def test_the_random_share_is_kept(share: float, num_mined: int) -> None:
     config = cliques(num_labels=12, random_share=share)
     planner, random = neighbourhoods(config), RandomLabels(EXAMPLES.pool, config, "semi_hard", seed=0)
@@ -216,3 +216,14 @@ def test_a_label_that_two_cliques_share_brings_the_images_of_both_triplets() -> 
         ]
         whole = [int(at.all(axis=0).sum()) for at in held]
         assert min(whole) >= 3 and sum(whole) >= 6, "every leader is in its batch with all of its triplet"
+
+
+def test_whole_cliques_do_not_take_the_places_of_random_labels() -> None:
+    config = cliques(num_labels=9, clique_size=9, random_share=0.2)
+    wide = EXAMPLES.mined([(y, y + 1) for y in LEADERS], neighbours={y: list(range(48)) for y in LEADERS})
+    never_mined = [
+        label >= 48
+        for step in range(60)
+        for label in dict.fromkeys(neighbourhoods(config, mined=wide).plan(step).labels_B.tolist())
+    ]
+    assert 0 < sum(never_mined) <= 2 * 60, "two of nine labels are random, and only they can be such as were not mined"
