@@ -17,6 +17,8 @@ from pipeline.comparison.results import ArmResult
 from pipeline.comparison.summary import Comparison, compare
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import weights_digest
+from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.errors import InputError
 from pipeline.progress import say, stage
 from pipeline.storage.workspace import Workspace
@@ -58,7 +60,7 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
     """
     _check(config, corpus, plan)
     folder = f"comparisons/{plan.name}"
-    tasks = {_result_key(folder, task): task for task in _tasks(config, corpus, plan)}
+    tasks = {_result_key(folder, task): task for task in _tasks(config, workspace, corpus, plan)}
     open_tasks = {key: task for key, task in tasks.items() if not workspace.store.exists(key)}
     if open_tasks:
         cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
@@ -118,7 +120,7 @@ def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], arms: Se
     return f"{store.uri.rstrip('/')}/{key}"
 
 
-def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:
+def _tasks(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Plan) -> list[ArmTask]:
     """All arms with the first seed, then all with the next: an early stop leaves whole seeds."""
     num_steps = max(1, plan.images // config.training.batch.num_images)
     training = config.training.model_copy(update={"num_steps": num_steps})
@@ -126,17 +128,27 @@ def _tasks(config: RunConfig, corpus: Corpus, plan: Plan) -> list[ArmTask]:
     tasks = []
     for seed in range(config.seed, config.seed + plan.seeds):
         num_examples = len(training_ids(corpus, plan.labels, seed))
+        start = _pretrained_digest(config, workspace, corpus, seed)
         for arm in plan.arms:
             arm_config = arm.config(base, num_examples).model_copy(update={"seed": seed})
-            tasks.append(ArmTask(arm.name, arm_config, _digest(arm_config, corpus, plan), plan.points, plan.labels))
+            digest = _digest(arm_config, corpus, plan, start)
+            tasks.append(ArmTask(arm.name, arm_config, digest, plan.points, plan.labels))
     return tasks
 
 
-def _digest(config: RunConfig, corpus: Corpus, plan: Plan) -> str:
+def _pretrained_digest(config: RunConfig, workspace: Workspace, corpus: Corpus, seed: int) -> str | None:
+    """Of the weights that ``encoder.pretrained`` names, which may change under that name; None where it names none."""
+    if config.encoder.pretrained is None:
+        return None
+    start = pretrained_encoder(config.encoder, config.transform, seed, workspace, corpus.fingerprint)
+    return weights_digest(config.encoder, start.state_dict())
+
+
+def _digest(config: RunConfig, corpus: Corpus, plan: Plan, start: str | None) -> str:
     """Of everything that shapes an arm's result: equal digests, no need to train again."""
     shapes = (config.transform, config.encoder, config.embed, config.mining, config.training, config.evaluation)
     document = [part.model_dump(mode="json") for part in shapes]
-    text = json.dumps([config.seed, document, corpus.fingerprint, plan.points, plan.labels], sort_keys=True)
+    text = json.dumps([config.seed, document, corpus.fingerprint, plan.points, plan.labels, start], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
