@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt pipeline/mining/native.c
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with other ways (about 8 minutes)
+demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with other ways (about 10 minutes)
 	$(BIN)/python -m jobs.prepare --config jobs/configs/demo.yaml
 	$(BIN)/python -m jobs.loop --config jobs/configs/demo.yaml
 	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run random --training.source random
