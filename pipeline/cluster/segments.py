@@ -131,13 +131,17 @@ class GenerationFeed:
         """Whether a generation newer than the one in use has been seen; asked between steps."""
         if not self._overlaps or step % _STEPS_BETWEEN_QUESTIONS:
             return False
-        newest = self._agree(self._watcher.newest if self._watcher is not None else None)
-        return newest is not None and newest != self.generation
+        return self._newest() != self.generation
 
     def _swap(self, step: int) -> None:
-        newest = self._agree(self._watcher.newest if self._watcher is not None else None)
-        if newest is not None and newest != self.generation:
+        newest = self._newest()
+        if newest != self.generation:
             self.generation, self._since = newest, step
+
+    def _newest(self) -> int | None:
+        """The newest generation that the first worker has seen, on all workers; the one in use where it saw none."""
+        seen = self._agree(self._watcher.newest if self._watcher is not None else None)
+        return self.generation if seen is None else seen
 
 
 class Watcher:
