@@ -11,9 +11,10 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from pipeline.comparison.chart_style import GRID, INK, LABEL_SIZE, Look, Looks, spread
+from pipeline.comparison.chart_style import Look, Looks, spread
 from pipeline.comparison.results import ArmResult
 from pipeline.comparison.statistics import Difference
+from pipeline.drawing import GRID, INK, LABEL_SIZE
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.comparison.chart_panels import draw_curves, draw_gains, draw_zero, label_ends, mean_curve, spread_labels
-from pipeline.comparison.chart_style import INK, LABEL_SIZE, Looks, arm_looks, new_panels, style_axes, to_png
+from pipeline.comparison.chart_style import Looks, arm_looks
 from pipeline.comparison.results import ArmResult, metric_label
 from pipeline.comparison.statistics import Difference
 from pipeline.comparison.summary import Comparison, group_results
+from pipeline.drawing import INK, LABEL_SIZE, new_panels, style_axes, to_png
 
 # Share of a condition's width that its points are spread over.
 DODGE = 0.7

@@ -7,8 +7,16 @@ Constraints live in ``Field``; rules that span several fields live in validators
 from pipeline.config.base import ConfigPart, Fraction, PositiveInt, Seed
 from pipeline.config.corpus import CorpusConfig, GlyphsConfig, SourceConfig, TransformConfig
 from pipeline.config.encoder import EmbedConfig, EncoderConfig
+from pipeline.config.evaluation import (
+    ClusteringConfig,
+    EvaluationConfig,
+    LfwConfig,
+    RecognitionConfig,
+    RetrievalConfig,
+    RobustnessConfig,
+)
 from pipeline.config.mining import BandConfig, IndexConfig, MiningConfig, PositivesConfig
-from pipeline.config.run import ClusterConfig, EvaluationConfig, RunConfig
+from pipeline.config.run import ClusterConfig, RunConfig
 from pipeline.config.training import (
     BatchConfig,
     CurriculumStage,
@@ -22,6 +30,7 @@ __all__ = [
     "BandConfig",
     "BatchConfig",
     "ClusterConfig",
+    "ClusteringConfig",
     "ConfigPart",
     "CorpusConfig",
     "CurriculumStage",
@@ -31,11 +40,15 @@ __all__ = [
     "Fraction",
     "GlyphsConfig",
     "IndexConfig",
+    "LfwConfig",
     "LossConfig",
     "MiningConfig",
     "OptimiserConfig",
     "PositiveInt",
     "PositivesConfig",
+    "RecognitionConfig",
+    "RetrievalConfig",
+    "RobustnessConfig",
     "RunConfig",
     "Seed",
     "SourceConfig",

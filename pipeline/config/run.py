@@ -7,17 +7,9 @@ from pydantic import Field, model_validator
 from pipeline.config.base import ConfigPart, PositiveInt, Seed
 from pipeline.config.corpus import CorpusConfig, TransformConfig
 from pipeline.config.encoder import EmbedConfig, EncoderConfig
+from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.mining import MiningConfig
 from pipeline.config.training import TrainingConfig
-
-
-class EvaluationConfig(ConfigPart):
-    """What `evaluate` measures on the test labels."""
-
-    fars: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1)] = (1e-3, 1e-2)
-    """False accept rates at which VAL is reported."""
-    max_pairs: Annotated[int, Field(ge=1000)] = 2_000_000
-    """Negative (and positive) pairs sampled, by seed, where there are more."""
 
 
 class ClusterConfig(ConfigPart):

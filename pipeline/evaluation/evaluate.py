@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
-from pipeline.evaluation.recognition import Recognition, recognise
+from pipeline.evaluation.retrieval import Recognition, recognise
 from pipeline.evaluation.verification import OperatingPoint, Verification, verify
 
 

@@ -11,10 +11,11 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from pipeline.comparison.chart_panels import mean_curve
-from pipeline.comparison.chart_style import PALETTE, arm_looks, spread
+from pipeline.comparison.chart_style import arm_looks, spread
 from pipeline.comparison.charts import dependence_points, draw_dependence, draw_learning_curves
 from pipeline.comparison.results import ArmResult
 from pipeline.comparison.summary import compare
+from pipeline.drawing import PALETTE
 from tests.unit.comparison.samples import curve, learned, result
 
 ARMS = [f"arm_{i}" for i in range(10)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import evaluate_embeddings, far_name
-from pipeline.evaluation.recognition import recognise
+from pipeline.evaluation.retrieval import recognise
 from pipeline.evaluation.verification import verify
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation import recognition
-from pipeline.evaluation.recognition import Recognition, recognise
+from pipeline.evaluation import retrieval
+from pipeline.evaluation.retrieval import Recognition, recognise
 from tests.unit.evaluation.samples import unit_vectors
 
 
@@ -31,7 +31,7 @@ def test_recall_is_that_of_a_float64_brute_force(n: int, num_labels: int, noise:
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, labels = unit_vectors(101, 20, noise=0.8, seed=0)
     whole = recognise(embeddings, labels)
-    monkeypatch.setattr(recognition, "MAX_TILE_VALUES", 700)
+    monkeypatch.setattr(retrieval, "MAX_TILE_VALUES", 700)
     assert recognise(embeddings, labels) == whole
     assert 0 < whole.recall_at_1 < 1
 

@@ -1,0 +1,95 @@
+"""What `evaluate` measures, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import ConfigPart, PositiveInt
+
+Far = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class LfwConfig(ConfigPart):
+    """Labeled Faces in the Wild, by its own rules."""
+
+    folder: str | None = None
+    """Folder of the official files: pairs.txt, people.txt (View 2), pairsDevTrain.txt and pairsDevTest.txt (View 1)."""
+    setting: Literal["restricted", "unrestricted"] = "unrestricted"
+    """Where a fold's threshold is chosen: on the listed pairs of the other folds (restricted), or on all pairs that the
+    other folds' people form (unrestricted)."""
+
+
+class RecognitionConfig(ConfigPart):
+    """Classifiers on a frozen embedding, cross-validated; and identification against a gallery."""
+
+    min_examples: Annotated[int, Field(ge=2)] = 3
+    """Labels with fewer examples are left out of the classifiers' task."""
+    num_folds: Annotated[int, Field(ge=2)] = 10
+    num_neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 5)
+    """k of the nearest-neighbour classifiers."""
+    svm_kernels: tuple[Literal["linear", "rbf"], ...] = ("linear", "rbf")
+    svm_c: Positive = 10.0
+    """Penalty of the support vector machines."""
+    ranks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10)
+    """Ranks at which identification is reported."""
+
+
+class ClusteringConfig(ConfigPart):
+    """Clusterings of the embeddings, held to the labels."""
+
+    methods: Annotated[tuple[Literal["agglomerative", "k_means", "hdbscan"], ...], Field(min_length=1)] = (
+        "agglomerative",
+        "k_means",
+        "hdbscan",
+    )
+    distance_threshold: Annotated[float, Field(gt=0.0, le=4.0)] | None = None
+    """agglomerative: clusters farther apart (mean squared distance) are not joined; null: the verification threshold at
+    the first of evaluation.fars."""
+    max_examples: PositiveInt = 20_000
+    """Where there are more, whole labels are drawn, by seed, until they have so many examples."""
+
+
+class RetrievalConfig(ConfigPart):
+    """Search for the other examples of a label."""
+
+    ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    """K of recall@K."""
+    max_queries: PositiveInt = 20_000
+    """Where there are more, so many are drawn, by seed; all examples are searched."""
+
+
+class RobustnessConfig(ConfigPart):
+    """Sweeps over spoilt images: each value of each sweep embeds the sampled test images once."""
+
+    max_examples: PositiveInt = 2000
+    """Test examples that are spoilt: whole labels with at least two examples, drawn by seed."""
+    jpeg_qualities: tuple[Annotated[int, Field(ge=1, le=95)], ...] = (10, 20, 30, 50, 70, 90)
+    image_sizes: tuple[Annotated[int, Field(ge=4)], ...] = (16, 24, 40, 80, 120, 160)
+    """Side in pixels to which the image is reduced before it is enlarged again."""
+    blur_radii: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)
+    """Standard deviation of a Gaussian blur, in hundredths of the image's side."""
+    occlusions: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (0.05, 0.1, 0.2, 0.4)
+    """Share of the image's area under one grey square, placed by seed."""
+    noise_levels: tuple[Positive, ...] = (5.0, 10.0, 20.0, 40.0)
+    """Standard deviation of Gaussian noise, in grey levels of 255."""
+
+
+class EvaluationConfig(ConfigPart):
+    """What `evaluate` measures."""
+
+    examples: Literal["test", "all"] = "test"
+    """test: labels that the corpus keeps for evaluation; all: every example, though training has seen most."""
+    allow_trained_labels: bool = False
+    """Measure on labels that the checkpoint was trained on, and say so, instead of refusing."""
+    fars: Annotated[tuple[Far, ...], Field(min_length=1)] = (1e-3, 1e-2)
+    """False accept rates at which VAL is reported."""
+    num_splits: Annotated[int, Field(ge=2)] = 5
+    """Disjoint sets of labels over which VAL's standard error is taken."""
+    max_pairs: Annotated[int, Field(ge=1000)] = 2_000_000
+    """Negative (and positive) pairs sampled, by seed, where there are more."""
+    lfw: LfwConfig = LfwConfig()
+    recognition: RecognitionConfig = RecognitionConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
