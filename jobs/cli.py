@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSetti
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.corpus.split import read_split
 from pipeline.errors import InputError, PipelineError
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
@@ -74,10 +75,11 @@ def open_workspace(config: RunConfig) -> tuple[Workspace, Corpus]:
     workspace = Workspace.open(config.workspace, config.run)
     corpus = Corpus.open(workspace)
     workspace.check_writable()
-    if corpus.manifest.test_fraction != config.corpus.test_fraction:
+    split = read_split(config.corpus)
+    if corpus.split != split:
         say(
-            f"note: corpus {corpus.manifest.number} was prepared with corpus.test_fraction "
-            f"{corpus.manifest.test_fraction:g}, which holds; the config says {config.corpus.test_fraction:g}"
+            f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.words()}, which holds; the config "
+            f"says {split.words()}"
         )
     return workspace, corpus
 
@@ -174,6 +176,9 @@ def _resolved(config: RunConfig) -> RunConfig:
             f"workspace {workspace!r} is relative, and the job runs on the cluster at {address}, where that is another "
             "folder: give --workspace an absolute path that every node sees, or s3://bucket/prefix"
         )
+    test_people = config.corpus.test_people
+    if test_people is not None:
+        test_people = str(Path(test_people).expanduser().absolute())
     if "://" not in workspace:
         workspace = str(Path(workspace).expanduser().absolute())
     source = config.corpus.source
@@ -183,7 +188,7 @@ def _resolved(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "workspace": workspace,
-            "corpus": config.corpus.model_copy(update={"source": source}),
+            "corpus": config.corpus.model_copy(update={"source": source, "test_people": test_people}),
             "cluster": config.cluster.model_copy(update={"address": address}),
         }
     )

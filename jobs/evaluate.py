@@ -1,20 +1,23 @@
-"""Evaluate: how well checkpoints tell the test labels apart; none of those was mined or trained on.
+"""Evaluate: how well checkpoints tell labels apart that no step has seen; one or more protocols, side by side.
 
-Writes VAL at the configured FARs, ROC AUC and recall@1 as JSON, and a picture of the ROC and the distances.
+Writes JSON, a Markdown table and pictures into the workspace, beside the run.
 """
 
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.cluster.evaluate_stage import evaluate_alone, parse_checkpoint, show
+from pipeline.cluster.evaluate_stage import evaluate_alone, parse_checkpoints, show
+from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from pipeline.config import RunConfig
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
     workspace, corpus = open_workspace(config)
-    wanted = [parse_checkpoint(workspace, text) for text in flags.checkpoints or [f"{config.run}:0", config.run]]
-    results = evaluate_alone(config, workspace, corpus, wanted)
+    texts = flags.checkpoint or [f"{config.run}:0", config.run]
+    wanted = [checkpoint for text in texts for checkpoint in parse_checkpoints(workspace, text)]
+    names = [*PROTOCOLS] if flags.protocol == ["all"] else flags.protocol
+    results = evaluate_alone(config, workspace, corpus, wanted, names)
     show(results)
     return results.report()
 
@@ -22,10 +25,19 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
     parser.add_argument(
-        "--checkpoints",
+        "--checkpoint",
         nargs="+",
-        metavar="RUN[:STEP]",
-        help="which (default: untrained and newest of --run)",
+        metavar="CHECKPOINT",
+        help="N, latest or all of --run, or RUN[:N|latest|all]; several are set side by side, the one that matters "
+        "last (default: untrained and newest)",
+    )
+    words = "; ".join(f"{name}: {protocol.words}" for name, protocol in PROTOCOLS.items())
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        metavar="PROTOCOL",
+        default=list(DEFAULT_PROTOCOLS),
+        help=f"what to measure, or all (default: {' '.join(DEFAULT_PROTOCOLS)}). {words}",
     )
 
 

@@ -60,12 +60,13 @@ def measure(examples: Examples, num_rounds: int) -> dict[str, Any]:
     inputs = torch.from_numpy(examples.inputs_N).to(device)
     contestants: dict[str, Callable[[], object]] = {DECODING: lambda: [examples.transform(one) for one in payloads]}
     for precision in PRECISIONS:
+        embed = config.embed.model_copy(update={"precision": precision})
         contestants[f"{precision} bare"] = partial(forward_only, encoder, inputs, batch_size, device, precision)
         for name, what, load in (
             ("arrays", range(len(payloads)), examples.recall),
             ("payloads", payloads, examples.transform),
         ):
-            contestants[f"{precision} {name}"] = partial(encode, encoder, what, load, batch_size, device, precision)
+            contestants[f"{precision} {name}"] = partial(encode, encoder, what, load, embed, device)
     times = compete(contestants, num_rounds)
     return {
         "decoding_images_per_s": len(payloads) / times.median(DECODING),

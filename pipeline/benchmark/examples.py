@@ -75,7 +75,7 @@ class Examples:
         mining = config.mining.model_copy(update={"backend": "auto"})
         device = config.training.device
         encoder = initial_encoder(config.encoder, config.transform, config.seed).eval().to(device)
-        vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed.batch_size, device)
+        vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed, device)
         ids = np.arange(corpus.num_examples)
         triplets = mine_whole(ids, corpus.labels, vectors, mining, config.seed, config.seed)
         anchor_label_T, negative_label_T = corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T]

@@ -27,6 +27,7 @@ from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.whole import mine_whole
 from pipeline.storage.workspace import Workspace
+from pipeline.training.augment import make_augment
 from pipeline.training.dataset import StepDataset
 from pipeline.training.mined import Mined
 from pipeline.training.planner import NEEDS_MINING, make_planner
@@ -182,7 +183,8 @@ class _ArmRun:
             self._mined = self._mine(config, step)
             self._progress.refresh_s += time.perf_counter() - start
         planner = make_planner(config.training, self._pool, config.seed, step, self._mined, previous)
-        return StepDataset(planner, self._inputs.__getitem__, rank=0, world_size=1)
+        augment = make_augment(self._config.training.augment, self._config.seed)
+        return StepDataset(planner, self._inputs.__getitem__, rank=0, world_size=1, augment=augment)
 
     def _mine(self, config: RunConfig, step: int) -> Mined:
         corpus = self._corpus
@@ -210,7 +212,7 @@ class _ArmRun:
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         embed = self._config.embed
         load = self._inputs.__getitem__
-        found = encode(self._encoder.eval(), ids.tolist(), load, embed.batch_size, self._device, embed.precision)
+        found = encode(self._encoder.eval(), ids.tolist(), load, embed, self._device)
         if not np.isfinite(found).all():
             raise TrainingFailedError("training diverged: an embedding is not finite")
         return found

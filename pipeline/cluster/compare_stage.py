@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.cluster.arm_worker import ArmTask, ArmWorker, training_ids
-from pipeline.cluster.evaluate_stage import has_test_pairs
+from pipeline.cluster.examination import has_test_pairs
 from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.train_stage import check_trainable
@@ -60,7 +60,26 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
     """
     _check(config, corpus, plan)
     folder = f"comparisons/{plan.name}"
-    tasks = {_result_key(folder, task): task for task in _tasks(config, workspace, corpus, plan)}
+    tasks = {result_key(folder, task): task for task in _tasks(config, workspace, corpus, plan)}
+    results = train_arms(config, workspace, corpus, tasks, f"compare {plan.name}")
+    return _report(workspace, folder, results, plan)
+
+
+def train_arms(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, tasks: Mapping[str, ArmTask], title: str
+) -> list[ArmResult]:
+    """Trains what has no result yet.
+
+    Args:
+        config: What all share.
+        workspace: Holds the results.
+        corpus: The pinned corpus.
+        tasks: By the key of their result in the store.
+        title: For the progress line.
+
+    Returns:
+        The results, in the order of the tasks.
+    """
     open_tasks = {key: task for key, task in tasks.items() if not workspace.store.exists(key)}
     if open_tasks:
         cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
@@ -68,13 +87,12 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
         with (
             session(cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(cluster, ArmWorker, config, corpus.manifest.number) as pool,
-            stage(f"compare {plan.name}", len(open_tasks), "runs") as done,
+            stage(title, len(open_tasks), "runs") as done,
         ):
             for key, result in pool.run(waiting):
                 workspace.store.put(key, result.encode())
                 done(1, _words(ArmResult.model_validate_json(result)))
-    results = [ArmResult.model_validate_json(workspace.store.get(key)) for key in tasks]
-    return _report(workspace, folder, results, plan)
+    return [ArmResult.model_validate_json(workspace.store.get(key)) for key in tasks]
 
 
 def _check(config: RunConfig, corpus: Corpus, plan: Plan) -> None:
@@ -128,15 +146,15 @@ def _tasks(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Plan) 
     tasks = []
     for seed in range(config.seed, config.seed + plan.seeds):
         num_examples = len(training_ids(corpus, plan.labels, seed))
-        start = _pretrained_digest(config, workspace, corpus, seed)
+        start = pretrained_digest(config, workspace, corpus, seed)
         for arm in plan.arms:
             arm_config = arm.config(base, num_examples).model_copy(update={"seed": seed})
-            digest = _digest(arm_config, corpus, plan, start)
+            digest = arm_digest(arm_config, corpus, plan.points, plan.labels, start)
             tasks.append(ArmTask(arm.name, arm_config, digest, plan.points, plan.labels))
     return tasks
 
 
-def _pretrained_digest(config: RunConfig, workspace: Workspace, corpus: Corpus, seed: int) -> str | None:
+def pretrained_digest(config: RunConfig, workspace: Workspace, corpus: Corpus, seed: int) -> str | None:
     """Of the weights that ``encoder.pretrained`` names, which may change under that name; None where it names none."""
     if config.encoder.pretrained is None:
         return None
@@ -144,15 +162,16 @@ def _pretrained_digest(config: RunConfig, workspace: Workspace, corpus: Corpus, 
     return weights_digest(config.encoder, start.state_dict())
 
 
-def _digest(config: RunConfig, corpus: Corpus, plan: Plan, start: str | None) -> str:
+def arm_digest(config: RunConfig, corpus: Corpus, points: int, labels: int | None, start: str | None) -> str:
     """Of everything that shapes an arm's result: equal digests, no need to train again."""
     shapes = (config.transform, config.encoder, config.embed, config.mining, config.training, config.evaluation)
     document = [part.model_dump(mode="json") for part in shapes]
-    text = json.dumps([config.seed, document, corpus.fingerprint, plan.points, plan.labels, start], sort_keys=True)
+    text = json.dumps([config.seed, document, corpus.fingerprint, points, labels, start], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _result_key(folder: str, task: ArmTask) -> str:
+def result_key(folder: str, task: ArmTask) -> str:
+    """Where a task's result is kept."""
     return f"{folder}/results/{task.arm}-{task.config.seed}-{task.digest[:16]}.json"
 
 

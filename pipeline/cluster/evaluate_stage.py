@@ -1,142 +1,201 @@
-"""Evaluate: embed the corpus with some checkpoints and measure them on the test labels, side by side."""
+"""Evaluate: embed the corpus with some checkpoints, and measure them side by side by one or more protocols."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.cluster.embed_stage import embed
+from pipeline.cluster.examination import Examination
+from pipeline.cluster.leakage import refuse_leakage, trained_labels
 from pipeline.cluster.pool import ActorPool
+from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, Result
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
-from pipeline.evaluation.evaluate import Evaluation, evaluate_embeddings
-from pipeline.evaluation.pictures import draw_verification
+from pipeline.evaluation.report import to_markdown
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
+
+Wanted = tuple[str, int]
+"""A checkpoint: its run and its step."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Evaluations by name ("main step 300"), in the order they were asked for, and where the picture is."""
+    """What was measured.
 
-    evaluations: dict[str, Evaluation]
-    picture: str
+    Attributes:
+        results: By name of the checkpoint ("main step 300"), in the order asked for, then by protocol.
+        pictures: URIs of what was drawn.
+    """
+
+    results: dict[str, dict[str, Result]]
+    pictures: tuple[str, ...]
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The figures of merit of all protocols, by checkpoint."""
+        return {name: _merged_metrics(by_protocol) for name, by_protocol in self.results.items()}
 
     def report(self) -> dict[str, Any]:
         """A JSON-able document."""
-        measured = {name: evaluation.to_dict() for name, evaluation in self.evaluations.items()}
-        return {"evaluations": measured, "picture": self.picture}
+        details = {
+            name: {"protocols": {protocol: result.to_dict() for protocol, result in by_protocol.items()}}
+            for name, by_protocol in self.results.items()
+        }
+        evaluations = {name: metrics | details[name] for name, metrics in self.metrics().items()}
+        return {"evaluations": evaluations, "pictures": list(self.pictures)}
 
 
-def has_test_pairs(corpus: Corpus) -> bool:
-    """Whether the test labels can be verified: two of them, one with two examples."""
-    counts = np.unique(corpus.labels[corpus.is_test], return_counts=True)[1]
-    return len(counts) >= 2 and int(counts.max()) >= 2
+def parse_checkpoints(workspace: Workspace, text: str) -> list[Wanted]:
+    """What a name of checkpoints means.
 
-
-def parse_checkpoint(workspace: Workspace, text: str) -> tuple[str, int]:
-    """RUN:STEP, or RUN for its newest checkpoint.
+    Args:
+        workspace: Its run is meant where none is named.
+        text: A step; ``latest`` or ``all``; RUN, for its newest; or RUN:STEP, RUN:latest, RUN:all.
 
     Raises:
         InputError: There is no such checkpoint.
     """
-    run, _, step = text.partition(":")
+    run, colon, which = text.partition(":")
+    if not colon:
+        is_step = run.isdecimal() or run in ("latest", "all")
+        run, which = (workspace.run, run) if is_step else (run, "latest")
     numbers = checkpoints(Workspace(workspace.store, run)).numbers()
     if not numbers:
         raise InputError(f"run {run!r} has no checkpoint in {workspace.store.uri}: run jobs.train or jobs.loop first")
-    if not step:
-        return run, numbers[-1]
-    if not step.isdecimal() or int(step) not in numbers:
-        raise InputError(f"run {run!r} has no checkpoint {step!r}: choose one of {numbers}")
-    return run, int(step)
+    if which == "all":
+        return [(run, number) for number in numbers]
+    if which == "latest":
+        return [(run, numbers[-1])]
+    if not which.isdecimal() or int(which) not in numbers:
+        raise InputError(f"run {run!r} has no checkpoint {which!r}: choose latest, all or one of {numbers}")
+    return [(run, int(which))]
 
 
 def evaluate_checkpoints(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, wanted: Sequence[tuple[str, int]]
+    config: RunConfig,
+    workspace: Workspace,
+    corpus: Corpus,
+    wanted: Sequence[Wanted],
+    protocols: Sequence[str] = DEFAULT_PROTOCOLS,
 ) -> Comparison:
-    """Evaluates checkpoints of one architecture on the test labels.
+    """Measures checkpoints, whatever their architectures.
 
     Args:
-        config: The run.
+        config: The run; each checkpoint is embedded with its own encoder and transform.
         workspace: Where the checkpoints are, and where results go.
         corpus: The pinned corpus.
-        wanted: (run, step) of each checkpoint, the one that matters last.
+        wanted: The checkpoints, the one that matters last.
+        protocols: Names in PROTOCOLS.
 
     Returns:
-        The evaluations; each is also written as JSON beside its run, the picture beside the last.
+        The results; each is also written as JSON beside its run, pictures and a table beside the last.
 
     Raises:
-        InputError: No test labels, or a checkpoint of another architecture.
+        InputError: There is nothing to measure on, a protocol lacks something, or a checkpoint was trained on what it
+            would be measured on.
     """
-    if not has_test_pairs(corpus):
-        raise InputError(
-            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
-        )
-    evaluations: dict[str, Evaluation] = {}
-    place = Workspace(workspace.store, config.run)
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise InputError(f"there is no protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}")
+    results: dict[str, dict[str, Result]] = {}
+    last: Examination | None = None
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         for run, step in dict.fromkeys(wanted):
-            place = Workspace(workspace.store, run)
-            checkpoint = checkpoints(place).read(step)
-            if checkpoint.step > 0 and checkpoint.corpus_fingerprint != corpus.fingerprint:
-                say(
-                    f"WARNING: run {run!r} step {step} was trained on another corpus or split: it may have seen "
-                    "labels that it is now tested on, and its figures may be too good"
-                )
-            load_encoder(checkpoints(place), checkpoint, config.encoder, config.transform, "cpu")
-            key = embed(pool, config, place, corpus, checkpoint)
-            evaluation = _evaluate(config, place, corpus, key)
-            evaluations[_name(run, checkpoint)] = evaluation
-            provenance = {"corpus": corpus.manifest.number, "corpus_fingerprint": corpus.fingerprint}
-            document = json.dumps(provenance | evaluation.to_dict(), indent=2) + "\n"
-            workspace.store.put(f"{place.evaluation_prefix(step)}/metrics.json", document.encode())
-    picture = f"{place.evaluation_prefix(wanted[-1][1])}/evaluation.png"
-    verifications = {name: evaluation.verification for name, evaluation in evaluations.items()}
-    workspace.store.put(picture, draw_verification(verifications, config.evaluation.fars[0]))
-    return Comparison(evaluations, f"{workspace.store.uri.rstrip('/')}/{picture}")
+            last = _examine(pool, config, Workspace(workspace.store, run), corpus, step)
+            if any(PROTOCOLS[name].measures_subject for name in protocols):
+                _guard(last)
+            results[last.name] = {name: PROTOCOLS[name].measure(last) for name in protocols}
+            _write_results(last, results[last.name])
+        assert last is not None
+        return Comparison(results, _write_pictures(last, results, protocols))
 
 
 def evaluate_alone(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, wanted: Sequence[tuple[str, int]]
+    config: RunConfig, workspace: Workspace, corpus: Corpus, wanted: Sequence[Wanted], protocols: Sequence[str]
 ) -> Comparison:
     """The same as ``evaluate_checkpoints``, in a job of its own."""
     with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        return evaluate_checkpoints(config, workspace, corpus, wanted)
+        return evaluate_checkpoints(config, workspace, corpus, wanted, protocols)
 
 
 def show(comparison: Comparison) -> None:
-    """A short table for people, on stderr, and where the picture is."""
-    names = list(comparison.evaluations)
-    table = Table(title="test labels", title_justify="left")
+    """A short table for people, on stderr, and where the pictures are."""
+    metrics = comparison.metrics()
+    table = Table(title_justify="left")
     table.add_column("")
-    for name in names:
+    for name in metrics:
         table.add_column(name, justify="right")
-    metrics = {name: evaluation.metrics() for name, evaluation in comparison.evaluations.items()}
-    for metric in metrics[names[0]]:
-        table.add_row(metric, *(f"{metrics[name][metric]:.4f}" for name in names))
+    for metric in dict.fromkeys(metric for found in metrics.values() for metric in found):
+        cells = (f"{found[metric]:.4f}" if metric in found else "" for found in metrics.values())
+        table.add_row(metric, *cells)
     Console(stderr=True).print(table)
-    say(f"picture: {comparison.picture}")
+    for picture in comparison.pictures:
+        say(f"picture: {picture}")
+
+
+def _examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
+    checkpoint = checkpoints(workspace).read(step)
+    own = config_of(checkpoint, config)
+    trained_L = trained_labels(workspace, checkpoint, corpus)
+    name = _name(workspace.run, checkpoint)
+    if trained_L is None:
+        say(
+            f"WARNING: {name} was trained on another corpus, which is not in this workspace, or started from a file of "
+            "weights: it may have seen labels that it is now measured on, and its figures may be too good"
+        )
+    key = embed(pool, own, workspace, corpus, checkpoint)
+    return Examination(name, pool, own, workspace, corpus, checkpoint, key, trained_L)
+
+
+def _guard(one: Examination) -> None:
+    evaluation, corpus = one.config.evaluation, one.corpus
+    if one.trained_L is None:
+        return
+    num_trained = int(one.trained_L[one.subject_labels].sum())
+    if num_trained and evaluation.allow_trained_labels:
+        say(
+            f"WARNING: {one.name} was trained on {num_trained} of the {len(one.subject_labels)} labels that it is "
+            "measured on (evaluation.allow_trained_labels): its figures say little about unseen ones"
+        )
+    elif num_trained:
+        refuse_leakage(one.name, one.trained_L, one.subject_labels, corpus.label_names)
+
+
+def _write_results(one: Examination, results: Mapping[str, Result]) -> None:
+    """One JSON document for each protocol, and all figures of merit in one."""
+    provenance = one.provenance()
+    documents = {name: result.to_dict() for name, result in results.items()} | {"metrics": _merged_metrics(results)}
+    for name, document in documents.items():
+        text = json.dumps(provenance | document, indent=2, allow_nan=False) + "\n"
+        one.workspace.store.put(f"{one.folder}/{name}.json", text.encode())
+
+
+def _write_pictures(
+    last: Examination, results: Mapping[str, Mapping[str, Result]], protocols: Sequence[str]
+) -> tuple[str, ...]:
+    """A table and each protocol's pictures, of all checkpoints, beside the last one."""
+    pictures: dict[str, bytes] = {}
+    for name in protocols:
+        pictures |= PROTOCOLS[name].draw(last, {one: found[name] for one, found in results.items()})
+    store, root = last.workspace.store, last.workspace.store.uri.rstrip("/")
+    for file, png in pictures.items():
+        store.put(f"{last.folder}/{file}", png)
+    table = to_markdown({name: _merged_metrics(found) for name, found in results.items()})
+    store.put(f"{last.folder}/report.md", table.encode())
+    return tuple(f"{root}/{last.folder}/{file}" for file in pictures)
+
+
+def _merged_metrics(results: Mapping[str, Result]) -> dict[str, float]:
+    return {metric: value for result in results.values() for metric, value in result.metrics().items()}
 
 
 def _name(run: str, checkpoint: CheckpointManifest) -> str:
     return f"{run} untrained" if checkpoint.step == 0 else f"{run} step {checkpoint.step}"
-
-
-def _evaluate(config: RunConfig, workspace: Workspace, corpus: Corpus, key: str) -> Evaluation:
-    parts = EmbeddingParts(workspace, key)
-    vectors = []
-    for part in range(corpus.num_parts):
-        ids = corpus.part_ids(part)
-        is_test = corpus.is_test[ids.start : ids.stop]
-        if is_test.any():
-            vectors.append(parts.read(part, ids.start, len(ids))[is_test].astype(np.float32))
-    return evaluate_embeddings(np.concatenate(vectors), corpus.labels[corpus.is_test], config.evaluation, config.seed)

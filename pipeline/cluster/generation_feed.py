@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cluster.harmonic import is_old, sample_seed
 from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
@@ -58,19 +59,23 @@ class GenerationChooser:
             manifest = self._publication.read(number)
             if alternate and manifest.checkpoint_step < checkpoint.step:
                 break
-            if self._fits(manifest) and (not alternate or manifest.weights_digest == checkpoint.weights_digest):
+            is_of_it = manifest.weights_digest == checkpoint.weights_digest
+            if self._fits(manifest, checkpoint) and (is_of_it or not alternate):
                 found = manifest
                 if not alternate:
                     break
         return found
 
-    def _fits(self, manifest: GenerationManifest) -> bool:
+    def _fits(self, manifest: GenerationManifest, checkpoint: CheckpointManifest) -> bool:
         wanted = self._config.at_step(manifest.checkpoint_step).mining
         as_mined = manifest.mining.model_copy(update={"backend": wanted.backend})
-        return (manifest.corpus_fingerprint, manifest.seed, as_mined) == (
+        harmonic = self._config.harmonic
+        return (manifest.corpus_fingerprint, manifest.seed, as_mined, manifest.harmonic, manifest.old_share) == (
             self._corpus.fingerprint,
             self._config.seed,
             wanted,
+            checkpoint.harmonic,
+            0.0 if harmonic is None else harmonic.mined_share,
         )
 
     def wait(
@@ -121,6 +126,11 @@ class GenerationChooser:
     def band(self, number: int) -> BandConfig:
         """What a generation was mined for."""
         return self._publication.read(number).mining.band
+
+    def stands_old(self, number: int, ids_N: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which examples stood with their old vector when a generation was mined, bool, shape (N,)."""
+        manifest = self._publication.read(number)
+        return is_old(ids_N, manifest.old_share, sample_seed(manifest.seed, manifest.checkpoint_step))
 
     def quarantined(self, number: int) -> npt.NDArray[np.int64]:
         """Examples that a generation left out, int64, ascending; but not singletons, which may still be negatives."""

@@ -6,7 +6,9 @@ The two share nothing but the workspace, so they run in one job or in two.
 import time
 from collections.abc import Callable
 
-from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints, has_test_pairs
+from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
+from pipeline.cluster.examination import has_test_pairs
+from pipeline.cluster.harmonic import embed_old, lacks_old_vectors
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.refresh import find_generation, refresh
 from pipeline.cluster.session import required_resources, session
@@ -17,6 +19,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.progress import say, stage
 from pipeline.storage.workspace import Workspace
+from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
@@ -66,12 +69,21 @@ def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[
 
 
 def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
-    """Trains to the last step, with generations from another job, or with none where the source needs none."""
+    """Trains to the last step, with generations from another job, or with none where the source needs none.
+
+    The vectors of an old encoder come from the same job as the generations, and are made here where there is none.
+    """
     check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
     if start.step >= config.training.num_steps:
         say(_nothing_to_train(config, start))
         return start
+    if config.training.source not in NEEDS_MINING and lacks_old_vectors(config, workspace, corpus, start):
+        with (
+            session(config.cluster, required_resources(config, pool=True, trainer=False)),
+            ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+        ):
+            embed_old(pool, config, workspace, corpus, start)
     with session(config.cluster, required_resources(config, pool=False, trainer=True)):
         run = TrainingRun(config, corpus, start.step)
         _show_training(run, start.step, config.training.num_steps, lambda: run.running)
@@ -143,6 +155,8 @@ def _follow_checkpoints(
     """
     publication = checkpoints(workspace)
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
+        # At once: a trainer may wait for them, also where the first generation stands already.
+        embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
         while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
             if find_generation(config, workspace, corpus, checkpoint) is None:
                 _mine(pool, config, workspace, corpus, checkpoint)

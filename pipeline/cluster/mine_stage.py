@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 
+from pipeline.cluster.harmonic import Mixture, sample_seed
 from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.worker import ShardStatistics
 from pipeline.config import RunConfig
@@ -74,7 +75,14 @@ class Mine:
     """
 
     def __init__(
-        self, pool: ActorPool, config: RunConfig, corpus: Corpus, backend: str, embeddings: str, step: int
+        self,
+        pool: ActorPool,
+        config: RunConfig,
+        corpus: Corpus,
+        backend: str,
+        embeddings: str,
+        step: int,
+        mixture: Mixture | None = None,
     ) -> None:
         """Loads the shards into shared memory and audits them.
 
@@ -85,6 +93,7 @@ class Mine:
             backend: As ``resolve_backend`` gave it.
             embeddings: Key of the stored embeddings.
             step: Step of the checkpoint; with the run's seed it chooses the samples.
+            mixture: A share of the examples stands with vectors of an older encoder.
 
         Raises:
             AuditRefusedError: The embeddings cannot be mined.
@@ -92,10 +101,10 @@ class Mine:
         """
         self._pool, self._config, self._backend = pool, config, backend
         self._pass = uuid.uuid4().hex
-        self._sample_seed = config.seed * 2**32 + step
+        self._sample_seed = sample_seed(config.seed, step)
         # What an actor makes of a shard is worth keeping: an index, or a copy on its GPU.
         self._keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
-        shards, statistics = self._load_shards(corpus, embeddings)
+        shards, statistics = self._load_shards(corpus, embeddings, mixture)
         moments = statistics[0].moments
         for other in statistics[1:]:
             moments = moments + other.moments
@@ -120,13 +129,13 @@ class Mine:
         self._sampled: list[tuple[Pairs, Nearest]] = []
 
     def _load_shards(
-        self, corpus: Corpus, embeddings: str
+        self, corpus: Corpus, embeddings: str, mixture: Mixture | None
     ) -> tuple[list[tuple["ray.ObjectRef[object]", "ray.ObjectRef[object]"]], list[ShardStatistics]]:
         """References to (shard, its candidates), and statistics, in order of ids. No vectors pass through here."""
         bounds = np.linspace(0, corpus.num_examples, num_shards(self._config, corpus.num_examples) + 1).astype(int)
         spans = [(int(first), int(last)) for first, last in itertools.pairwise(bounds) if first < last]
         tasks = (
-            Task(i, "load_shard", (embeddings, first, last, self._sample_seed), num_kept=2)
+            Task(i, "load_shard", (embeddings, first, last, self._sample_seed, mixture), num_kept=2)
             for i, (first, last) in enumerate(spans)
         )
         shards: dict[int, tuple[ray.ObjectRef[object], ray.ObjectRef[object]]] = {}

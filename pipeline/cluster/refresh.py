@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from pipeline.cluster.embed_stage import embed, key_of
+from pipeline.cluster.harmonic import embed_old
 from pipeline.cluster.mine_stage import Mine
 from pipeline.cluster.pool import ActorPool
 from pipeline.config import RunConfig
@@ -30,8 +31,10 @@ def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifes
     """
     mining = config.at_step(checkpoint.step).mining
     mining = mining.model_copy(update={"backend": resolve_backend(mining, config.cluster.actor_device)})
-    text = "\n".join((key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)))
-    return hashlib.sha256(text.encode()).hexdigest()
+    texts = [key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)]
+    if checkpoint.harmonic is not None and config.harmonic is not None:
+        texts += [checkpoint.harmonic.digest(), str(config.harmonic.mined_share)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def find_generation(
@@ -68,7 +71,8 @@ def refresh(
     while (standing := find_generation(config, workspace, corpus, checkpoint)) is None:
         latest = publication.latest()
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
-        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step)
+        mixture = embed_old(pool, config, workspace, corpus, checkpoint)
+        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
         previous = _previous(config, publication, latest, corpus)
         attempt = publication.begin(0 if latest is None else latest.number + 1)
         facts = _write(attempt, config, corpus, checkpoint, mine, previous)
@@ -90,6 +94,8 @@ def refresh(
             **_verify(mine, backend),
             spread=mine.report.spread,
             effective_rank=mine.report.effective_rank,
+            harmonic=checkpoint.harmonic,
+            old_share=0.0 if mixture is None else mixture.share,
         )
         published, ours = attempt.publish(manifest)
         pool.tell_all("rest")

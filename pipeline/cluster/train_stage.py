@@ -11,6 +11,7 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from pipeline.cluster.harmonic import check_old, choose_old
 from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
 from pipeline.cluster.train_worker import train_worker
 from pipeline.config import RunConfig
@@ -18,7 +19,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
 from pipeline.encoders.frozen import freeze
 from pipeline.encoders.pretrained import pretrained_encoder
-from pipeline.encoders.registry import build_encoder
+from pipeline.encoders.registry import build_encoder, takes_images
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
@@ -28,13 +29,14 @@ from pipeline.training.losses import loss_function
 def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
     """The newest checkpoint of the run; where there is none, the one that training starts from is published.
 
-    It is drawn from the seed, or holds ``encoder.pretrained``. Whoever comes first, a miner or a trainer, publishes it.
+    It is drawn from the seed, or holds ``encoder.pretrained``, and records the old encoder of a harmonic run. Whoever
+    comes first, a miner or a trainer, publishes it.
 
     Raises:
-        InputError: The checkpoint has another architecture than the config, or the encoder does not take what
-            the corpus holds.
+        InputError: The checkpoint has another architecture or old encoder than the config, or the encoder does not
+            take what the corpus holds.
     """
-    if corpus.manifest.payload == "vector" and config.encoder.name in ("small_cnn", "nns2"):
+    if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
         raise InputError(
             f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
             "set encoder.name identity to mine the vectors as they are"
@@ -62,9 +64,11 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             seed=config.seed,
             config_digest=config.digest(),
             parent=None,
+            harmonic=choose_old(config, workspace, corpus),
         )
     elif latest.encoder.pretrained != config.encoder.pretrained:
         say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
+    check_old(config, latest)
     load_encoder(publication, latest, config.encoder, config.transform, "cpu")
     if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
         say(

@@ -1,5 +1,6 @@
 """One DDP worker of the trainer: resumes, walks the steps segment by segment, publishes checkpoints."""
 
+import functools
 import time
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from ray.actor import ActorHandle
 from torch import nn
 
 from pipeline.cluster.generation_feed import GenerationChooser
+from pipeline.cluster.harmonic import wait_for_old_vectors
 from pipeline.cluster.round_meter import RoundMeter
 from pipeline.cluster.segments import GenerationFeed, Segment
 from pipeline.cluster.staleness import measure
@@ -33,6 +35,7 @@ from pipeline.encoders.checkpoints import (
 from pipeline.encoders.frozen import freeze
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.storage.workspace import Workspace
+from pipeline.training.augment import make_augment
 from pipeline.training.dataset import LoadExample, StepDataset, batches
 from pipeline.training.planner import make_planner
 from pipeline.training.pool import Pool
@@ -75,8 +78,8 @@ class TrainWorker:
         self._workspace = Workspace.open(config.workspace, config.run)
         self._corpus = Corpus.open(self._workspace, corpus_number)
         self._publication = checkpoints(self._workspace)
-        chooser = GenerationChooser(self._workspace, self._corpus, config)
-        self._feed = GenerationFeed(chooser, config, self._agree, watches=self._rank == 0)
+        self._chooser = GenerationChooser(self._workspace, self._corpus, config)
+        self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
         number = self._agree(max(self._publication.numbers()))
         assert number is not None
         self._checkpoint = self._publication.read(number)
@@ -151,7 +154,8 @@ class TrainWorker:
             segment.mined,
             segment.previous,
         )
-        dataset = StepDataset(planner, self._load, self._rank, self._world_size)
+        augment = make_augment(training.augment, config.seed)
+        dataset = StepDataset(planner, self._load, self._rank, self._world_size, self._old_ND, augment)
         asked = time.monotonic()
         for batch in batches(dataset, range(step, end), training.decode_workers, training.device == "cuda"):
             wait_s = time.monotonic() - asked
@@ -182,7 +186,7 @@ class TrainWorker:
         if self._rank == 0:
             found = measure(
                 segment.mined,
-                self._embed,
+                functools.partial(self._embed_as_mined, segment.generation),
                 staleness.num_triplets,
                 segment.band,
                 training.loss.margin,
@@ -199,7 +203,27 @@ class TrainWorker:
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Embeddings of examples under the current weights, as the miner would see them."""
         embed, device = self._config.embed, self._config.training.device
-        return encode(self._module.eval(), ids.tolist(), self._load, embed.batch_size, device, embed.precision)
+        return encode(self._module.eval(), ids.tolist(), self._load, embed, device)
+
+    def _embed_as_mined(self, generation: int | None, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """The same, but for those that stood with their old vectors when the generation was mined."""
+        vectors = self._embed(ids)
+        if generation is not None and self._old_ND is not None:
+            stands_old = self._chooser.stands_old(generation, ids)
+            vectors[stands_old] = self._old_ND[ids[stands_old]]
+        return vectors
+
+    @functools.cached_property
+    def _old_ND(self) -> npt.NDArray[np.floating] | None:
+        """The vectors of the old encoder, for a harmonic run; read when they are first needed, as they may yet be made.
+
+        Shape (N, D).
+        """
+        step, old = self._checkpoint.step, self._checkpoint.harmonic
+        if old is None:
+            return None
+        config, place = self._config, self._workspace
+        return wait_for_old_vectors(config, place, self._corpus, old, lambda words: self._tell(step, words))
 
     @property
     def _module(self) -> nn.Module:
@@ -230,6 +254,7 @@ class TrainWorker:
                 seed=config.seed,
                 config_digest=config.digest(),
                 parent=self._checkpoint.step,
+                harmonic=self._checkpoint.harmonic,
             )
             if not ours and standing.weights_digest != weights_digest(config.encoder, module.state_dict()):
                 raise InputError(

@@ -1,7 +1,7 @@
 """The actor of a refresh: embeds a part, loads a shard, searches a shard for a block of anchors."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,16 @@ import numpy.typing as npt
 import threadpoolctl
 import torch
 
+from pipeline.cluster.harmonic import Mixture, check_usable, is_old
 from pipeline.config import MiningConfig, RunConfig
+from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import checkpoints, load_encoder
+from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.errors import CorruptDataError
+from pipeline.evaluation.perturbations import Perturbation
 from pipeline.mining.audit import Moments
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import ShardSearch, make_queries, shard_search
@@ -47,7 +50,7 @@ class ShardStatistics:
         labels_N: Their label codes, int32.
         non_finite: Ids left out because their embedding is not finite, int64.
         zero: Ids left out because their embedding is zero, int64.
-        moments: For the audit.
+        moments: For the audit: of the run's own vectors, also where others stand in for some of them.
     """
 
     ids_N: npt.NDArray[np.int64]
@@ -74,7 +77,7 @@ class RefreshWorker:
         self._config, self._corpus_number = config, corpus_number
         self._device = config.cluster.actor_device
         limit_gpu_memory(config.cluster.gpus_per_actor)
-        self._encoder: tuple[tuple[str, int], torch.nn.Module] | None = None
+        self._encoder: tuple[tuple[str, int], RunConfig, torch.nn.Module] | None = None
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
         self._blocks: dict[int, tuple[Pairs, Queries, Nearest]] = {}
 
@@ -87,55 +90,74 @@ class RefreshWorker:
         return Corpus.open(self._workspace, self._corpus_number)
 
     def embed_part(self, run: str, step: int, key: str, part: int) -> int:
-        """Encodes one part of the corpus with a checkpoint and stores it; returns its number of examples."""
+        """Encodes one part of the corpus with a checkpoint and stores it; returns its number of examples.
+
+        The checkpoint may be of another run and architecture than the config: its own preprocessing is taken too.
+        """
         table = self._corpus.read_part(part)
+        config, encoder = self._load(run, step)
         payloads: list[Any]
         transform: Callable[[Any], npt.NDArray[Any]]
         if self._corpus.manifest.payload == "image":
             payloads = [value["bytes"].as_py() for value in table["image"]]
-            transform = Transform(self._config.transform)
+            transform = Transform(config.transform)
         else:
             payloads = [value.values.to_numpy() for value in table["vector"]]
             transform = np.asarray
-        embed, encoder = self._config.embed, self._load(run, step)
-        vectors = encode(encoder, payloads, transform, embed.batch_size, self._device, embed.precision)
+        embed = config.embed
+        vectors = encode(encoder, payloads, transform, embed, self._device)
         parts = EmbeddingParts(self._workspace, key)
-        parts.write(part, self._corpus.part_ids(part).start, vectors, self._config.embed.dtype)
+        parts.write(part, self._corpus.part_ids(part).start, vectors, embed.dtype)
         return len(vectors)
 
-    def _load(self, run: str, step: int) -> torch.nn.Module:
+    def embed_spoilt(
+        self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
+    ) -> npt.NDArray[np.float32]:
+        """Encodes a few examples, each spoilt in the same way every time; stores nothing."""
+        config, encoder = self._load(run, step)
+        transform, cache = Transform(config.transform), self._cache
+
+        def load(example: int) -> npt.NDArray[np.float32]:
+            payload = cache.payload(example)
+            return transform(payload, lambda image: perturbation.apply(image, example))  # type: ignore[arg-type]
+
+        embed = config.embed
+        return encode(encoder, ids.tolist(), load, embed, self._device)
+
+    @functools.cached_property
+    def _cache(self) -> ExampleCache:
+        return ExampleCache(self._corpus, self._config.cluster.cache_dir)
+
+    def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):
             publication = checkpoints(Workspace(self._workspace.store, run))
             manifest = publication.read(step)
-            encoder = load_encoder(publication, manifest, self._config.encoder, self._config.transform, self._device)
-            self._encoder = ((run, step), encoder)
-        return self._encoder[1]
+            config = config_of(manifest, self._config)
+            encoder = load_encoder(publication, manifest, config.encoder, config.transform, self._device)
+            self._encoder = ((run, step), config, encoder)
+        return self._encoder[1:]
 
     def load_shard(
-        self, key: str, first_id: int, last_id: int, sample_seed: int
+        self, key: str, first_id: int, last_id: int, sample_seed: int, mixture: Mixture | None = None
     ) -> tuple[Shard, Shard | None, ShardStatistics]:
         """Loads the training examples in [first_id, last_id) whose embeddings can be mined.
+
+        Args:
+            key: Of the embeddings.
+            first_id: The first example.
+            last_id: The one after the last.
+            sample_seed: Seeds the samples of this pass.
+            mixture: A share of the examples stands with vectors of an older encoder.
 
         Returns:
             The shard; the sample of it that is searched for negatives, or None where all of it is; and what the
             driver needs to know.
         """
         self._forget("")  # the searches of the refresh before hold its shards in shared memory
-        parts, num_dims = EmbeddingParts(self._workspace, key), self._config.encoder.embedding_dim
+        num_dims = self._config.encoder.embedding_dim
         vectors = np.empty((last_id - first_id, num_dims), dtype=self._config.embed.dtype)
         ids, non_finite, zero, filled = [], [], [], 0
-        for part in range(self._corpus.num_parts):
-            span = self._corpus.part_ids(part)
-            start, end = max(span.start, first_id), min(span.stop, last_id)
-            if start >= end:
-                continue
-            stored = parts.read(part, span.start, len(span))[start - span.start : end - span.start]
-            if stored.shape[1] != num_dims:
-                raise CorruptDataError(
-                    f"embedding part {part} of key {key} has {stored.shape[1]} dimensions, not {num_dims} as "
-                    "encoder.embedding_dim says: delete the parts of this key and mine again"
-                )
-            part_ids = np.arange(start, end, dtype=np.int64)
+        for part_ids, stored in self._stored(key, first_id, last_id):
             train, finite = ~self._corpus.is_test[part_ids], np.isfinite(stored).all(axis=1)
             usable = finite & (np.einsum("nd,nd->n", stored, stored, dtype=np.float32) > _SHORTEST**2)
             kept = train & usable
@@ -149,8 +171,39 @@ class RefreshWorker:
         statistics = ShardStatistics(
             shard.ids_N, shard.labels_N, np.concatenate(non_finite), np.concatenate(zero), Moments.of(shard.vectors_ND)
         )
+        if mixture is not None and mixture.share > 0.0:
+            self._mix(shard, mixture, sample_seed)
         fraction = self._config.mining.candidate_fraction
         return shard, None if fraction == 1.0 else sample_candidates(shard, fraction, sample_seed), statistics
+
+    def _stored(
+        self, key: str, first_id: int, last_id: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
+        """The stored vectors of the examples in [first_id, last_id), part by part, with their ids."""
+        parts, num_dims = EmbeddingParts(self._workspace, key), self._config.encoder.embedding_dim
+        for part in range(self._corpus.num_parts):
+            span = self._corpus.part_ids(part)
+            start, end = max(span.start, first_id), min(span.stop, last_id)
+            if start >= end:
+                continue
+            stored = parts.read(part, span.start, len(span))[start - span.start : end - span.start]
+            if stored.shape[1] != num_dims:
+                raise CorruptDataError(
+                    f"embedding part {part} of key {key} has {stored.shape[1]} dimensions, not {num_dims} as "
+                    "encoder.embedding_dim says: delete the parts of this key and mine again"
+                )
+            yield np.arange(start, end, dtype=np.int64), stored
+
+    def _mix(self, shard: Shard, mixture: Mixture, sample_seed: int) -> None:
+        """Puts the old vectors of a share of a shard's examples in the place of the new ones."""
+        if not len(shard):
+            return
+        old = is_old(shard.ids_N, mixture.share, sample_seed)
+        for part_ids, stored in self._stored(mixture.key, int(shard.ids_N[0]), int(shard.ids_N[-1]) + 1):
+            rows = np.flatnonzero(old & (shard.ids_N >= part_ids[0]) & (shard.ids_N <= part_ids[-1]))
+            found = stored[shard.ids_N[rows] - part_ids[0]]
+            check_usable(shard.ids_N[rows], found)
+            shard.vectors_ND[rows] = found
 
     def search_block(
         self,

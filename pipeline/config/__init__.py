@@ -15,9 +15,11 @@ from pipeline.config.evaluation import (
     RetrievalConfig,
     RobustnessConfig,
 )
+from pipeline.config.harmonic import HarmonicConfig, OldEncoder
 from pipeline.config.mining import BandConfig, IndexConfig, MiningConfig, PositivesConfig
 from pipeline.config.run import ClusterConfig, RunConfig
 from pipeline.config.training import (
+    AugmentConfig,
     BatchConfig,
     CurriculumStage,
     LossConfig,
@@ -27,6 +29,7 @@ from pipeline.config.training import (
 )
 
 __all__ = [
+    "AugmentConfig",
     "BandConfig",
     "BatchConfig",
     "ClusterConfig",
@@ -39,10 +42,12 @@ __all__ = [
     "EvaluationConfig",
     "Fraction",
     "GlyphsConfig",
+    "HarmonicConfig",
     "IndexConfig",
     "LfwConfig",
     "LossConfig",
     "MiningConfig",
+    "OldEncoder",
     "OptimiserConfig",
     "PositiveInt",
     "PositivesConfig",

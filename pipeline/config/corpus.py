@@ -49,10 +49,20 @@ class CorpusConfig(ConfigPart):
     """At most so many examples a Parquet part; a part is also the unit of work of the embed stage."""
     test_fraction: Fraction = 0.2
     """Share of the labels (by a hash of their name) that is kept for evaluation and never mined or trained on."""
+    test_people: str | None = None
+    """Keep the people listed in this file (in the format of LFW's people.txt) instead of a share by hash."""
+    test_sets: tuple[PositiveInt, ...] | None = None
+    """Which sets of test_people are kept, counted from 1; null: all."""
     max_image_bytes: PositiveInt = 32 * 2**20
     """Larger encoded images go to the quarantine."""
     max_image_pixels: PositiveInt = 64 * 10**6
     """Images with more pixels go to the quarantine before they are decoded."""
+
+    @model_validator(mode="after")
+    def _sets_of_a_list(self) -> Self:
+        if self.test_sets is not None and self.test_people is None:
+            raise ValueError("corpus.test_sets chooses sets of corpus.test_people: set that too")
+        return self
 
 
 class TransformConfig(ConfigPart):

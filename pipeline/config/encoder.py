@@ -11,7 +11,9 @@ class EncoderConfig(ConfigPart):
     """The network."""
 
     name: str = "small_cnn"
-    """A registered name, or an import path `package.module:Class` of an nn.Module."""
+    """A registered name (small_cnn; FaceNet's nn1, nn2, nn3, nn4, nns1, nns2; zf96; identity for vectors), a backbone
+    `torchvision/NAME` or `timm/NAME` where that package is installed, or an import path `package.module:Class` of an
+    nn.Module."""
     embedding_dim: PositiveInt = 128
     """Length D of the L2-normalised output."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -27,5 +29,8 @@ class EmbedConfig(ConfigPart):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the forward pass runs in mixed precision (autocast): several times as fast where the processor has
     16-bit matrix units; lengths are normalised in float32."""
+    mirror: bool = False
+    """An image's embedding is that of the image and of its mirror image together (their sum, of length one); takes
+    twice as long."""
     dtype: Literal["float32", "float16"] = "float32"
     """What embeddings are stored as; mining computes from the stored values."""

@@ -8,6 +8,7 @@ from pipeline.config.base import ConfigPart, PositiveInt, Seed
 from pipeline.config.corpus import CorpusConfig, TransformConfig
 from pipeline.config.encoder import EmbedConfig, EncoderConfig
 from pipeline.config.evaluation import EvaluationConfig
+from pipeline.config.harmonic import HarmonicConfig
 from pipeline.config.mining import MiningConfig
 from pipeline.config.training import TrainingConfig
 
@@ -58,6 +59,8 @@ class RunConfig(ConfigPart):
     embed: EmbedConfig = EmbedConfig()
     mining: MiningConfig = MiningConfig()
     training: TrainingConfig = TrainingConfig()
+    harmonic: HarmonicConfig | None = None
+    """Makes the new embeddings comparable with an older encoder's; null: they need not be."""
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
 
@@ -77,6 +80,15 @@ class RunConfig(ConfigPart):
                 selection = stage.selection or selection
         training = training.model_copy(update={"batch": batch, "selection": selection, "curriculum": ()})
         return self.model_copy(update={"training": training, "mining": mining})
+
+    @model_validator(mode="after")
+    def _the_old_encoder_is_of_another_run(self) -> Self:
+        if self.harmonic is not None and self.harmonic.run == self.run:
+            raise ValueError(
+                f"harmonic.checkpoint {self.harmonic.checkpoint!r} is of the run that is to be trained: give the new "
+                "encoder another --run"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gpu_scans_have_a_gpu(self) -> Self:

@@ -103,6 +103,24 @@ class StalenessConfig(ConfigPart):
         return self
 
 
+class AugmentConfig(ConfigPart):
+    """Random changes of training images, drawn anew at each step; mining and evaluation see images as they are."""
+
+    mirror: Fraction = 0.0
+    """Chance that an image is mirrored."""
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Largest shift, as a share of each side."""
+    light: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Largest change of contrast (as a factor) and of brightness (as a share of half the range)."""
+    cover: Fraction = 0.0
+    """Chance that a rectangle of the image is greyed."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is changed at all."""
+        return any((self.mirror, self.shift, self.light, self.cover))
+
+
 class TrainingConfig(ConfigPart):
     """The training run."""
 
@@ -123,6 +141,7 @@ class TrainingConfig(ConfigPart):
     curriculum: tuple[CurriculumStage, ...] = ()
     """Stages in order of their steps; each changes what it names until a later one does."""
     staleness: StalenessConfig = StalenessConfig()
+    augment: AugmentConfig = AugmentConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     frozen: tuple[str, ...] = ()
     """Names (or first parts) of encoder modules that are not trained: their weights and statistics stay."""

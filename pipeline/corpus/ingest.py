@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from pipeline import progress
 from pipeline.config import CorpusConfig
 from pipeline.corpus.items import Item, Source
-from pipeline.corpus.schema import CorpusManifest, is_test_label, split_fingerprint
+from pipeline.corpus.schema import CorpusManifest
 from pipeline.corpus.sources import open_source
+from pipeline.corpus.split import Split, read_split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
 from pipeline.storage.object_store import ObjectStore
@@ -39,13 +40,14 @@ def prepare(
     source_key = config.digest()
     if latest is not None and latest.source_key == source_key and not again:
         return latest, False
+    split = read_split(config)
     source = open_source(config)
     attempt = publication.begin(0 if latest is None else latest.number + 1)
     with ExitStack() as cleanup:
         cleanup.callback(_discard, workspace.store, attempt)
         writer = _ingest(source, config, attempt)
-        _check_usable(source, config, writer)
-        fingerprint = split_fingerprint(writer.fingerprint, config.test_fraction)
+        _check_usable(source, split, writer)
+        fingerprint = split.fingerprint(writer.fingerprint)
         if latest is not None and (latest.source_key, latest.fingerprint) == (source_key, fingerprint):
             return latest, False
         cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
@@ -60,6 +62,7 @@ def prepare(
         payload=source.payload,
         vector_dim=writer.vector_dim,
         test_fraction=config.test_fraction,
+        test_labels=None if split.test_labels is None else tuple(sorted(split.test_labels)),
         source=source.description,
         source_key=source_key,
         quarantined=dict(sorted(writer.quarantined.items())),
@@ -84,7 +87,7 @@ def _ingest(source: Source, config: CorpusConfig, attempt: Attempt[CorpusManifes
     return writer
 
 
-def _check_usable(source: Source, config: CorpusConfig, writer: CorpusWriter) -> None:
+def _check_usable(source: Source, split: Split, writer: CorpusWriter) -> None:
     """Refuses what no triplet can be drawn from; says what will not be evaluated."""
     counts = writer.label_counts
     if not counts:
@@ -102,20 +105,25 @@ def _check_usable(source: Source, config: CorpusConfig, writer: CorpusWriter) ->
             f"{source.description} has {len(counts)} labels with one example each ({_rejections(writer)}): "
             f"a triplet needs a label with two examples"
         )
-    kept_for_test = {label for label in counts if is_test_label(label, config.test_fraction)}
+    kept_for_test = {label for label in counts if split.is_test(label)}
     if len(counts) - len(kept_for_test) < 2:
         raise InputError(
             f"{source.description} leaves {len(counts) - len(kept_for_test)} label(s) for training, as "
-            f"corpus.test_fraction {config.test_fraction} keeps {len(kept_for_test)} of {len(counts)} for evaluation: "
-            "lower it"
+            f"{split.words()} keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
         )
     if all(counts[label] == 1 or label in kept_for_test for label in counts):
         raise InputError(
-            f"no training label of {source.description} has two examples, as corpus.test_fraction "
-            f"{config.test_fraction} keeps {len(kept_for_test)} of {len(counts)} for evaluation: lower it"
+            f"no training label of {source.description} has two examples, as {split.words()} "
+            f"keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
         )
-    if config.test_fraction > 0 and not kept_for_test:
-        progress.say(f"warning: corpus.test_fraction {config.test_fraction} keeps no label of {len(counts)} for tests")
+    if split.test_labels is not None and len(kept_for_test) < len(split.test_labels):
+        absent = sorted(split.test_labels - kept_for_test)
+        progress.say(
+            f"warning: {len(absent)} of {split.words()} are not in the corpus, the first {absent[0]!r}: names must "
+            "equal the corpus's labels"
+        )
+    if split.test_fraction > 0 and not kept_for_test:
+        progress.say(f"warning: {split.words()} keeps no label of {len(counts)} for tests")
 
 
 def _rejections(writer: CorpusWriter) -> str:

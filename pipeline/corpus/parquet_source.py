@@ -24,7 +24,7 @@ class ParquetSource:
     """One Parquet file, or the ``*.parquet`` files of a folder in the order of their names.
 
     Columns: ``label`` (string or integer) and either ``image`` (struct of bytes and path) or ``vector`` (list
-    of floats) with ``id`` (string or integer). Others are ignored.
+    of floats, or of int8) with ``id`` (string or integer). Others are ignored.
 
     Args:
         path: The file or folder; names that start with "_" or "." are skipped, as Parquet readers do.
@@ -107,12 +107,12 @@ class ParquetSource:
         else:
             ids = [name for name in ID_COLUMNS if name in types]
             ok = ok and bool(ids) and _is_text_or_integer(types[ids[0]])
-            ok = ok and "vector" in types and _is_float_list(types["vector"])
+            ok = ok and "vector" in types and _is_vector(types["vector"])
         if not ok:
             have = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise InputError(
                 f"{file} has the columns {have}, but needs label (string or integer) and either "
-                f"image (struct of bytes and path) or id (string or integer) and vector (list of floats)"
+                f"image (struct of bytes and path) or id (string or integer) and vector (list of floats or int8)"
             )
         return num_rows
 
@@ -202,6 +202,7 @@ def _is_image(kind: Any) -> bool:  # noqa: ANN401
     return "bytes" in fields and "path" in fields
 
 
-def _is_float_list(kind: Any) -> bool:  # noqa: ANN401
+def _is_vector(kind: Any) -> bool:  # noqa: ANN401
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(is_list and pa.types.is_floating(kind.value_type))
+    # int8: 128-byte embeddings, as jobs.export writes them; what scaled them is of no account, lengths are made one.
+    return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_int8(kind.value_type)))

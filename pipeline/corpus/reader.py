@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet, is_test_label
+from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet
+from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
@@ -22,6 +23,7 @@ class Corpus:
 
     Attributes:
         manifest: What was published.
+        split: Which labels are kept for evaluation.
         label_names: Names of the labels, sorted; a label's code is its place here.
         labels: int32 (N,), the label's code of each example id.
         is_test: bool (N,), whether an example's label is kept for evaluation.
@@ -36,7 +38,9 @@ class Corpus:
         self._parts = manifest.parts_of(EXAMPLES)
         self._starts = [0, *itertools.accumulate(part.num_rows for part in self._parts)]
         self.label_names, self.labels = self._read_labels()
-        test_of_code = [is_test_label(name, manifest.test_fraction) for name in self.label_names]
+        listed = None if manifest.test_labels is None else frozenset(manifest.test_labels)
+        self.split = Split(manifest.test_fraction, listed)
+        test_of_code = [self.split.is_test(name) for name in self.label_names]
         self.is_test: npt.NDArray[np.bool_] = np.array(test_of_code, dtype=np.bool_)[self.labels]
 
     @classmethod
@@ -97,6 +101,19 @@ class Corpus:
             CorruptDataError: The stored bytes are not those that the manifest promises.
         """
         return from_parquet(self._publication.read_part(self._parts[part]))
+
+    def read_paths(self, part: int) -> list[str]:
+        """Where each example of a part came from: an image's path in its source, or the user's own id of a vector.
+
+        Raises:
+            CorruptDataError: The stored bytes are not those that the manifest promises.
+        """
+        data = self._publication.read_part(self._parts[part])
+        column = "image.path" if self.manifest.payload == "image" else "source_id"
+        table = from_parquet(data, [column])
+        values = table.column(0).combine_chunks()
+        paths: list[str] = (values.field("path") if self.manifest.payload == "image" else values).to_pylist()
+        return paths
 
     def _read_labels(self) -> tuple[list[str], npt.NDArray[np.int32]]:
         parts = self.manifest.parts_of(LABELS)

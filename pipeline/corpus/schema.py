@@ -1,6 +1,5 @@
 """The corpus as it is stored: Arrow schemas, Parquet bytes, and the manifest."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -29,6 +28,7 @@ class CorpusManifest(Manifest):
         payload: What an example holds.
         vector_dim: Length of the vectors; None for images.
         test_fraction: Expected share of the labels that is kept for evaluation.
+        test_labels: The labels that are kept, where they were listed; None: drawn by test_fraction.
         source: Kind and place of the source, for a person.
         source_key: Digest of the CorpusConfig: the same key, the same request.
         quarantined: Entries that are no examples, counted by reason.
@@ -40,20 +40,10 @@ class CorpusManifest(Manifest):
     payload: PayloadKind
     vector_dim: int | None
     test_fraction: float
+    test_labels: tuple[str, ...] | None = None
     source: str
     source_key: str
     quarantined: dict[str, int]
-
-
-def is_test_label(label: str, test_fraction: float) -> bool:
-    """Tells whether a label is kept for evaluation: by a hash of its name, so new labels move no old one.
-
-    Args:
-        label: The label's name.
-        test_fraction: Expected share of test labels, in [0, 1].
-    """
-    draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) / 2**64
-    return draw < test_fraction
 
 
 def examples_schema(payload: PayloadKind, vector_dim: int | None) -> pa.Schema:
@@ -97,19 +87,11 @@ def to_parquet(table: pa.Table) -> bytes:
     return data
 
 
-def from_parquet(data: bytes) -> pa.Table:
-    """Reads the bytes of a part that were checked by their digest."""
-    return pq.read_table(pa.BufferReader(data))
-
-
-def split_fingerprint(content: str, test_fraction: float) -> str:
-    """The fingerprint of a corpus: of its examples and of which of them are kept for evaluation.
-
-    Embeddings, generations and checkpoints name it, so nothing that was mined or trained under one split is taken
-    for fit to be evaluated under another.
+def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Reads the bytes of a part that were checked by their digest.
 
     Args:
-        content: SHA-256 over labels and payloads in order.
-        test_fraction: Share of the labels that is kept.
+        data: The part.
+        columns: Only these; a field of a struct is named ``image.path``.
     """
-    return hashlib.sha256(f"{content} test_fraction {test_fraction!r}".encode()).hexdigest()
+    return pq.read_table(pa.BufferReader(data), columns=columns)

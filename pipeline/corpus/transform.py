@@ -1,6 +1,7 @@
 """From an encoded image to the array that an encoder takes."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,24 @@ class Transform:
         self._config = config
         self.digest = config.digest()
 
-    def __call__(self, payload: bytes) -> npt.NDArray[np.float32]:
+    def __call__(
+        self, payload: bytes, alter: Callable[[Image.Image], Image.Image] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Returns float32 (C, H, W) in [-1, 1], black to white.
+
+        Args:
+            payload: The encoded image.
+            alter: Given the cropped image (mode L or RGB, 8 bits) before it is resized, returns the one to go on with.
+                The digest does not know of it.
+
+        Raises:
+            InputError: The bytes are no image that can be decoded.
+        """
+        cropped = self.view(payload)
+        return self._scale(alter(cropped) if alter else cropped)
+
+    def view(self, payload: bytes) -> Image.Image:
+        """The part of an image that the encoder sees, at its own size: mode L or RGB, 8 bits.
 
         Raises:
             InputError: The bytes are no image that can be decoded.
@@ -38,16 +55,19 @@ class Transform:
             raise InputError(
                 f"an image of {len(payload)} bytes cannot be decoded ({error}): jobs.prepare leaves such out"
             ) from error
-        return self._to_array(image)
+        return self._crop(image.convert("L" if self._config.channels == 1 else "RGB"))
 
-    def _to_array(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        config = self._config
-        image = image.convert("L" if config.channels == 1 else "RGB")
-        width, height = (max(1, round(side * config.crop)) for side in image.size)
+    def _crop(self, image: Image.Image) -> Image.Image:
+        """The central share of each side."""
+        width, height = (max(1, round(side * self._config.crop)) for side in image.size)
         left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
+
+    def _scale(self, cropped: Image.Image) -> npt.NDArray[np.float32]:
+        """An image of the encoder's channels, brought to its size and range."""
+        config = self._config
         # Cropped before, as resize(box=...) lets pixels outside the box in. Pillow widens the bilinear
         # filter when it shrinks, so nothing aliases.
-        cropped = image.crop((left, top, left + width, top + height))
         resized = cropped.resize((config.width, config.height), Image.Resampling.BILINEAR)
         pixels = np.asarray(resized, dtype=np.float32).reshape(config.height, config.width, config.channels)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) / np.float32(127.5) - np.float32(1.0))

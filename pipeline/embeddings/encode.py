@@ -1,21 +1,24 @@
 """Runs an encoder over batches of inputs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from pipeline.config import EmbedConfig
+from pipeline.errors import InputError
 
 
 def encode(
     encoder: nn.Module,
     payloads: Sequence[Any],
     load: Callable[[Any], npt.NDArray[np.float32]],
-    batch_size: int,
+    config: EmbedConfig,
     device: str,
-    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> npt.NDArray[np.float32]:
     """Encodes payloads in order, in batches that depend on their number alone (so a repeat gives the same bits).
 
@@ -23,16 +26,24 @@ def encode(
         encoder: In evaluation mode, on ``device``; (B, ...) to (B, D).
         payloads: N encoded images or vectors.
         load: Payload to input array, float32.
-        batch_size: Inputs a batch.
+        config: Batch size, precision of the forward pass, and whether mirror images count too.
         device: "cpu" or "cuda".
-        precision: Of the forward pass.
 
     Returns:
         float32, shape (N, D).
+
+    Raises:
+        InputError: Vectors are to be mirrored.
     """
     outputs = []
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-        for start in range(0, len(payloads), batch_size):
-            batch = np.stack([load(payload) for payload in payloads[start : start + batch_size]])
-            outputs.append(encoder(torch.from_numpy(batch).to(device)).float().cpu().numpy())
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        for start in range(0, len(payloads), config.batch_size):
+            batch = np.stack([load(payload) for payload in payloads[start : start + config.batch_size]])
+            inputs = torch.from_numpy(batch).to(device)
+            found = encoder(inputs).float()
+            if config.mirror:
+                if inputs.ndim != 4:
+                    raise InputError("embed.mirror mirrors images, and this corpus holds vectors: leave it out")
+                found = F.normalize(found + encoder(inputs.flip(3)).float(), dim=1)
+            outputs.append(found.cpu().numpy())
     return np.concatenate(outputs)

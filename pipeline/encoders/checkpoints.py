@@ -13,8 +13,8 @@ from pydantic import model_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.registry import Encoder, build_encoder
+from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
+from pipeline.encoders.registry import IMPORT_PATH, Encoder, build_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
@@ -56,6 +56,8 @@ class CheckpointManifest(Manifest):
     """The generation that the trainer had pinned when it published."""
     metrics: dict[str, float]
     """Of the steps since the checkpoint before."""
+    harmonic: OldEncoder | None = None
+    """The checkpoint whose embeddings these are trained to be comparable with."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -103,6 +105,7 @@ def save_checkpoint(
     seed: int,
     config_digest: str,
     parent: int | None,
+    harmonic: OldEncoder | None = None,
 ) -> tuple[CheckpointManifest, bool]:
     """Publishes a checkpoint.
 
@@ -120,6 +123,7 @@ def save_checkpoint(
         seed: The run's seed.
         config_digest: Of the run's config.
         parent: Step of the checkpoint before.
+        harmonic: What it is trained to be comparable with.
 
     Returns:
         The checkpoint that stands under the step, and whether it is ours.
@@ -148,8 +152,33 @@ def save_checkpoint(
         corpus_fingerprint=corpus_fingerprint,
         generation=generation,
         metrics=metrics,
+        harmonic=harmonic,
     )
     return attempt.publish(manifest)
+
+
+def config_of(manifest: CheckpointManifest, config: RunConfig) -> RunConfig:
+    """The config with the encoder and the preprocessing of a checkpoint, which may be others than the config's own.
+
+    Registered networks may be built because a manifest names them. Code at an import path is run only where the config
+    names that path itself, as ``encoder.name`` or ``harmonic.encoder_name``.
+
+    Args:
+        manifest: The checkpoint.
+        config: The run at hand.
+
+    Raises:
+        InputError: The checkpoint's network is at an import path that the config does not name.
+    """
+    name = manifest.encoder.name
+    named = {config.encoder.name, config.harmonic.encoder_name if config.harmonic is not None else None}
+    if IMPORT_PATH.fullmatch(name) and name not in named:
+        raise InputError(
+            f"checkpoint {manifest.step} was saved from the network {name!r}, and no code is imported because a "
+            "checkpoint names it: if you trust it, name it in the config, as encoder.name (or, for the old encoder of "
+            "a harmonic run, as harmonic.encoder_name)"
+        )
+    return config.model_copy(update={"encoder": manifest.encoder, "transform": manifest.transform})
 
 
 def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, transform: TransformConfig) -> None:
@@ -183,7 +212,7 @@ def load_encoder(
     Args:
         publication: The run's checkpoints.
         manifest: Which one.
-        encoder: The config's architecture; it decides what code is run, never the manifest.
+        encoder: The config's architecture; it decides what code is run, never the manifest (see ``config_of``).
         transform: The config's preprocessing.
         device: "cpu" or "cuda".
 

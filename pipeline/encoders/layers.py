@@ -2,11 +2,17 @@
 
 from typing import Literal
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 NormName = Literal["batch", "group"]
+PaperNormName = Literal["batch", "lrn"]
+"""What stands for "norm" in FaceNet's tables: local response normalisation as printed, or batch normalisation."""
 
 CHANNELS_PER_GROUP = 8
+
+LRN_CHANNELS = 5
+SMALLEST_SQUARED_NORM = 1e-12
 
 
 def make_norm(name: NormName, channels: int) -> nn.Module:
@@ -39,6 +45,59 @@ def conv_norm_relu(
         make_norm(norm, out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+def conv_relu(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution with a bias, ReLU; a side of n pixels becomes ceil(n / stride)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2), nn.ReLU(inplace=True)
+    )
+
+
+def halving_pool() -> nn.MaxPool2d:
+    """Max pooling 3×3 with stride 2; a side of n pixels becomes ceil(n / 2)."""
+    return nn.MaxPool2d(3, stride=2, padding=1)
+
+
+def local_response_norm() -> nn.LocalResponseNorm:
+    """Across five channels, with the constants of Caffe's GoogLeNet; FaceNet gives none."""
+    return nn.LocalResponseNorm(LRN_CHANNELS, alpha=1e-4, beta=0.75, k=1.0)
+
+
+def check_paper_norm(norm: str) -> None:
+    """Refuses what is no `PaperNormName`.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if norm not in ("batch", "lrn"):
+        raise ValueError(f"norm must be 'batch' or 'lrn', not {norm!r}")
+
+
+class L2Pool(nn.Module):
+    """The L2 norm of every 3×3 window of every channel, with zeros around the map.
+
+    Unlike torch's LPPool2d it has a gradient (of zero) where a whole window is zero, as windows behind a ReLU are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C, H, W)."""
+        squares: Tensor = F.avg_pool2d(x.square(), kernel_size=3, stride=1, padding=1, divisor_override=1)
+        return squares.clamp_min(SMALLEST_SQUARED_NORM).sqrt()
+
+
+class Maxout(nn.Module):
+    """The largest of several linear maps, unit by unit (Goodfellow et al. 2013, arXiv 1302.4389)."""
+
+    def __init__(self, in_features: int, out_features: int, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.linear = nn.Linear(in_features, out_features * pieces)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_features) to (B, out_features)."""
+        pieces: Tensor = self.linear(x).unflatten(1, (-1, self.pieces))
+        return pieces.amax(dim=2)
 
 
 def initialise(network: nn.Module) -> None:

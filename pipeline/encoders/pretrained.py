@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.checkpoints import NETWORK, checkpoints, load_weights
+from pipeline.encoders.checkpoints import NETWORK, CheckpointManifest, checkpoints, load_weights
 from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.errors import InputError
 from pipeline.progress import say
@@ -83,29 +83,41 @@ def _of_file(source: str) -> dict[str, Tensor]:
     return weights
 
 
-def _of_checkpoint(source: str, workspace: Workspace, corpus_fingerprint: str) -> tuple[dict[str, Tensor], str]:
+def find_checkpoint(
+    source: str, workspace: Workspace, setting: str = "encoder.pretrained"
+) -> tuple[str, CheckpointManifest]:
+    """The run and manifest of the checkpoint that RUN:STEP, or RUN (its newest), names.
+
+    Args:
+        source: The name.
+        workspace: Holds the run.
+        setting: Where the name was given, for the message.
+
+    Raises:
+        InputError: It names none.
+    """
     named = CHECKPOINT.fullmatch(source)
     if named is None:
-        raise InputError(f"encoder.pretrained {source!r} is neither a file nor a checkpoint: {FORMS}")
+        raise InputError(f"{setting} {source!r} is neither a file nor a checkpoint: {FORMS}")
     run, step = named.groups()
     publication = checkpoints(Workspace(workspace.store, run))
     numbers = publication.numbers()
     if not numbers:
-        raise InputError(
-            f"encoder.pretrained {source!r}: run {run!r} has no checkpoint in {workspace.store.uri}; {FORMS}"
-        )
+        raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint in {workspace.store.uri}; {FORMS}")
     if step is not None and int(step) not in numbers:
-        raise InputError(
-            f"encoder.pretrained {source!r}: run {run!r} has no checkpoint {step}; choose one of {numbers}"
-        )
-    manifest = publication.read(numbers[-1] if step is None else int(step))
+        raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint {step}; choose one of {numbers}")
+    return run, publication.read(numbers[-1] if step is None else int(step))
+
+
+def _of_checkpoint(source: str, workspace: Workspace, corpus_fingerprint: str) -> tuple[dict[str, Tensor], str]:
+    run, manifest = find_checkpoint(source, workspace)
     where = f"run {run!r} step {manifest.step}"
     if manifest.step > 0 and manifest.corpus_fingerprint != corpus_fingerprint:
         say(
             f"note: {where}, which encoder.pretrained names, was trained on another corpus or split than the newest "
             "one, and may have seen labels that are test labels now"
         )
-    return load_weights(publication, manifest), where
+    return load_weights(checkpoints(Workspace(workspace.store, run)), manifest), where
 
 
 def _fill(encoder: Encoder, weights: dict[str, Tensor], where: str, name: str) -> str:

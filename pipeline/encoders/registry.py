@@ -11,12 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.encoders.backbones import find_backbone, is_backbone
 from pipeline.encoders.identity import Identity
-from pipeline.encoders.nns2 import NNS2
+from pipeline.encoders.nn2 import NN2, NN3, NN4
+from pipeline.encoders.nns import NNS1, NNS2
 from pipeline.encoders.small_cnn import SmallCNN
+from pipeline.encoders.zeiler_fergus import NN1, ZF96
 from pipeline.errors import InputError
 
-NETWORKS: dict[str, type[nn.Module]] = {"small_cnn": SmallCNN, "nns2": NNS2, "identity": Identity}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "small_cnn": SmallCNN,
+    "nn1": NN1,
+    "nn2": NN2,
+    "nn3": NN3,
+    "nn4": NN4,
+    "nns1": NNS1,
+    "nns2": NNS2,
+    "zf96": ZF96,
+    "identity": Identity,
+}
 
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 CALL_FORM = "Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)"
@@ -45,12 +58,18 @@ class Encoder(nn.Module):
         return F.normalize(self.network(batch).float(), dim=1)
 
 
+def takes_images(name: str) -> bool:
+    """Whether a network of this name is known to take images; of an import path nothing is known."""
+    return is_backbone(name) or (name in NETWORKS and NETWORKS[name] is not Identity)
+
+
 def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
     """Builds the encoder that a config names.
 
-    ``config.name`` is a registered name (``small_cnn``, ``nns2``, ``identity``) or an import path
-    ``package.module:Class`` of an nn.Module. Registered or not, the class is called as
-    ``Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)`` and must map a float32 tensor
+    ``config.name`` is a registered name (``small_cnn``; FaceNet's ``nn1``, ``nn2``, ``nn3``, ``nn4``, ``nns1``,
+    ``nns2``; ``zf96``; ``identity``), a backbone of an installed package (``torchvision/NAME``, ``timm/NAME``; see
+    `find_backbone`) or an import path ``package.module:Class`` of an nn.Module. Registered or not, the class is called
+    as ``Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)`` and must map a float32 tensor
     (B, C, H, W) to (B, D); normalisation is added here. Weights come from torch's global random state: seed it
     first, or use `initial_encoder`.
 
@@ -65,16 +84,17 @@ def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
         InputError: The name is unknown, cannot be imported or is no nn.Module class; the options do not fit its
             constructor; its output for a batch of two has not the shape (2, D).
     """
-    network_class = _network_class(config.name)
+    constructor = find_backbone(config.name) if is_backbone(config.name) else _network_class(config.name)
     try:
-        network = network_class(
+        network = constructor(
             in_channels=transform.channels,
             embedding_dim=config.embedding_dim,
             height=transform.height,
             width=transform.width,
             **config.options,
         )
-    except (TypeError, ValueError, RuntimeError) as error:  # torch refuses impossible sizes with the last
+    # torch refuses impossible sizes with a RuntimeError, timm and torchvision with an AssertionError.
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"encoder {config.name!r} cannot be built with encoder.options {config.options} for images of "
             f"{_image_size(transform)} ({_one_line(error)}): it is called as {CALL_FORM}"
@@ -106,8 +126,9 @@ def _network_class(name: str) -> type[nn.Module]:
         return NETWORKS[name]
     if not IMPORT_PATH.fullmatch(name):
         raise InputError(
-            f"encoder.name {name!r} is not known: use one of {', '.join(sorted(NETWORKS))}, or an import path "
-            f"package.module:Class of an nn.Module that is called as {CALL_FORM}"
+            f"encoder.name {name!r} is not known: use one of {', '.join(sorted(NETWORKS))}, a backbone "
+            "torchvision/NAME or timm/NAME, or an import path package.module:Class of an nn.Module that is called "
+            f"as {CALL_FORM}"
         )
     module_name, class_name = name.split(":")
     try:
@@ -135,7 +156,7 @@ def _check_output(network: nn.Module, config: EncoderConfig, transform: Transfor
     try:
         with torch.no_grad():
             output = network(images)
-    except (RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"encoder {config.name!r} fails on a batch of images of {_image_size(transform)} ({_one_line(error)}): "
             "change transform.height, transform.width or transform.channels to what the network takes"

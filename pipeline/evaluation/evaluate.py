@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
-from pipeline.evaluation.retrieval import Recognition, recognise
-from pipeline.evaluation.verification import OperatingPoint, Verification, verify
+from pipeline.evaluation.retrieval import Recall, recall_at_1
+from pipeline.evaluation.verification import OperatingPoint, Verification, far_name, verify
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Evaluation:
     Attributes:
         num_examples: N.
         num_labels: Distinct labels among them.
-        recognition: Recall@1 and its number of queries.
+        retrieval: Recall@1 and its number of queries.
         roc_auc: Area under the verification ROC.
         operating_points: VAL and threshold at each false accept rate of the config, in its order.
         verification: The pairs' distances, from which the pictures are drawn.
@@ -25,7 +25,7 @@ class Evaluation:
 
     num_examples: int
     num_labels: int
-    recognition: Recognition
+    retrieval: Recall
     roc_auc: float
     operating_points: tuple[OperatingPoint, ...]
     verification: Verification
@@ -33,14 +33,14 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The figures of merit under stable names: ``recall_at_1``, ``roc_auc``, ``val_at_far_1e-03`` and so on."""
         vals = {f"val_at_far_{far_name(point.far)}": point.val for point in self.operating_points}
-        return {"recall_at_1": self.recognition.recall_at_1, "roc_auc": self.roc_auc} | vals
+        return {"recall_at_1": self.retrieval.recall_at_1, "roc_auc": self.roc_auc} | vals
 
     def to_dict(self) -> dict[str, int | float]:
         """Everything that goes into a JSON document: the metrics, their thresholds and the counts behind them."""
         counts = {
             "num_examples": self.num_examples,
             "num_labels": self.num_labels,
-            "num_queries": self.recognition.num_queries,
+            "num_queries": self.retrieval.num_queries,
             "num_same_pairs": len(self.verification.same),
             "num_different_pairs": len(self.verification.different),
         }
@@ -51,7 +51,7 @@ class Evaluation:
 def evaluate_embeddings(
     embeddings_ND: npt.NDArray[np.float32], labels_N: npt.ArrayLike, config: EvaluationConfig, seed: int
 ) -> Evaluation:
-    """Measures verification and recognition.
+    """Measures verification and recall@1.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
@@ -66,13 +66,8 @@ def evaluate_embeddings(
     return Evaluation(
         num_examples=len(embeddings_ND),
         num_labels=len(np.unique(labels_N)),
-        recognition=recognise(embeddings_ND, labels_N),
+        retrieval=recall_at_1(embeddings_ND, labels_N),
         roc_auc=verification.roc_auc(),
         operating_points=tuple(verification.at_far(far) for far in config.fars),
         verification=verification,
     )
-
-
-def far_name(far: float) -> str:
-    """A false accept rate as part of a metric's name: 0.001 is ``1e-03``, 0.0015 is ``1.5e-03``."""
-    return np.format_float_scientific(far, trim="-", exp_digits=2)

@@ -1,17 +1,29 @@
-"""Recognition: does the nearest other example have the same label? N: examples, Q: queries, D: dimension."""
+"""Retrieval: are the nearest other examples of the same label?
 
+N: examples, D: dimension, Q: queries of a tile, K: nearest examples of each.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
+from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
+from pipeline.evaluation.pairs import FloatArray, IntArray, refuse_broken
 
-MAX_TILE_VALUES = 4_000_000
+BoolArray = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
+
+# Labels with very many examples make long lists: then fewer queries stand in a tile.
+MAX_LISTED = 2_000_000
 
 
 @dataclass(frozen=True)
-class Recognition:
+class Recall:
     """Recall@1.
 
     Attributes:
@@ -23,11 +35,110 @@ class Recognition:
     recall_at_1: float
 
 
-def recognise(embeddings_ND: npt.NDArray[np.float32], labels_N: npt.ArrayLike) -> Recognition:
-    """Looks up each query's nearest other example among all examples, singletons included.
+@dataclass(frozen=True)
+class Retrieval:
+    """How well the examples of a label find one another; all figures are means over the queries.
 
-    Distances are squared L2, computed in float64; of equally near examples the first counts. Memory is flat: a tile
-    of queries at a time.
+    Attributes:
+        num_examples: All that are searched.
+        num_eligible: Examples whose label has at least one more example.
+        num_queries: So many of those were drawn; all, unless there are more than ``max_queries``.
+        recalls: Recall@K by K: share of the queries with an example of their label among the K nearest others (Oh Song
+            et al. 2016, "Deep Metric Learning via Lifted Structured Feature Embedding").
+        r_precision: Share of the query's label among its R nearest others, R being the number of the label's other
+            examples (Musgrave et al. 2020, "A Metric Learning Reality Check", section 3.2).
+        map_at_r: Mean average precision at R, which also minds their order (the same section).
+    """
+
+    num_examples: int
+    num_eligible: int
+    num_queries: int
+    recalls: Mapping[int, float]
+    r_precision: float
+    map_at_r: float
+
+    @property
+    def recall_at_1(self) -> float:
+        """Recall@1; a KeyError where K = 1 was not asked for."""
+        return self.recalls[1]
+
+    def metrics(self) -> dict[str, float]:
+        """``recall_at_1`` and so on, ``r_precision``, ``map_at_r``."""
+        recalls = {f"recall_at_{k}": recall for k, recall in self.recalls.items()}
+        return recalls | {"r_precision": self.r_precision, "map_at_r": self.map_at_r}
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able document: the metrics and the counts behind them."""
+        counts = {
+            "num_examples": self.num_examples,
+            "num_eligible": self.num_eligible,
+            "num_queries": self.num_queries,
+        }
+        return self.metrics() | counts
+
+
+def retrieve(
+    embeddings_ND: FloatArray,
+    labels_N: npt.ArrayLike,
+    config: RetrievalConfig,
+    seed: int,
+    others_ND: FloatArray | None = None,
+) -> Retrieval:
+    """Looks up each query's nearest other examples among all examples, singletons included.
+
+    Distances are squared L2, computed in float64; of equally near examples the first counts. An example is never its
+    own answer. Labels with one example ask nothing. Memory is flat: a tile of queries against a tile of examples.
+
+    Args:
+        embeddings_ND: (N, D) float32, unit vectors; the queries' vectors.
+        labels_N: (N,) integer label codes.
+        config: Which recalls, and how many queries.
+        seed: Draws the queries where there are more than ``config.max_queries``.
+        others_ND: (N, D) float32, the same examples as another network embeds them: then these are searched, as old
+            embeddings by new ones.
+
+    Raises:
+        InputError: No label has two examples, or an embedding is not finite.
+        ValueError: Embeddings and labels do not match in number or dimension.
+    """
+    labels = np.asarray(labels_N)
+    gallery_ND = embeddings_ND if others_ND is None else others_ND
+    if embeddings_ND.ndim != 2 or gallery_ND.shape != embeddings_ND.shape or labels.shape != (len(embeddings_ND),):
+        raise ValueError(
+            f"embeddings {embeddings_ND.shape}, others {gallery_ND.shape} and labels {labels.shape} "
+            "are not (N, D), (N, D) and (N,)"
+        )
+    for vectors_ND in (embeddings_ND, gallery_ND):
+        refuse_broken(vectors_ND)
+    eligible, num_relevant = _eligible(labels)
+    drawn = np.arange(len(eligible))
+    if len(drawn) > config.max_queries:
+        drawn = np.random.default_rng(seed).choice(len(eligible), config.max_queries, replace=False)
+    # Side by side, queries with as many relevant examples need lists of one length.
+    drawn = drawn[np.argsort(-num_relevant[drawn], kind="stable")]
+    queries, num_relevant = eligible[drawn], num_relevant[drawn]
+    first_rank, r_precision, average_precision = np.empty((3, len(queries)))
+    start = 0
+    while start < len(queries):
+        depth = min(max(*config.ks, int(num_relevant[start])), len(labels) - 1)
+        tile = slice(start, start + min(QUERIES_PER_TILE, max(1, MAX_LISTED // depth)))
+        rows_QK = nearest_others(embeddings_ND[queries[tile]], gallery_ND, queries[tile], depth)
+        is_same_QK = labels[rows_QK] == labels[queries[tile], None]
+        first_rank[tile] = np.where(is_same_QK.any(axis=1), is_same_QK.argmax(axis=1) + 1, np.inf)
+        r_precision[tile], average_precision[tile] = _precisions_at_r(is_same_QK, num_relevant[tile])
+        start = tile.stop
+    return Retrieval(
+        num_examples=len(labels),
+        num_eligible=len(eligible),
+        num_queries=len(queries),
+        recalls={k: float((first_rank <= k).mean()) for k in config.ks},
+        r_precision=float(r_precision.mean()),
+        map_at_r=float(average_precision.mean()),
+    )
+
+
+def recall_at_1(embeddings_ND: FloatArray, labels_N: npt.ArrayLike) -> Recall:
+    """Recall@1 of all queries, as ``retrieve`` defines it, and nothing that takes longer.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors, finite.
@@ -37,21 +148,31 @@ def recognise(embeddings_ND: npt.NDArray[np.float32], labels_N: npt.ArrayLike) -
         InputError: No label has two examples.
     """
     labels = np.asarray(labels_N)
+    queries, _ = _eligible(labels)
+    num_hits = 0
+    for start in range(0, len(queries), QUERIES_PER_TILE):
+        tile = queries[start : start + QUERIES_PER_TILE]
+        nearest_Q = nearest_others(embeddings_ND[tile], embeddings_ND, tile, 1)[:, 0]
+        num_hits += int((labels[nearest_Q] == labels[tile]).sum())
+    return Recall(num_queries=len(queries), recall_at_1=num_hits / len(queries))
+
+
+def _eligible(labels: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
+    """The examples whose label has more examples, and how many more."""
     _, label_index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    queries = np.flatnonzero(counts[label_index] >= 2)
-    if not len(queries):
+    num_relevant_N = counts[label_index] - 1
+    eligible = np.flatnonzero(num_relevant_N)
+    if not len(eligible):
         raise InputError(
-            f"recognition needs two examples of one label, but each of the {len(labels)} evaluated examples has a "
+            f"retrieval needs two examples of one label, but each of the {len(labels)} evaluated examples has a "
             "label of its own: raise corpus.test_fraction and prepare the corpus again"
         )
-    gallery_ND = embeddings_ND.astype(np.float64)
-    squared_norms = np.einsum("nd,nd->n", gallery_ND, gallery_ND)
-    tile_size = max(1, MAX_TILE_VALUES // len(labels))
-    num_hits = 0
-    for start in range(0, len(queries), tile_size):
-        tile = queries[start : start + tile_size]
-        # The query's own squared norm would shift its whole row: the nearest example is the same without it.
-        distances_QN = squared_norms - 2 * (gallery_ND[tile] @ gallery_ND.T)
-        distances_QN[np.arange(len(tile)), tile] = np.inf
-        num_hits += int((labels[distances_QN.argmin(axis=1)] == labels[tile]).sum())
-    return Recognition(num_queries=len(queries), recall_at_1=num_hits / len(queries))
+    return eligible, num_relevant_N[eligible]
+
+
+def _precisions_at_r(is_same_QK: BoolArray, num_relevant_Q: IntArray) -> tuple[Float64Array, Float64Array]:
+    """R-precision and average precision at R of each query, (Q,) float64, from its list's first K >= R places."""
+    rank_K = np.arange(1, is_same_QK.shape[1] + 1)
+    is_hit_QK = is_same_QK & (rank_K <= num_relevant_Q[:, None])
+    precision_QK = is_hit_QK.cumsum(axis=1) / rank_K
+    return is_hit_QK.sum(axis=1) / num_relevant_Q, (precision_QK * is_hit_QK).sum(axis=1) / num_relevant_Q

@@ -1,4 +1,4 @@
-"""Verification: are two examples of the same label? FaceNet's VAL and FAR (section 4), and the ROC.
+"""Verification: are two examples of the same label? FaceNet's VAL and FAR (section 4), the ROC, and its summaries.
 
 Distances are squared L2, smaller means more alike. N: examples, D: embedding dimension, P: pairs.
 """
@@ -10,11 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from pipeline.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-
-PAIRS_PER_TILE = 32_768
+from pipeline.evaluation.pairs import FloatArray, IntArray, PairRuns, pair_distances, refuse_broken
 
 
 @dataclass(frozen=True)
@@ -34,25 +30,77 @@ class OperatingPoint:
     actual_far: float
 
 
+@dataclass(frozen=True)
+class EqualErrorRate:
+    """Where as many different pairs are accepted as same pairs are rejected, in shares of either.
+
+    Attributes:
+        rate: The FAR at which the ROC, its points joined by straight lines, meets FAR = 1 - VAL.
+        threshold: The smallest distance d with FAR(d) >= 1 - VAL(d): the end of the line on which they meet.
+    """
+
+    rate: float
+    threshold: float
+
+
 @dataclass(frozen=True, eq=False)
 class Verification:
     """The distances of same-label and of different-label pairs, and what follows from them.
 
     Attributes:
-        same: (P_same,) float32, ascending squared L2 distances of the same-label pairs.
-        different: (P_diff,) float32, ascending squared L2 distances of the different-label pairs.
+        same: (P_same,) float32, ascending squared L2 distances of the same-label pairs; at least one.
+        different: (P_diff,) float32, ascending squared L2 distances of the different-label pairs; at least one.
     """
 
     same: FloatArray
     different: FloatArray
 
+    def true_accepts(self, threshold: float) -> int:
+        """|TA(d)|: the number of same pairs at a distance <= d."""
+        return _num_up_to(self.same, threshold)
+
+    def false_accepts(self, threshold: float) -> int:
+        """|FA(d)|: the number of different pairs at a distance <= d."""
+        return _num_up_to(self.different, threshold)
+
     def val(self, threshold: float) -> float:
         """VAL(d): the share of same pairs at a distance <= d."""
-        return _share_up_to(self.same, threshold)
+        return self.true_accepts(threshold) / len(self.same)
 
     def far(self, threshold: float) -> float:
         """FAR(d): the share of different pairs at a distance <= d."""
-        return _share_up_to(self.different, threshold)
+        return self.false_accepts(threshold) / len(self.different)
+
+    def accuracy(self, threshold: float) -> float:
+        """The share of pairs that are judged rightly, where same and different pairs weigh equally however many."""
+        return (1 + self.val(threshold) - self.far(threshold)) / 2
+
+    def best_threshold(self) -> float:
+        """The threshold of the highest accuracy, the smallest where several cuts between the pairs reach it.
+
+        Midway between the two distances that it parts, rounded down to float32; just below all distances where no cut
+        is better than to accept none.
+        """
+        distances_K, same_K, different_K = self._cuts()
+        # In whole numbers, so that cuts of equal accuracy tie exactly.
+        gain = same_K * len(self.different) - different_K * len(self.same)
+        best = int(gain.argmax())
+        if best == 0:
+            return float(np.nextafter(distances_K[0], np.float32(-np.inf)))
+        return float(_round_down((float(distances_K[best - 1]) + float(distances_K[best])) / 2))
+
+    def eer(self) -> EqualErrorRate:
+        """The equal error rate; interpolated, since the rates of finitely many pairs step past each other."""
+        distances_K, same_K, different_K = self._cuts()
+        num_same, num_different = len(self.same), len(self.different)
+        # FAR - (1 - VAL), in whole numbers; it rises from cut to cut, from -1 (none accepted) to 1 (all).
+        excess = different_K * num_same + same_K * num_different - num_same * num_different
+        rate = np.interp(0, excess, different_K / num_different)
+        return EqualErrorRate(float(rate), float(distances_K[(excess >= 0).argmax() - 1]))
+
+    def resolves(self, far: float) -> bool:
+        """Whether there are enough different pairs for one of them to be accepted at this rate."""
+        return 1 / len(self.different) <= far
 
     def at_far(self, far: float) -> OperatingPoint:
         """Finds the largest threshold whose FAR is at most ``far``, in [0, 1], and the VAL there."""
@@ -85,11 +133,27 @@ class Verification:
         fars = np.geomspace(1 / len(self.different), 1.0, num_points)
         return fars, np.array([self.at_far(far).val for far in fars])
 
+    def _cuts(self) -> tuple[FloatArray, IntArray, IntArray]:
+        """The K distinct distances, and how many same and different pairs each of the K + 1 cuts accepts."""
+        distances_K = np.union1d(self.same, self.different)
+        same_K, different_K = (
+            np.append(0, np.searchsorted(kind, distances_K, side="right")) for kind in (self.same, self.different)
+        )
+        return distances_K, same_K, different_K
 
-def verify(embeddings_ND: FloatArray, labels_N: npt.ArrayLike, max_pairs: int, seed: int) -> Verification:
+
+def verify(
+    embeddings_ND: FloatArray,
+    labels_N: npt.ArrayLike,
+    max_pairs: int,
+    seed: int,
+    others_ND: FloatArray | None = None,
+) -> Verification:
     """Measures the distances of all same-label and all different-label pairs, or of a sample of either.
 
-    Memory is flat: O(N·D + max_pairs), never N².
+    With ``others_ND`` they are those of ``embeddings_ND[i]`` from ``others_ND[j]``, for all i != j in both orders, so
+    that it is no accident of their order which network embeds which example of a pair. Memory is flat:
+    O(N·D + max_pairs), never N².
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
@@ -97,77 +161,58 @@ def verify(embeddings_ND: FloatArray, labels_N: npt.ArrayLike, max_pairs: int, s
         max_pairs: Where there are more pairs of a kind, so many are drawn without replacement, each pair with the
             same chance; else all are taken, and the seed does not matter.
         seed: Seeds the draw.
+        others_ND: (N, D) float32, the same examples as another network embeds them.
 
     Raises:
-        InputError: Fewer than two labels, no two examples of one label, or an embedding that is not finite.
+        InputError: Fewer than two labels, no two examples of one label, an embedding that is not finite, or
+            embeddings of two sizes.
     """
-    labels = np.asarray(labels_N)
-    if embeddings_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
-        raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    num_broken = int((~np.isfinite(embeddings_ND).all(axis=1)).sum())
-    if num_broken:
-        raise InputError(
-            f"{num_broken} of {len(embeddings_ND)} embeddings hold NaN or infinity, so that no distance can be "
-            "measured: evaluate an earlier checkpoint, or train with a lower training.optimiser.learning_rate"
-        )
-    # With equal labels side by side, the same-label partners of row i that follow it are one run of rows, and
-    # its different-label ones are the next: both kinds of pairs can be numbered without listing them.
+    labels, others = np.asarray(labels_N), embeddings_ND if others_ND is None else others_ND
+    _check_shapes(embeddings_ND, others, labels)
+    refuse_broken(embeddings_ND)
+    refuse_broken(others)
     order = np.argsort(labels, kind="stable")
-    rows = np.arange(len(order))
-    block_end = np.searchsorted(labels[order], labels[order], side="right")
-    num_same, num_different = block_end - rows - 1, len(order) - block_end
-    if not num_different.any():
+    same, different = PairRuns.of_sorted(labels[order], both_orders=others_ND is not None)
+    if not different.num_N.any():
         raise InputError(
             f"verification needs two labels or more, but the {len(order)} evaluated examples have "
             f"{len(np.unique(labels))}: raise corpus.test_fraction and prepare the corpus again"
         )
-    if not num_same.any():
+    if not same.num_N.any():
         raise InputError(
             f"verification needs two examples of one label, but each of the {len(order)} evaluated examples has a "
             "label of its own: raise corpus.test_fraction and prepare the corpus again"
         )
-    sorted_ND = embeddings_ND[order]
     rng = np.random.default_rng(seed)
-    return Verification(
-        same=_pair_distances(sorted_ND, num_same, rows + 1, max_pairs, rng),
-        different=_pair_distances(sorted_ND, num_different, block_end, max_pairs, rng),
-    )
+    kinds = []
+    for runs in (same, different):
+        i, j = runs.draw(max_pairs, rng)
+        kinds.append(np.sort(pair_distances(embeddings_ND, others, order[i], order[j])))
+    return Verification(*kinds)
 
 
-def _pair_distances(
-    embeddings_ND: FloatArray,
-    num_partners: IntArray,
-    first_partner: IntArray,
-    max_pairs: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Sorted distances of pairs (i, j) with j in first_partner[i] … first_partner[i] + num_partners[i] - 1."""
-    ends = np.cumsum(num_partners)
-    pairs = _sample(int(ends[-1]), max_pairs, rng)
-    distances = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), PAIRS_PER_TILE):
-        tile = pairs[start : start + PAIRS_PER_TILE]
-        i = np.searchsorted(ends, tile, side="right")
-        j = first_partner[i] + tile - (ends[i] - num_partners[i])
-        # Differences first: 2 - 2 x·y would lose the digits of small distances, and those set the tail of the ROC.
-        difference = embeddings_ND[i] - embeddings_ND[j]
-        distances[start : start + len(tile)] = np.einsum("pd,pd->p", difference, difference)
-    distances.sort()
-    return distances
+def far_name(far: float) -> str:
+    """A false accept rate as part of a metric's name: 0.001 is ``1e-03``, 0.0015 is ``1.5e-03``."""
+    return np.format_float_scientific(far, trim="-", exp_digits=2)
 
 
-def _sample(total: int, at_most: int, rng: np.random.Generator) -> IntArray:
-    """Draws ``at_most`` distinct numbers below ``total``, each with the same chance; all of them if they are so few.
+def _check_shapes(embeddings_ND: FloatArray, others_ND: FloatArray, labels: npt.NDArray[np.generic]) -> None:
+    if embeddings_ND.ndim != 2 or others_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
+        raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
+    if len(others_ND) != len(embeddings_ND):
+        raise ValueError(f"embeddings {embeddings_ND.shape} and {others_ND.shape} are not of the same examples")
+    if others_ND.shape[1] != embeddings_ND.shape[1]:
+        raise InputError(
+            f"embeddings of {embeddings_ND.shape[1]} numbers cannot be compared with embeddings of "
+            f"{others_ND.shape[1]}: compare checkpoints of one encoder.embedding_dim"
+        )
 
-    One number from each of ``at_most`` equal runs, in O(at_most) memory; a common cyclic shift evens out the
-    chances where the runs' lengths differ by one.
-    """
-    if total <= at_most:
-        return np.arange(total)
-    bounds = np.arange(at_most + 1) * total // at_most
-    draws = rng.integers(bounds[:-1], bounds[1:])
-    return np.sort((draws + rng.integers(total)) % total)
+
+def _num_up_to(ascending: FloatArray, threshold: float) -> int:
+    return int(np.searchsorted(ascending, _round_down(threshold), side="right"))
 
 
-def _share_up_to(ascending: FloatArray, threshold: float) -> float:
-    return float(np.searchsorted(ascending, np.float32(threshold), side="right") / len(ascending))
+def _round_down(value: float) -> np.float32:
+    """The largest float32 that is at most ``value``: a float32 distance is at most the one where it is the other."""
+    rounded = np.float32(value)
+    return rounded if float(rounded) <= value else np.nextafter(rounded, np.float32(-np.inf))

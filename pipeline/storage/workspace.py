@@ -48,6 +48,10 @@ class Workspace:
         """Evaluation of the checkpoint at ``step``."""
         return f"runs/{self.run}/evaluation/{step:09d}"
 
+    def export_prefix(self, step: int) -> str:
+        """Exported embeddings of the checkpoint at ``step``."""
+        return f"runs/{self.run}/exports/{step:09d}"
+
     def check_writable(self) -> None:
         """Writes, reads and deletes a small object, and probes conditional creates; call before work starts.
 

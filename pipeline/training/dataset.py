@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.config.training import Selection
 from pipeline.errors import InputError, PipelineError
+from pipeline.training.augment import Augment
 from pipeline.training.batches import BatchPlanner
 from pipeline.training.gather import rows_of
 
@@ -28,6 +29,7 @@ class LoadedBatch:
         labels_B: Label codes of the whole batch, int32, shape (B,).
         selection: Which triplets count.
         listed_T3: Listed triplets as rows of the whole batch, or None.
+        old_BD: Vectors of the whole batch by an older encoder, float32, shape (B, D), or None.
     """
 
     step: int
@@ -35,6 +37,7 @@ class LoadedBatch:
     labels_B: Tensor
     selection: Selection
     listed_T3: Tensor | None
+    old_BD: Tensor | None = None
 
     def pin_memory(self) -> "LoadedBatch":
         """Called by torch's loader, so that a GPU can fetch the inputs by itself."""
@@ -44,7 +47,15 @@ class LoadedBatch:
 class StepDataset(Dataset[LoadedBatch]):
     """Item ``step`` is the batch of that step. Each image is decoded once, by the worker that forwards it."""
 
-    def __init__(self, planner: BatchPlanner, load: LoadExample, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        planner: BatchPlanner,
+        load: LoadExample,
+        rank: int,
+        world_size: int,
+        old_ND: npt.NDArray[np.floating] | None = None,
+        augment: Augment | None = None,
+    ) -> None:
         """Takes what plans and what decodes.
 
         Args:
@@ -52,8 +63,11 @@ class StepDataset(Dataset[LoadedBatch]):
             load: example_id to input array.
             rank: This worker.
             world_size: Workers that share a batch.
+            old_ND: Vectors by an older encoder, at the place of their example_id, shape (N, D).
+            augment: Changes each image.
         """
         self._planner, self._load, self._rank, self._world_size = planner, load, rank, world_size
+        self._old_ND, self._augment = old_ND, augment
 
     def __getitem__(self, step: int) -> LoadedBatch:
         """The batch of a step."""
@@ -64,9 +78,15 @@ class StepDataset(Dataset[LoadedBatch]):
                 f"the batch of step {step} has {len(batch.ids_B)} images for {self._world_size} workers: "
                 "lower training.num_workers"
             )
-        inputs = np.stack([self._load(int(example)) for example in own])
+        inputs = np.stack([self._input(step, int(example)) for example in own])
         listed = None if batch.listed_T3 is None else torch.from_numpy(batch.listed_T3)
-        return LoadedBatch(step, torch.from_numpy(inputs), torch.from_numpy(batch.labels_B), batch.selection, listed)
+        old = None if self._old_ND is None else torch.from_numpy(self._old_ND[batch.ids_B].astype(np.float32))
+        labels = torch.from_numpy(batch.labels_B)
+        return LoadedBatch(step, torch.from_numpy(inputs), labels, batch.selection, listed, old)
+
+    def _input(self, step: int, example: int) -> npt.NDArray[np.float32]:
+        loaded = self._load(example)
+        return loaded if self._augment is None else self._augment(loaded, step, example)
 
 
 def batches(dataset: StepDataset, steps: range, decode_workers: int, pin_memory: bool = False) -> Iterator[LoadedBatch]:

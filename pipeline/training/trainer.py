@@ -88,7 +88,8 @@ class Trainer:
         local = self._forward(pieces[0], batch.step, 0) if alone else self._look_ahead(pieces, batch.step)
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
         listed = None if batch.listed_T3 is None else batch.listed_T3.to(self._device)
-        result = self._objective(embeddings, batch.labels_B.to(self._device), batch.selection, listed)
+        old = None if batch.old_BD is None else batch.old_BD.to(self._device)
+        result = self._objective(embeddings, batch.labels_B.to(self._device), batch.selection, listed, old)
         spread = self._check(result, embeddings.detach(), batch)
         self.optimiser.zero_grad(set_to_none=True)
         (result.loss * self._world_size).backward()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.config import MiningConfig
+from pipeline.config import MiningConfig, OldEncoder
 from pipeline.storage.publish import Manifest
 
 TRIPLETS = pa.schema(
@@ -71,6 +71,10 @@ class GenerationManifest(Manifest):
     """The generation whose negatives the search began from; with sampled candidates, the triplets depend on it too."""
     spread: float
     effective_rank: float
+    harmonic: OldEncoder | None = None
+    """The old encoder whose vectors a share of the examples stood with: distances are between vectors of both."""
+    old_share: float = 0.0
+    """That share; which examples it was, seed and checkpoint step say."""
 
 
 def triplet_table(

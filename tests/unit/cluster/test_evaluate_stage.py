@@ -1,25 +1,60 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from pipeline.cluster.evaluate_stage import has_test_pairs, parse_checkpoint
-from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
-from pipeline.corpus.ingest import prepare
-from pipeline.corpus.reader import Corpus
+from pipeline.cluster.evaluate_stage import parse_checkpoints
+from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.encoders.checkpoints import checkpoints, save_checkpoint
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
 
 
-@pytest.mark.parametrize(("test_fraction", "expected"), [(0.0, False), (0.5, True)])
-def test_a_corpus_that_keeps_no_test_labels_cannot_be_evaluated(
-    tmp_path: Path, test_fraction: float, expected: bool
-) -> None:
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Run "main" with the steps 0, 5 and 10; run "7" with step 3."""
     workspace = Workspace.open(str(tmp_path), "main")
-    source = SourceConfig(glyphs=GlyphsConfig(max_labels=12, image_size=16))
-    prepare(CorpusConfig(source=source, test_fraction=test_fraction), workspace, 0, "c" * 64)
-    assert has_test_pairs(Corpus.open(workspace)) is expected
+    for run, step in (("main", 0), ("main", 5), ("main", 10), ("7", 3)):
+        save_checkpoint(
+            checkpoints(Workspace(workspace.store, run)),
+            step=step,
+            encoder_module=nn.Linear(1, 1),
+            encoder_config=EncoderConfig(),
+            transform_config=TransformConfig(),
+            trainer_state={},
+            corpus_fingerprint="f" * 64,
+            generation=None,
+            metrics={},
+            seed=0,
+            config_digest="c" * 64,
+            parent=None,
+        )
+    return workspace
 
 
-def test_a_run_without_checkpoints_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5", [("main", 5)]),
+        ("latest", [("main", 10)]),
+        ("all", [("main", 0), ("main", 5), ("main", 10)]),
+        ("main", [("main", 10)]),
+        ("main:0", [("main", 0)]),
+        ("main:all", [("main", 0), ("main", 5), ("main", 10)]),
+        ("7:latest", [("7", 3)]),
+        ("7:3", [("7", 3)]),
+    ],
+)
+def test_a_name_means_these_checkpoints(workspace: Workspace, text: str, expected: list[tuple[str, int]]) -> None:
+    assert parse_checkpoints(workspace, text) == expected
+
+
+def test_a_run_without_checkpoints_is_named(workspace: Workspace) -> None:
     with pytest.raises(InputError, match="run 'other' has no checkpoint"):
-        parse_checkpoint(Workspace.open(str(tmp_path), "main"), "other:3")
+        parse_checkpoints(workspace, "other:3")
+
+
+@pytest.mark.parametrize("text", ["7", "main:newest", "main:-5"])
+def test_a_step_that_is_not_there_is_answered_with_those_that_are(workspace: Workspace, text: str) -> None:
+    with pytest.raises(InputError, match=r"choose latest, all or one of \[0, 5, 10\]"):
+        parse_checkpoints(workspace, text)

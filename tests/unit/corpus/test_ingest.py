@@ -6,7 +6,8 @@ import pytest
 from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
 from pipeline.corpus import ingest
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest, from_parquet, is_test_label
+from pipeline.corpus.schema import CorpusManifest, from_parquet
+from pipeline.corpus.split import is_test_label
 from pipeline.errors import InputError
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import is_test_label
+from pipeline.corpus.split import is_test_label
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, folder_config, make_corpus, run_prepare, write_folder, write_tar

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.schema import examples_schema, from_parquet, is_test_label, to_parquet
+from pipeline.corpus.schema import examples_schema, from_parquet, to_parquet
+from pipeline.corpus.split import is_test_label
 
 KNOWN_TEST_LABELS = ["person 3", "person 9"]
 LABELS = [f"person {i}" for i in range(4000)]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.config import TransformConfig
 from pipeline.corpus.transform import Transform
@@ -40,6 +40,34 @@ def test_crop_keeps_the_central_share() -> None:
     image.paste(255, (25, 15, 75, 45))
     assert (Transform(plain(crop=0.5))(encode(image)) == 1).all()
     assert Transform(plain(crop=0.6))(encode(image)).min() < 1
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_an_alteration_is_given_the_cropped_image_before_it_is_resized(channels: int, mode: str) -> None:
+    seen = []
+
+    def invert(image: Image.Image) -> Image.Image:
+        seen.append((image.mode, image.size))
+        return ImageOps.invert(image)
+
+    transform = Transform(plain(crop=0.5, channels=channels))
+    payload = encode(Image.new("RGBA", (100, 60), "white"))
+    assert (transform(payload, invert) == -1).all()
+    assert seen == [(mode, (50, 30))]
+    assert (transform(payload) == 1).all()
+
+
+@pytest.mark.parametrize("crop", [0.3, 1.0])
+def test_an_alteration_that_changes_nothing_gives_the_same_bits(crop: float) -> None:
+    transform = Transform(plain(size=9, crop=crop, channels=3))
+    for seed in range(5):
+        payload = png(seed, size=20 + seed)
+        np.testing.assert_array_equal(transform(payload, lambda image: image), transform(payload))
+
+
+def test_an_altered_image_of_another_size_is_resized_all_the_same() -> None:
+    array = Transform(plain())(png(size=40), lambda image: image.resize((7, 90)))
+    assert array.shape == (1, 4, 4)
 
 
 def test_image_of_the_target_size_keeps_its_pixels() -> None:

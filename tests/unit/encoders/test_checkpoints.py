@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.config import EncoderConfig, HarmonicConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.encoders.checkpoints import (
     CheckpointManifest,
     checkpoints,
+    config_of,
     load_encoder,
     load_trainer_state,
     save_checkpoint,
@@ -137,6 +139,52 @@ def test_a_resumed_optimiser_takes_the_step_it_would_have_taken(published: Check
     step(resumed, resumed_optimiser)
     expected = encoder.state_dict()
     assert all(torch.equal(weight, expected[name]) for name, weight in resumed.state_dict().items())
+
+
+def test_a_checkpoint_of_another_registered_architecture_is_loaded_by_its_own_config(published: Checkpoints) -> None:
+    encoder = trained_encoder()
+    manifest, _ = save(published, encoder)
+    mine = RunConfig(encoder=EncoderConfig(name="nns2"), seed=4)
+    config = config_of(manifest, mine)
+    assert (config.encoder, config.transform) == (ENCODER, TRANSFORM)
+    assert config == mine.model_copy(update={"encoder": ENCODER, "transform": TRANSFORM}), "and nothing else"
+    images = torch.randn(2, 1, 16, 16)
+    assert torch.equal(
+        load_encoder(published, manifest, config.encoder, config.transform, "cpu")(images), encoder(images)
+    )
+
+
+def test_code_is_imported_because_the_config_names_it_never_because_a_checkpoint_does(published: Checkpoints) -> None:
+    foreign = EncoderConfig(name="a_module_that_is_not_there:Network", embedding_dim=4)
+    manifest, _ = save(published, nn.Linear(3, 3), config=foreign)
+    harmonic = HarmonicConfig(checkpoint="old", encoder_name=foreign.name)
+    for trusting in (RunConfig(encoder=foreign), RunConfig(harmonic=harmonic)):
+        assert config_of(manifest, trusting).encoder == foreign
+    for other in (RunConfig(), RunConfig(encoder=FLAT), RunConfig(harmonic=HarmonicConfig(checkpoint="old"))):
+        with pytest.raises(
+            InputError, match=r"checkpoint 300 .*a_module_that_is_not_there:Network.*encoder\.name"
+        ) as e:
+            config_of(manifest, other)
+        assert "\n" not in str(e.value)
+
+
+def test_a_checkpoint_says_what_it_is_comparable_with_and_older_ones_say_nothing(
+    published: Checkpoints, tmp_path: Path
+) -> None:
+    old = OldEncoder(run="old", step=7, weights_digest="w" * 64)
+    manifest, _ = save(published, trained_encoder())
+    assert manifest.harmonic is None
+    path = tmp_path / published.manifest_key(300)
+    before = json.loads(path.read_text())
+    del before["harmonic"]  # as they were written before there was such a field
+    path.write_text(json.dumps(before))
+    assert published.read(300) == manifest
+    attempt = published.begin(301)
+    for part in manifest.parts:
+        attempt.add_part(part.role, part.key.rpartition("/")[2], published.read_part(part), part.num_rows)
+    fields = manifest.model_dump() | attempt.header() | {"step": 301, "harmonic": old}
+    attempt.publish(CheckpointManifest.model_validate(fields))
+    assert published.read(301).harmonic == old
 
 
 def test_a_trainer_state_that_could_not_be_read_back_is_not_published(published: Checkpoints) -> None:

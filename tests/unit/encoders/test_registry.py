@@ -94,7 +94,12 @@ def test_building_from_a_seed_leaves_the_global_random_state_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet", {}, r"'resnet' is not known: use one of identity, nns2, small_cnn, or .* package\.module:Class"),
+        (
+            "resnet",
+            {},
+            r"'resnet' is not known: use one of identity, nn1, nn2, nn3, nn4, nns1, nns2, small_cnn, zf96, a backbone "
+            r"torchvision/NAME or timm/NAME, or .* package\.module:Class",
+        ),
         ("os.system", {}, r"not known"),
         ("no_such_package.x:Net", {}, r"cannot be imported \(No module named 'no_such_package'\)"),
         (f"{HERE}:Missing", {}, r"has no class 'Missing'"),
@@ -103,7 +108,11 @@ def test_building_from_a_seed_leaves_the_global_random_state_alone() -> None:
         ("small_cnn", {"depth": 3}, r"cannot be built with encoder\.options .*depth"),
         ("small_cnn", {"norm": "layer"}, r"cannot be built with encoder\.options .*norm must be"),
         ("small_cnn", {"height": 64}, r"cannot be built with encoder\.options .*height"),
+        ("nns1", {}, r"at least 32x32 pixels, not 12x10"),
         ("nns2", {}, r"at least 64x64 pixels, not 12x10"),
+        ("nn2", {"norm": "group"}, r"norm must be 'batch' or 'lrn', not 'group'"),
+        ("zf96", {"norm": "group"}, r"norm must be 'batch' or 'lrn', not 'group'"),
+        ("tensorflow/resnet18", {}, r"'tensorflow/resnet18' is not known"),
         (f"{HERE}:OneTooMany", {}, r"maps two images of 1x12x10 \(CxHxW\) to \(2, 17\) where \(2, 16\) is needed"),
         (f"{HERE}:TwoOutputs", {}, r"to tuple where \(2, 16\) is needed"),
         (f"{HERE}:FixedSize", {}, r"fails on a batch of images of 1x12x10 .*transform\.height"),

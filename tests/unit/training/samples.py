@@ -106,6 +106,8 @@ CONFIG = TrainingConfig(
     selection="all",
 )
 LABELS = np.repeat(np.arange(12), 4).astype(np.int32)
+OLD = unit_vectors(7, 48, 4).astype(np.float32)
+"""What an older encoder made of the inputs."""
 INPUTS = np.random.default_rng(0).normal(size=(48, 10)).astype(np.float32)
 
 
@@ -129,11 +131,15 @@ class Small(nn.Module):
 
 
 def dataset(
-    rank: int = 0, world_size: int = 1, inputs: npt.NDArray[np.float32] = INPUTS, config: TrainingConfig = CONFIG
+    rank: int = 0,
+    world_size: int = 1,
+    inputs: npt.NDArray[np.float32] = INPUTS,
+    config: TrainingConfig = CONFIG,
+    old_ND: npt.NDArray[np.floating] | None = None,
 ) -> StepDataset:
     """Batches of random labels."""
     planner = RandomLabels(Pool(np.arange(48), LABELS), config.batch, config.selection, seed=3)
-    return StepDataset(planner, lambda example: inputs[example], rank, world_size)
+    return StepDataset(planner, lambda example: inputs[example], rank, world_size, old_ND)
 
 
 def loaded(step: int = 0) -> LoadedBatch:

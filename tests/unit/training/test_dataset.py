@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.training.batches import ListedTriplets, RandomLabels
 from pipeline.training.dataset import LoadedBatch, StepDataset, batches
 from pipeline.training.pool import Pool
-from tests.unit.training.samples import CONFIG, INPUTS, LABELS, Examples, dataset
+from tests.unit.training.samples import CONFIG, INPUTS, LABELS, OLD, Examples, dataset
 
 PLANNER = RandomLabels(Pool(np.arange(48), LABELS), CONFIG.batch, "all", seed=3)
 
@@ -39,6 +39,15 @@ def test_every_image_is_decoded_by_the_worker_that_forwards_it_alone(world_size:
     parts = [dataset(rank, world_size)[2] for rank in range(world_size)]
     assert torch.equal(torch.cat([part.inputs for part in parts]), dataset()[2].inputs)
     assert all(torch.equal(part.labels_B, parts[0].labels_B) and len(part.labels_B) == 15 for part in parts)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_old_vectors_of_the_whole_batch_come_with_every_workers_share(dtype: type[np.floating]) -> None:
+    for rank in range(2):
+        old = dataset(rank, 2, old_ND=OLD.astype(dtype))[2].old_BD
+        assert old is not None and old.dtype == torch.float32
+        np.testing.assert_array_equal(old, OLD.astype(dtype)[PLANNER.plan(2).ids_B])
+    assert dataset()[2].old_BD is None
 
 
 def test_a_worker_without_an_image_is_refused_in_a_sentence() -> None:

@@ -15,6 +15,7 @@ from pipeline.training.loss import Objective
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
 from tests.unit.training.samples import (
     CONFIG,
+    OLD,
     Small,
     assert_same_weights,
     configured,
@@ -23,7 +24,7 @@ from tests.unit.training.samples import (
     run_workers,
     train,
 )
-from tests.unit.training.workers import NUM_STEPS, cases, train_cases
+from tests.unit.training.workers import NUM_STEPS, cases, train_cases, train_harmonic
 
 IMAGES = np.random.default_rng(1).normal(size=(48, 3, 8, 8)).astype(np.float32)
 
@@ -341,3 +342,29 @@ def test_several_workers_take_the_steps_of_the_undivided_batch(world_size: int, 
             torch.testing.assert_close(states[0].pop("losses"), losses, rtol=1e-5, atol=1e-6)
             for key, weight in alone.encoder.state_dict().items():
                 torch.testing.assert_close(states[0][key], weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("images_per_forward", [None, 4])
+def test_a_harmonic_step_descends_on_the_loss_with_the_old_vectors(images_per_forward: int | None) -> None:
+    plain = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+    config = configured(optimiser=plain, images_per_forward=images_per_forward)
+    trainer, reference, batch = Trainer(Small(), config, seed=0), Small(), dataset(old_ND=OLD)[2]
+    report = trainer.step(batch)
+    result = Objective(config.loss, BandConfig())(reference(batch.inputs), batch.labels_B, "all", old_BD=batch.old_BD)
+    result.loss.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(0.1 * parameter.grad)
+    assert_same_weights(trainer.encoder, reference, rtol=1e-5, atol=1e-7)
+    assert (report.num_images, report.num_triplets) == (15, result.num_triplets)
+    assert result.num_triplets > 6 * Trainer(Small(), config, seed=0).step(loaded(step=2)).num_triplets
+
+
+def test_several_workers_take_the_harmonic_steps_of_the_undivided_batch(tmp_path: Path) -> None:
+    run_workers(train_harmonic, 2, tmp_path)
+    alone = Trainer(Small(), CONFIG, seed=5)
+    train(alone, range(NUM_STEPS), dataset(old_ND=OLD))
+    for rank in range(2):
+        for key, weight in torch.load(tmp_path / f"{rank}.pt", weights_only=True).items():
+            torch.testing.assert_close(weight, alone.encoder.state_dict()[key], rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline.config import TrainingConfig
 from pipeline.training.gather import gather_rows, rows_of
 from pipeline.training.trainer import Trainer
-from tests.unit.training.samples import CONFIG, Small, configured, dataset, train, unit_vectors
+from tests.unit.training.samples import CONFIG, OLD, Small, configured, dataset, train, unit_vectors
 
 NUM_STEPS = 5
 NUM_ROWS = 7
@@ -43,6 +43,17 @@ def train_cases(rank: int, world_size: int, folder: str) -> None:
         reports = train(trainer, range(NUM_STEPS), dataset(rank, world_size))
         losses = torch.tensor([report.loss for report in reports])
         torch.save({**encoder.state_dict(), "losses": losses}, f"{folder}/{name}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def train_harmonic(rank: int, world_size: int, folder: str) -> None:
+    """Trains beside an older encoder and saves the weights."""
+    join(rank, world_size, folder)
+    encoder = Small()
+    wrapped = nn.parallel.DistributedDataParallel(encoder, find_unused_parameters=True)
+    trainer = Trainer(wrapped, CONFIG, seed=5, rank=rank, world_size=world_size)
+    train(trainer, range(NUM_STEPS), dataset(rank, world_size, old_ND=OLD))
+    torch.save(encoder.state_dict(), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -1,14 +1,13 @@
-import io
 import subprocess
 import sys
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
-from pipeline.evaluation.pictures import draw_verification
+from pipeline.drawing import GREY
+from pipeline.evaluation.pictures.verification import draw_verification
 from pipeline.evaluation.verification import Verification, verify
+from tests.unit.evaluation.pictures.pixels import amount, ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 
 
@@ -16,14 +15,10 @@ def verification(noise: float) -> Verification:
     return verify(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
 
 
-def pixels(png: bytes) -> npt.NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
-
-
-def test_the_picture_is_a_png_of_the_documented_size() -> None:
-    image = Image.open(io.BytesIO(draw_verification({"step 300": verification(0.5)})))
-    assert image.format == "PNG"
-    assert image.size == (1650, 780)
+@pytest.mark.parametrize(("num_results", "height"), [(1, 780), (2, 780), (4, 834)])
+def test_the_picture_is_a_png_of_the_documented_size(num_results: int, height: int) -> None:
+    results = {f"step {step}": verification(0.5) for step in range(num_results)}
+    assert pixels(draw_verification(results)).shape == (height, 1650, 3)
 
 
 def test_the_same_results_give_the_same_picture() -> None:
@@ -36,11 +31,14 @@ def test_an_earlier_result_is_drawn_into_the_roc_panel_only() -> None:
     alone = pixels(draw_verification({"step 300": last}))
     both = pixels(draw_verification({"untrained": verification(2.0), "step 300": last}))
     # Legends lie below the panels and shift them a little: compare how much ink of the earlier curve there is.
-    grey = np.array([0x8C, 0x96, 0xA3])
-    ink = [(np.abs(picture - grey).max(axis=2) < 12) for picture in (alone, both)]
     middle = alone.shape[1] // 2
-    assert ink[1][:, :middle].sum() > ink[0][:, :middle].sum() + 300
-    assert abs(int(ink[1][:, middle:].sum()) - int(ink[0][:, middle:].sum())) < 100
+    assert amount(both[:, :middle], GREY) > amount(alone[:, :middle], GREY) + 300
+    assert abs(amount(both[:, middle:], GREY) - amount(alone[:, middle:], GREY)) < 100
+
+
+def test_each_of_many_results_has_a_colour_of_its_own() -> None:
+    results = {f"step {step}": verification(0.3 + 0.2 * step) for step in range(6)}
+    assert len(palette_colors(pixels(draw_verification(results)), at_least=300)) == 6  # one is grey, one of the bars
 
 
 def test_a_marked_rate_changes_the_picture() -> None:
@@ -51,7 +49,14 @@ def test_a_marked_rate_changes_the_picture() -> None:
 @pytest.mark.parametrize("distances", [([1.0], [1.0]), ([0.0, 0.0], [0.0]), ([0.5], [2.0, 2.0])])
 def test_degenerate_distances_are_drawn(distances: tuple[list[float], list[float]]) -> None:
     same, different = (np.array(values, dtype=np.float32) for values in distances)
-    assert draw_verification({"odd": Verification(same, different)}).startswith(b"\x89PNG")
+    assert not ink_at_the_edge(pixels(draw_verification({"odd": Verification(same, different)})))
+
+
+@pytest.mark.parametrize("name", ["a name without end " * 20, "王小明", "$x$", "_", "WWWW" * 30])
+def test_no_name_leaves_the_picture(name: str) -> None:
+    picture = pixels(draw_verification({"untrained": verification(2.0), name: verification(0.5)}))
+    assert picture.shape == (780, 1650, 3)
+    assert not ink_at_the_edge(picture)
 
 
 def test_pyplot_and_its_global_state_are_left_out() -> None:

@@ -1,0 +1,42 @@
+"""Export: a checkpoint's embeddings as Parquet files with ids and labels, without the images.
+
+`jobs.prepare` reads them as a corpus of vectors, so they can be measured and mined where the images are no more.
+"""
+
+import argparse
+from dataclasses import asdict
+
+from jobs.cli import Report, open_workspace, run_job
+from pipeline.cluster.evaluate_stage import parse_checkpoints
+from pipeline.cluster.export_stage import export
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+    """Writes one checkpoint's embeddings."""
+    workspace, corpus = open_workspace(config)
+    wanted = parse_checkpoints(workspace, flags.checkpoint)
+    if len(wanted) != 1:
+        raise InputError(f"--checkpoint {flags.checkpoint} names {len(wanted)} checkpoints: export them one by one")
+    run, step = wanted[0]
+    done = export(config, Workspace(workspace.store, run), corpus, step, flags.dtype)
+    say(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
+    return asdict(done)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The job's own flags."""
+    parser.add_argument("--checkpoint", default="latest", help="N or latest of --run, or RUN[:N] (default: latest)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="what a number is stored as; int8: D bytes a vector, to be made of length one when read",
+    )
+
+
+if __name__ == "__main__":
+    run_job(__doc__ or "", body, add_flags)

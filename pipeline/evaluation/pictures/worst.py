@@ -1,0 +1,166 @@
+"""The pairs that a verifier gets most wrong. N: examples, D: embedding dimension, Q: examples of a tile."""
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+
+MAX_TILE_VALUES = 4_000_000
+# About ten seconds on two cores at 128 dimensions.
+MAX_PAIRS = 200_000_000
+# Anchors that are looked up again at a time.
+NUM_AGAIN = 64
+# Distances of unit vectors that differ by less are equal: the rounding of a float64 product, with room to spare.
+DECIMALS = 12
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two examples.
+
+    Attributes:
+        first: Id of one, which has the lower row.
+        second: Id of the other.
+        first_label: Label code of the first.
+        second_label: Label code of the second.
+        distance: Squared L2.
+    """
+
+    first: int
+    second: int
+    first_label: int
+    second_label: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class WorstPairs:
+    """Pairs of either kind, the worst first; no example is twice in a kind.
+
+    Attributes:
+        false_accepts: Different labels, nearest first.
+        false_rejects: One label, farthest first.
+        num_anchors: Examples that were held to all others; all N, or a sample of them.
+    """
+
+    false_accepts: tuple[Pair, ...]
+    false_rejects: tuple[Pair, ...]
+    num_anchors: int
+
+
+def worst_pairs(
+    vectors_ND: npt.NDArray[np.float32],
+    labels_N: npt.ArrayLike,
+    ids: npt.ArrayLike,
+    number: int,
+    seed: int,
+    max_per_label: int = 2,
+    max_pairs: int = MAX_PAIRS,
+) -> WorstPairs:
+    """Finds the nearest pairs of different labels and the farthest pairs of one label.
+
+    Of all pairs the worst is taken, then the worst that shares no example with it, and so on: an example that is
+    near to many would else fill the picture, and so would a label with many examples. Of equally bad pairs, the one of
+    the lowest rows comes first. The search is exhaustive, in float64, a tile of rows at a time; memory is O(N·D).
+
+    Args:
+        vectors_ND: (N, D) float32, unit vectors, finite.
+        labels_N: (N,) integer label codes.
+        ids: (N,) integers, what the examples are called in the result.
+        number: Pairs of each kind; there may be fewer.
+        seed: Seeds the sample of anchors.
+        max_per_label: A label has at most so many pairs of a kind.
+        max_pairs: Where N² is more, max_pairs / N examples are drawn, and only their pairs are looked at.
+    """
+    labels, names = np.asarray(labels_N), np.asarray(ids)
+    anchors = np.arange(len(labels))
+    num_anchors = max(1, max_pairs // max(1, len(labels)))
+    if num_anchors < len(labels):
+        anchors = np.sort(np.random.default_rng(seed).choice(len(labels), num_anchors, replace=False))
+    vectors64_ND = vectors_ND.astype(np.float64)
+    kinds = []
+    for same_label in (False, True):
+        rows = _Search(vectors64_ND, labels, same_label).worst(anchors, number, max_per_label)
+        kinds.append(tuple(_pair(vectors64_ND, labels, names, low, high) for low, high in rows))
+    return WorstPairs(false_accepts=kinds[0], false_rejects=kinds[1], num_anchors=len(anchors))
+
+
+# Badness, anchor, and the partner that is worst for it: a heap of these yields the worst first.
+Found = tuple[float, int, int]
+
+
+class _Search:
+    """For pairs of one kind. Badness is the distance of a pair of two labels, and minus that of a pair of one."""
+
+    def __init__(self, vectors_ND: Float64Array, labels: npt.NDArray[np.generic], same_label: bool) -> None:
+        self._vectors_ND = vectors_ND
+        self._squared_norms = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
+        self._labels = labels
+        self._same_label = same_label
+        self._used = np.zeros(len(labels), dtype=np.bool_)
+
+    def worst(self, anchors: npt.NDArray[np.int64], number: int, max_per_label: int) -> list[tuple[int, int]]:
+        """Rows of the worst pairs, the lower first.
+
+        An anchor's partner may be taken by another. The badness then bounds from below that of the pair which the
+        anchor has instead, so that only anchors at the top of the heap need be looked up again.
+        """
+        tile_size = max(1, MAX_TILE_VALUES // max(1, len(self._labels)))
+        tiles = [anchors[start : start + tile_size] for start in range(0, len(anchors), tile_size)]
+        heap = [found for tile in tiles for found in self._look_up(tile)]
+        heapq.heapify(heap)
+        taken: list[tuple[int, int]] = []
+        num_taken: Counter[int] = Counter()
+        while heap and len(taken) < number:
+            stale = self._pop_stale(heap)
+            if stale:
+                for found in self._look_up(np.array(stale)):
+                    heapq.heappush(heap, found)
+            elif heap:
+                _, anchor, partner = heapq.heappop(heap)
+                taken.append((min(anchor, partner), max(anchor, partner)))
+                self._used[[anchor, partner]] = True
+                for label in {int(self._labels[anchor]), int(self._labels[partner])}:
+                    num_taken[label] += 1
+                    if num_taken[label] == max_per_label:
+                        self._used |= self._labels == label
+        return taken
+
+    def _pop_stale(self, heap: list[Found]) -> list[int]:
+        """Takes what is used from the top; of anchors that lost their partner, the first few are returned."""
+        stale: list[int] = []
+        while heap and len(stale) < NUM_AGAIN and (self._used[heap[0][1]] or self._used[heap[0][2]]):
+            _, anchor, _ = heapq.heappop(heap)
+            if not self._used[anchor]:
+                stale.append(anchor)
+        return stale
+
+    def _look_up(self, anchors_Q: npt.NDArray[np.int64]) -> list[Found]:
+        """The worst partner of each anchor that has one."""
+        badness_QN = self._vectors_ND[anchors_Q] @ self._vectors_ND.T
+        badness_QN *= -2
+        badness_QN += self._squared_norms
+        badness_QN += self._squared_norms[anchors_Q, None]
+        np.round(badness_QN, DECIMALS, out=badness_QN)
+        if self._same_label:
+            np.negative(badness_QN, out=badness_QN)
+        badness_QN[(self._labels[anchors_Q, None] == self._labels) != self._same_label] = np.inf
+        badness_QN[:, self._used] = np.inf
+        rows_Q = np.arange(len(anchors_Q))
+        badness_QN[rows_Q, anchors_Q] = np.inf
+        partners_Q = badness_QN.argmin(axis=1)
+        badness_Q = badness_QN[rows_Q, partners_Q]
+        found = zip(badness_Q.tolist(), anchors_Q.tolist(), partners_Q.tolist(), strict=True)
+        return [entry for entry in found if entry[0] < np.inf]
+
+
+def _pair(
+    vectors_ND: Float64Array, labels: npt.NDArray[np.generic], names: npt.NDArray[np.generic], low: int, high: int
+) -> Pair:
+    difference = vectors_ND[low] - vectors_ND[high]
+    distance = float(difference @ difference)
+    return Pair(int(names[low]), int(names[high]), int(labels[low]), int(labels[high]), distance)

@@ -1,0 +1,118 @@
+"""Figures of merit against one quantity, as a table: how spoilt the images are, how long the embedding, and so on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+_LABELS = {"roc_auc": "ROC AUC", "recall_at_1": "recall@1", "eer": "EER"}
+_VAL = "val_at_far_"
+
+
+class Measured(Protocol):
+    """What a run achieved, such as a ``VerificationReport``."""
+
+    def metrics(self) -> dict[str, float]:
+        """Figures of merit by name."""
+
+    def standard_errors(self) -> dict[str, float]:
+        """Of those that have one, by the same names."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What was measured at one value.
+
+    Attributes:
+        value: Of the quantity.
+        metrics: Figures of merit by name.
+        standard_errors: Of those that have one, by the same names.
+    """
+
+    value: float
+    metrics: Mapping[str, float]
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able document."""
+        errors = {"standard_errors": dict(self.standard_errors)} if self.standard_errors else {}
+        return {"value": self.value, **self.metrics, **errors}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Figures of merit over the values of one quantity.
+
+    Attributes:
+        name: In the names of metrics: ``jpeg``.
+        title: For people: "JPEG compression".
+        label: What a value is: "quality".
+        rows: One a value, ascending.
+        unspoilt: What the rows are held to, by metric; None where there is no such thing.
+        is_log: Whether a picture takes a logarithmic axis.
+    """
+
+    name: str
+    title: str
+    label: str
+    rows: tuple[SweepRow, ...]
+    unspoilt: Mapping[str, float] | None = None
+    is_log: bool = True
+
+    def kept(self, metric: str) -> float | None:
+        """The mean over the values, as a share of the unspoilt figure; None where there is none, or it is 0."""
+        if self.unspoilt is None or self.unspoilt[metric] == 0:
+            return None
+        return float(np.mean([row.metrics[metric] for row in self.rows])) / self.unspoilt[metric]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able document."""
+        unspoilt = {} if self.unspoilt is None else {"unspoilt": dict(self.unspoilt)}
+        return {"title": self.title, "label": self.label, "rows": [row.to_dict() for row in self.rows], **unspoilt}
+
+    def to_markdown(self) -> str:
+        """A table with a row for each value, the unspoilt one last; a figure that is missing leaves its cell empty."""
+        metrics = list(dict.fromkeys(metric for row in self.rows for metric in row.metrics))
+        head = " | ".join([self.label, *map(metric_label, metrics)])
+        lines = [f"### {self.title}", "", f"| {head} |", "|---" + "|---:" * len(metrics) + "|"]
+        named = [(f"{row.value:,.0f}" if row.value.is_integer() else value_name(row.value), row) for row in self.rows]
+        if self.unspoilt is not None:
+            named.append(("unspoilt", SweepRow(np.nan, self.unspoilt)))
+        for name, row in named:
+            lines.append(f"| {name} | {' | '.join(_cell(row, metric) for metric in metrics)} |")
+        return "\n".join(lines) + "\n"
+
+
+def sweep_runs(name: str, title: str, label: str, results: Mapping[int, Measured] | Mapping[float, Measured]) -> Sweep:
+    """Several runs against what sets them apart, as in FaceNet's tables 5 and 6.
+
+    Args:
+        name: Such as ``embedding_dim``.
+        title: Such as "Embedding size".
+        label: Such as "dimensions".
+        results: By value, in any order.
+    """
+    rows = [SweepRow(float(value), found.metrics(), found.standard_errors()) for value, found in results.items()]
+    return Sweep(name, title, label, tuple(sorted(rows, key=lambda row: row.value)))
+
+
+def value_name(value: float) -> str:
+    """A value in a name or a table: 10.0 is ``10``, 0.05 is ``0.05``; different for different values."""
+    return np.format_float_positional(value, trim="-")
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name for people: ``val_at_far_1e-03`` is "VAL at FAR 0.001"."""
+    if metric.startswith(_VAL):
+        return f"VAL at FAR {float(metric.removeprefix(_VAL)):g}"
+    return _LABELS.get(metric, metric.replace("_", " "))
+
+
+def _cell(row: SweepRow, metric: str) -> str:
+    if metric not in row.metrics:
+        return ""
+    if metric == "roc_auc":  # of which percents would show too little
+        return f"{row.metrics[metric]:.4f}"
+    error = f" ± {100 * row.standard_errors[metric]:.1f}" if metric in row.standard_errors else ""
+    return f"{100 * row.metrics[metric]:.1f} %{error}"

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import CorpusConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.split import Split, read_split
+from pipeline.errors import InputError
+from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
+
+PEOPLE = "3\n1\nperson_0\t2\n2\nperson_1\t2\nperson_2\t2\n1\nperson_9\t2\n"
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    file = tmp_path / "people.txt"
+    file.write_text(PEOPLE)
+    return file
+
+
+def test_without_a_list_the_fraction_holds() -> None:
+    assert read_split(CorpusConfig(test_fraction=0.3)) == Split(0.3)
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (None, {"person_0", "person_1", "person_2", "person_9"}),
+        ((2,), {"person_1", "person_2"}),
+        ((1, 3), {"person_0", "person_9"}),
+    ],
+)
+def test_the_chosen_sets_are_the_test_labels(people: Path, sets: tuple[int, ...] | None, expected: set[str]) -> None:
+    split = read_split(CorpusConfig(test_people=str(people), test_sets=sets))
+    assert split.test_labels == frozenset(expected)
+    assert [split.is_test(f"person_{i}") for i in range(4)] == [f"person_{i}" in expected for i in range(4)]
+
+
+def test_a_set_that_is_not_there_is_named(people: Path) -> None:
+    with pytest.raises(InputError, match=r"names set 4, but .*people\.txt has 3"):
+        read_split(CorpusConfig(test_people=str(people), test_sets=(2, 4)))
+
+
+def test_sets_without_a_list_are_refused() -> None:
+    with pytest.raises(ValueError, match="set that too"):
+        CorpusConfig(test_sets=(1,))
+
+
+def test_a_prepared_corpus_keeps_exactly_the_listed_people(tmp_path: Path, people: Path) -> None:
+    workspace = Workspace.open(str(tmp_path / "w"), "main")
+    config = folder_config(
+        write_folder(tmp_path / "faces", faces(6, 2)), test_people=str(people), test_sets=(1, 2), test_fraction=0.9
+    )
+    run_prepare(config, workspace)
+    corpus = Corpus.open(workspace)
+    assert {corpus.label_names[code] for code in corpus.labels[corpus.is_test]} == {"person_0", "person_1", "person_2"}
+
+
+def test_another_list_is_another_fingerprint() -> None:
+    splits = [Split(0.2), Split(0.3), Split(0.2, frozenset("a")), Split(0.2, frozenset("ab")), Split(0.2, frozenset())]
+    assert len({split.fingerprint("c" * 64) for split in splits}) == len(splits)
+    assert Split(0.2, frozenset("ab")).fingerprint("c") == Split(0.7, frozenset("ba")).fingerprint("c")
+
+
+def test_listed_people_who_are_not_there_are_counted(
+    tmp_path: Path, people: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workspace = Workspace.open(str(tmp_path / "w"), "main")
+    run_prepare(folder_config(write_folder(tmp_path / "faces", faces(6, 2)), test_people=str(people)), workspace)
+    assert "1 of the 4 labels of corpus.test_people are not in the corpus, the first 'person_9'" in " ".join(
+        capfd.readouterr().err.split()
+    )

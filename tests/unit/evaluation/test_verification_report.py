@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.config import EvaluationConfig
+from pipeline.evaluation.splits import verify_splits
+from pipeline.evaluation.verification import verify
+from pipeline.evaluation.verification_report import report_verification
+from tests.unit.evaluation.samples import unit_vectors
+
+CONFIG = EvaluationConfig()
+
+
+def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
+    vectors, labels = unit_vectors(300, 40, noise=0.6, seed=0)
+    report = report_verification(vectors, labels, CONFIG, seed=3)
+    whole = verify(vectors, labels, CONFIG.max_pairs, seed=3)
+    assert report.metrics() == {
+        "roc_auc": whole.roc_auc(),
+        "eer": whole.eer().rate,
+        "pair_accuracy": whole.accuracy(whole.best_threshold()),
+        "val_at_far_1e-03": whole.at_far(1e-3).val,
+        "val_at_far_1e-02": whole.at_far(1e-2).val,
+    }
+    splits = verify_splits(vectors, labels, CONFIG.fars, CONFIG.num_splits, CONFIG.max_pairs, 3)
+    assert report.standard_errors() == {
+        "val_at_far_1e-03": splits.rates[0].standard_error,
+        "val_at_far_1e-02": splits.rates[1].standard_error,
+    }
+
+
+def test_the_document_counts_accepts_and_is_plain_json() -> None:
+    vectors, labels = unit_vectors(300, 40, noise=0.6, seed=0)
+    document = report_verification(vectors, labels, CONFIG, seed=0).to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    point = document["operating_points"][1]
+    assert point["true_accepts"] == round(point["val"] * document["num_same_pairs"])
+    assert point["false_accepts"] <= 0.01 * document["num_different_pairs"]
+
+
+def test_too_few_labels_for_splits_are_said_and_the_whole_is_measured() -> None:
+    report = report_verification(*unit_vectors(30, 4, noise=0.3, seed=0), CONFIG, seed=0)
+    assert report.splits is None and "evaluation.num_splits" in report.why_no_splits
+    assert report.standard_errors() == {} and report.metrics()["roc_auc"] > 0.5
+
+
+@pytest.mark.parametrize("distance", [0.0, 1.0])
+def test_perfect_and_useless_embeddings(distance: float) -> None:
+    labels = np.repeat(np.arange(20), 3)
+    vectors = np.eye(20, dtype=np.float32)[labels * int(distance)]
+    metrics = report_verification(vectors, labels, CONFIG, seed=0).metrics()
+    assert metrics["roc_auc"] == metrics["pair_accuracy"] == (1.0 if distance else 0.5)
