@@ -12,13 +12,14 @@ from pipeline.cluster.embed_stage import embed
 from pipeline.cluster.examination import Examination
 from pipeline.cluster.leakage import refuse_leakage, trained_labels
 from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, Result
+from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
+from pipeline.evaluation.pictures import draw_learning_curve, has_curve
 from pipeline.evaluation.report import to_markdown
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
@@ -106,16 +107,19 @@ def evaluate_checkpoints(
         if protocol not in PROTOCOLS:
             raise InputError(f"there is no protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}")
     results: dict[str, dict[str, Result]] = {}
+    steps: dict[str, Wanted] = {}
     last: Examination | None = None
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         for run, step in dict.fromkeys(wanted):
             last = _examine(pool, config, Workspace(workspace.store, run), corpus, step)
             if any(PROTOCOLS[name].measures_subject for name in protocols):
                 _guard(last)
+            steps[last.name] = (run, step)
             results[last.name] = {name: PROTOCOLS[name].measure(last) for name in protocols}
             _write_results(last, results[last.name])
         assert last is not None
-        return Comparison(results, _write_pictures(last, results, protocols))
+        of_one_run = {name: step for name, (run, step) in steps.items() if run == last.workspace.run}
+        return Comparison(results, _write_pictures(last, results, protocols, of_one_run))
 
 
 def evaluate_alone(
@@ -179,12 +183,22 @@ def _write_results(one: Examination, results: Mapping[str, Result]) -> None:
 
 
 def _write_pictures(
-    last: Examination, results: Mapping[str, Mapping[str, Result]], protocols: Sequence[str]
+    last: Examination,
+    results: Mapping[str, Mapping[str, Result]],
+    protocols: Sequence[str],
+    steps: Mapping[str, int],
 ) -> tuple[str, ...]:
-    """A table and each protocol's pictures, of all checkpoints, beside the last one."""
+    """A table and each protocol's pictures, of all checkpoints, beside the last one.
+
+    Where several ``steps`` are of its run, a learning curve too.
+    """
     pictures: dict[str, bytes] = {}
     for name in protocols:
         pictures |= PROTOCOLS[name].draw(last, {one: found[name] for one, found in results.items()})
+    points = [(step, _merged_metrics(results[name])) for name, step in steps.items()]
+    if len(points) > 1 and has_curve(points):
+        errors = {step: _standard_errors(results[name]) for name, step in steps.items()}
+        pictures["learning-curve.png"] = draw_learning_curve(points, errors)
     store, root = last.workspace.store, last.workspace.store.uri.rstrip("/")
     for file, png in pictures.items():
         store.put(f"{last.folder}/{file}", png)
@@ -195,6 +209,15 @@ def _write_pictures(
 
 def _merged_metrics(results: Mapping[str, Result]) -> dict[str, float]:
     return {metric: value for result in results.values() for metric, value in result.metrics().items()}
+
+
+def _standard_errors(results: Mapping[str, Result]) -> dict[str, float]:
+    """Of the metrics of those protocols that know them."""
+    errors: dict[str, float] = {}
+    for result in results.values():
+        if isinstance(result, HasStandardErrors):
+            errors |= result.standard_errors()
+    return errors
 
 
 def _name(run: str, checkpoint: CheckpointManifest) -> str:

@@ -1,6 +1,6 @@
 """Pictures of a checkpoint's embeddings that show the examples themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Portrait:
         return {"threshold": self.threshold} | asdict(self.worst)
 
 
-def portray(one: Examination) -> Portrait:
+def measure(one: Examination) -> Portrait:
     """Finds the worst pairs."""
     evaluation, subject, seed = one.config.evaluation, one.subject, one.config.seed
     verification = verify(subject.vectors_ND, subject.labels_N, evaluation.max_pairs, seed)
@@ -55,8 +55,9 @@ def portray(one: Examination) -> Portrait:
     return Portrait(worst, threshold)
 
 
-def draw_portrait(one: Examination, portrait: Portrait) -> dict[str, bytes]:
-    """A projection, and, of images, the worst pairs and a matrix of distances."""
+def draw(one: Examination, results: Mapping[str, Portrait]) -> dict[str, bytes]:
+    """Of the last checkpoint: a projection, and, of images, the worst pairs and a matrix of distances."""
+    portrait = results[one.name]
     subject, names, seed = one.subject, one.corpus.label_names, one.config.seed
     method = one.config.evaluation.projection
     points = choose_points(subject.labels_N, seed)

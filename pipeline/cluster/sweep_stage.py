@@ -15,7 +15,7 @@ from pipeline.comparison.results import ArmResult
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.evaluation.pictures.sweeps import draw_sweeps
+from pipeline.evaluation.pictures import draw_sweeps
 from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, sweep_runs
 from pipeline.evaluation.verification import far_name

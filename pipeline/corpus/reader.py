@@ -110,9 +110,8 @@ class Corpus:
         """
         data = self._publication.read_part(self._parts[part])
         column = "image.path" if self.manifest.payload == "image" else "source_id"
-        table = from_parquet(data, [column])
-        values = table.column(0).combine_chunks()
-        paths: list[str] = (values.field("path") if self.manifest.payload == "image" else values).to_pylist()
+        values = from_parquet(data, [column]).column(0)
+        paths: list[str] = values.to_pylist()
         return paths
 
     def _read_labels(self) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -155,8 +155,8 @@ def report_identification(
 ) -> IdentificationReport:
     """Identifies probes of the closed and of the open set.
 
-    Of each label with two examples or more, one is drawn for the gallery and the rest are probes; for the open set, half
-    of these labels are drawn to be enrolled, and all examples of all other labels, singletons included, are probes that
+    Of each label with two examples or more, one is drawn for the gallery, the rest are probes. For the open set, half
+    of these labels are drawn to be enrolled; all examples of all other labels, singletons included, are probes that
     are not. Memory is flat: a tile of probes at a time.
 
     Args:

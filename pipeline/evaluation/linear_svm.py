@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from pipeline.evaluation.pairs import FloatArray, IntArray
 
@@ -16,7 +16,7 @@ class LinearSvm:
     """The machine that scikit-learn's LinearSVC trains: squared hinge loss, the intercept penalised as a weight.
 
     The problems of all labels of a tile are solved as one, by L-BFGS over matrix products, where liblinear goes through
-    the examples one by one for each label. A fold of LFW's 901 labels takes 4 s of one core instead of 16, at the same
+    the examples one by one for each label. A fold of LFW's 901 labels takes 4 s of one core instead of 10, at the same
     accuracy.
 
     Attributes:

@@ -43,7 +43,7 @@ def test_every_round_mines_a_generation_from_its_own_checkpoint(looped: tuple[Pa
 def test_the_loop_shows_before_and_after_and_leaves_a_picture(looped: tuple[Path, Finished]) -> None:
     _, finished = looped
     assert "main untrained" in finished.words and "main step 6" in finished.words
-    assert Path(finished.report["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert Path(finished.report["pictures"][0]).read_bytes().startswith(b"\x89PNG")
     evaluated = finished.report["evaluations"]["main step 6"]
     assert {"recall_at_1", "roc_auc", "val_at_far_1e-03", "val_at_far_1e-02"} <= evaluated.keys()
 

@@ -87,13 +87,13 @@ def _draw_levels_of_f(axes: Axes) -> None:
 
 
 def _draw_sizes(axes: Axes, result: Clustering) -> None:
-    labels = result.label_sizes
-    entry = f"labels: {len(labels):,}, {(labels == 1).sum():,} of them with one example"
-    _draw_size_curve(axes, labels, color=INK, linestyle=DASHED, linewidth=1.8, label=entry, zorder=3)
     for place, (method, partition) in enumerate(result.partitions.items()):
         sizes = partition.sizes
         entry = f"{_words(method)}: {len(sizes):,} clusters, {(sizes == 1).sum():,} of one"
-        _draw_size_curve(axes, sizes, color=PALETTE[place % len(PALETTE)], linewidth=1.8, label=entry)
+        _draw_size_curve(axes, sizes, entry, PALETTE[place % len(PALETTE)])
+    labels = result.label_sizes
+    entry = f"labels: {len(labels):,}, {(labels == 1).sum():,} of them with one example"
+    _draw_size_curve(axes, labels, entry, INK, DASHED)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("size: examples")
@@ -102,11 +102,14 @@ def _draw_sizes(axes: Axes, result: Clustering) -> None:
     legend_below(axes)
 
 
-def _draw_size_curve(axes: Axes, descending: IntArray, **style: object) -> None:
+def _draw_size_curve(
+    axes: Axes, descending: IntArray, label: str, color: str, linestyle: str | tuple[int, tuple[int, ...]] = "-"
+) -> None:
     sizes, counts = np.unique(descending, return_counts=True)
     num_as_large = counts[::-1].cumsum()[::-1]
-    # Down to none at the size behind the largest, which a logarithmic axis shows as a line to its foot.
-    axes.step([*sizes, sizes[-1]], [*num_as_large, 0.5], where="pre", **style)
+    # Beyond the largest there are none: the curve ends below the axis.
+    sizes, num_as_large = np.append(sizes, sizes[-1]), np.append(num_as_large, 0.5)
+    axes.step(sizes, num_as_large, where="pre", linewidth=1.8, color=color, linestyle=linestyle, label=label)
     axes.set(xscale="log", yscale="log")
     axes.set_ylim(bottom=0.8)
 

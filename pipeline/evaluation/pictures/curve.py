@@ -48,12 +48,7 @@ def draw_learning_curve(
         ValueError: There is nothing to draw.
     """
     points = sorted(points, key=lambda point: point[0])
-    metrics = list(dict.fromkeys(name for _, values in points for name in values))
-    panels = {}
-    for title, pattern in groups.items():
-        lines = {name: _line_name(found) for name in metrics if (found := re.fullmatch(pattern, name))}
-        if lines:
-            panels[title] = lines
+    panels = _panels(points, groups)
     if not panels:
         raise ValueError("there is no metric to draw")
     most_lines = max(map(len, panels.values()))
@@ -69,6 +64,21 @@ def draw_learning_curve(
         legend_below(axes, num_columns=min(LEGEND_COLUMNS, len(lines)))
         style_axes(axes, title)
     return to_png(figure)
+
+
+def has_curve(points: Points, groups: Mapping[str, str] = GROUPS) -> bool:
+    """Whether ``draw_learning_curve`` finds anything to draw."""
+    return bool(_panels(points, groups))
+
+
+def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The name of each metric's line, by panel; panels without lines are left out."""
+    metrics = list(dict.fromkeys(name for _, values in points for name in values))
+    panels = {
+        title: {name: _line_name(found) for name in metrics if (found := re.fullmatch(pattern, name))}
+        for title, pattern in groups.items()
+    }
+    return {title: lines for title, lines in panels.items() if lines}
 
 
 def _draw_metric(

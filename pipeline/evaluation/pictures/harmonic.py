@@ -43,6 +43,7 @@ def draw_harmonic(results: Mapping[str, Verification], far: float = 1e-3) -> byt
     axes.yaxis.set_major_formatter(FuncFormatter(lambda val, _: f"{100 * val:g}%"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     legend_below(axes)
+    axes.tick_params(which="minor", length=0)
     style_axes(axes, "Compatibility of the embeddings")
     use_all_fonts(axes)
     return to_png(figure)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.s3_server import S3Server
 
-JOBS = ("prepare", "mine", "train", "loop", "evaluate", "doctor")
+JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "doctor")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.drawing import PALETTE
-from pipeline.evaluation.pictures.curve import draw_learning_curve
+from pipeline.evaluation.pictures.curve import draw_learning_curve, has_curve
 from tests.unit.evaluation.pictures.pixels import ink_at_the_edge, palette_colors, pixels
 
 POINTS = [
@@ -55,3 +55,8 @@ def test_many_lines_stay_within_the_picture() -> None:
 def test_nothing_to_draw_is_a_programming_error(points: list[tuple[int, dict[str, float]]]) -> None:
     with pytest.raises(ValueError, match="no metric"):
         draw_learning_curve(points)
+
+
+def test_whether_there_is_a_curve_is_known_beforehand() -> None:
+    assert has_curve([(0, {"recall_at_1": 0.5})])
+    assert not has_curve([(0, {"int8_max_distance_error": 0.1})])

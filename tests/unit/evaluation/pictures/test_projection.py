@@ -18,7 +18,7 @@ def umap_or_skip() -> None:
 
 
 def distances(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
+    return np.asarray(np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2))
 
 
 def test_pca_gives_the_plane_of_a_singular_value_decomposition() -> None:

@@ -91,7 +91,7 @@ def test_identical_embeddings_do_not_make_the_search_slow(monkeypatch: pytest.Mo
         return look_up(self, anchors)
 
     monkeypatch.setattr(worst._Search, "_look_up", counted)
-    vectors = np.ones((3000, 4), dtype=np.float32) / 2
+    vectors = np.full((3000, 4), 0.5, dtype=np.float32)
     found = worst_pairs(vectors, np.arange(3000) // 3, np.arange(3000), 10, seed=0)
     assert [pair.distance for pair in found.false_accepts + found.false_rejects] == [0.0] * 20
     assert sum(looked_up) < 3 * 2 * 3000
