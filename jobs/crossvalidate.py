@@ -14,7 +14,11 @@ from pipeline.progress import say
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains and scores all folds."""
     done = crossvalidate(config, flags.folds_per_model)
-    settings = {"image-restricted": done.view2.restricted, "unrestricted": done.view2.unrestricted}
+    settings = {
+        "image-restricted": done.view2.restricted,
+        "unrestricted": done.view2.unrestricted,
+        "image-restricted, int8 embeddings": done.int8.restricted,
+    }
     for name, score in settings.items():
         if score is not None:
             say(f"LFW View 2, {name}: accuracy {score.accuracy:.4f} ± {score.standard_error or 0:.4f}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.cluster.evaluate_stage import evaluate_alone
+from pipeline.cluster.lfw_stage import Int8View2
 from pipeline.cluster.loop import mine_and_train
 from pipeline.config import RunConfig
 from pipeline.corpus.ingest import prepare
@@ -22,14 +23,15 @@ from pipeline.storage.workspace import Workspace
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """View 2 over all models, and where it was written."""
+    """View 2 over all models, with embeddings as they are and with int8 ones, and where it was written."""
 
     view2: View2
+    int8: View2
     uri: str
 
     def report(self) -> dict[str, Any]:
         """A JSON-able document."""
-        return self.view2.to_dict() | {"uri": self.uri}
+        return self.view2.to_dict() | {"int8": self.int8.to_dict(), "uri": self.uri}
 
 
 def fold_groups(num_folds: int, folds_per_model: int) -> list[tuple[int, ...]]:
@@ -72,10 +74,11 @@ def crossvalidate(config: RunConfig, folds_per_model: int) -> CrossValidation:
     for number, group in enumerate(groups, start=1):
         say(f"model {number} of {len(groups)}: without the people of folds {', '.join(map(str, group))}")
         found.append(_one_model(_held_out(config, people, group)))
-    view2 = combine_folds(found)
+    view2, int8 = (combine_folds([getattr(one, kind) for one in found]) for kind in ("exact", "int8"))
     root = Workspace.open(config.workspace, config.run)
-    _write(root, view2, groups)
-    return CrossValidation(view2, f"{root.store.uri.rstrip('/')}/{_folder(root)}")
+    done = CrossValidation(view2, int8, f"{root.store.uri.rstrip('/')}/{_folder(root)}")
+    _write(root, done, groups)
+    return done
 
 
 def _held_out(config: RunConfig, people: Path, group: Sequence[int]) -> RunConfig:
@@ -84,26 +87,26 @@ def _held_out(config: RunConfig, people: Path, group: Sequence[int]) -> RunConfi
     return config.model_copy(update={"corpus": corpus, "workspace": f"{config.workspace.rstrip('/')}/{name}"})
 
 
-def _one_model(config: RunConfig) -> View2:
+def _one_model(config: RunConfig) -> Int8View2:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     prepare(config.corpus, workspace, config.seed, config.digest())
     corpus = Corpus.open(workspace)
     mine_and_train(config, workspace, corpus)
     newest = (config.run, checkpoints(workspace).numbers()[-1])
-    found = evaluate_alone(config, workspace, corpus, [newest], ["lfw"])
+    found = evaluate_alone(config, workspace, corpus, [newest], ["lfw_int8"])
     (by_protocol,) = found.results.values()
-    view2 = cast(View2, by_protocol["lfw"])
-    accuracies = ", ".join(f"{fold.accuracy:.4f}" for fold in view2.restricted.folds)
+    scores = cast(Int8View2, by_protocol["lfw_int8"])
+    accuracies = ", ".join(f"{fold.accuracy:.4f}" for fold in scores.exact.restricted.folds)
     say(f"accuracy of its folds, restricted setting: {accuracies}")
-    return view2
+    return scores
 
 
-def _write(root: Workspace, view2: View2, groups: Sequence[Sequence[int]]) -> None:
-    document = json.dumps(view2.to_dict(), indent=2, allow_nan=False) + "\n"
+def _write(root: Workspace, done: CrossValidation, groups: Sequence[Sequence[int]]) -> None:
+    document = json.dumps(done.report(), indent=2, allow_nan=False) + "\n"
     root.store.put(f"{_folder(root)}/view2.json", document.encode())
     names = ["folds " + ", ".join(map(str, group)) for group in groups]
-    picture = draw_verification(dict(zip(names, view2.verifications, strict=True)), 1e-2)
+    picture = draw_verification(dict(zip(names, done.view2.verifications, strict=True)), 1e-2)
     root.store.put(f"{_folder(root)}/view2.png", picture)
 
 

@@ -134,7 +134,7 @@ def show(comparison: Comparison) -> None:
     """A short table for people, on stderr, and where the pictures are."""
     metrics = comparison.metrics()
     table = Table(title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in metrics:
         table.add_column(name, justify="right")
     for metric in dict.fromkeys(metric for found in metrics.values() for metric in found):

@@ -1,15 +1,39 @@
 """LFW's protocols on a checkpoint: the official files' pairs and people, found in the corpus, and scored."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.cluster.examination import Examination
 from pipeline.corpus.lfw_files import FoundPairs, find_pairs, find_people, read_pairs, read_people
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw import ListedPairs, score_view1, score_view2
 from pipeline.evaluation.lfw_scores import View1, View2
+from pipeline.evaluation.quantisation import quantise, restore
+
+
+@dataclass(frozen=True)
+class Int8View2:
+    """View 2 with embeddings as they are, and restored from one byte a dimension."""
+
+    exact: View2
+    int8: View2
+
+    def metrics(self) -> dict[str, float]:
+        """``lfw_accuracy_restricted_int8`` and so on, and ``…_int8_change`` from the embeddings as they are."""
+        exact, found = self.exact.metrics(), {}
+        for name, value in self.int8.metrics().items():
+            found[f"{name}_int8"] = value
+            found[f"{name}_int8_change"] = value - exact[name]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able document."""
+        return self.metrics() | {"exact": self.exact.to_dict(), "int8": self.int8.to_dict()}
 
 
 def measure_view2(one: Examination) -> View2:
@@ -18,9 +42,22 @@ def measure_view2(one: Examination) -> View2:
     Raises:
         InputError: The official files are not there, do not fit the corpus, or training has seen all folds.
     """
+    return _view2(one, one.vectors_ND)
+
+
+def measure_int8(one: Examination) -> Int8View2:
+    """View 2 before and after quantisation.
+
+    Raises:
+        InputError: As for View 2; or an embedding is not finite.
+    """
+    return Int8View2(_view2(one, one.vectors_ND), _view2(one, restore(quantise(one.vectors_ND))))
+
+
+def _view2(one: Examination, vectors_ND: npt.NDArray[np.float32]) -> View2:
     folder, evaluation = _folder(one), one.config.evaluation
     return score_view2(
-        one.vectors_ND,
+        vectors_ND,
         one.corpus.labels,
         _listed(_found(one, folder / "pairs.txt")),
         fars=evaluation.fars,
@@ -66,5 +103,5 @@ def _listed(found: FoundPairs) -> ListedPairs:
     return ListedPairs(found.ids_P2, found.is_same_P, found.fold_P)
 
 
-def _trained(one: Examination) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def _trained(one: Examination) -> npt.NDArray[np.int64] | None:
     return None if one.trained_L is None else np.flatnonzero(one.trained_L)

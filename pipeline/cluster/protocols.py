@@ -146,6 +146,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "quantisation": Protocol("what int8 embeddings lose and save", _quantisation),
     "pictures": Protocol("projection, worst pairs, distance matrix", picture_stage.measure, picture_stage.draw),
     "lfw": Protocol("LFW's View 2, both settings", lfw_stage.measure_view2, _draw_view2, measures_subject=False),
+    "lfw_int8": Protocol("View 2 with int8 embeddings", lfw_stage.measure_int8, measures_subject=False),
     "lfw_view1": Protocol(
         "LFW's View 1, for development", lfw_stage.measure_view1, _draw_view1, measures_subject=False
     ),

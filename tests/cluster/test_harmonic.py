@@ -27,6 +27,9 @@ LONGER = (
 WIDER = ('--encoder.options={"base_width": 40}', "--seed=1")
 
 
+pytestmark = pytest.mark.timeout(900)  # the fixture runs four jobs
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with an old run, a harmonic one that is wider, and one that is as wide but knows of no other."""

@@ -15,7 +15,7 @@ GROUPS = MappingProxyType(
     {
         "Verification: VAL": r"val_at_far_(?P<far>[0-9.e-]+)",
         "Retrieval: recall": r"recall_at_(?P<k>\d+)",
-        "Accuracy": r".*accuracy.*",
+        "Accuracy": r"(?!.*_int8).*accuracy.*",
         "Area under the ROC": r".*roc_auc",
         "Equal error rate": r".*eer",
     }
