@@ -16,8 +16,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     workspace, corpus = open_workspace(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
     wanted = [checkpoint for text in texts for checkpoint in parse_checkpoints(workspace, text)]
-    names = [*PROTOCOLS] if flags.protocol == ["all"] else flags.protocol
-    results = evaluate_alone(config, workspace, corpus, wanted, names)
+    results = evaluate_alone(config, workspace, corpus, wanted, flags.protocol)
     show(results)
     return results.report()
 
@@ -31,13 +30,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="N, latest or all of --run, or RUN[:N|latest|all]; several are set side by side, the one that matters "
         "last (default: untrained and newest)",
     )
+    default = " ".join(DEFAULT_PROTOCOLS)
     words = "; ".join(f"{name}: {protocol.words}" for name, protocol in PROTOCOLS.items())
     parser.add_argument(
         "--protocol",
         nargs="+",
         metavar="PROTOCOL",
         default=list(DEFAULT_PROTOCOLS),
-        help=f"what to measure, or all (default: {' '.join(DEFAULT_PROTOCOLS)}). {words}",
+        help=f"what to measure, or all: whatever this corpus and config allow (default: {default}). {words}",
     )
 
 

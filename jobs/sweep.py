@@ -13,13 +13,14 @@ from pipeline.config import RunConfig
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains a run for each value and seed."""
     workspace, corpus = open_workspace(config)
-    plan = SweepPlan(flags.over, values_of(flags.values), flags.seeds, flags.images)
+    plan = SweepPlan(flags.name or flags.over, flags.over, values_of(flags.values), flags.seeds, flags.images)
     sweep, uri = run_sweep(config, workspace, corpus, plan)
     return sweep.to_dict() | {"folder": uri}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
+    parser.add_argument("--name", help="names the sweep and its folder (default: what --over says)")
     parser.add_argument("--over", choices=tuple(TITLES), default="embedding_dim", help="what the runs differ in")
     parser.add_argument("--values", nargs="+", default=["64", "128", "256", "512"], metavar="N", help="one run each")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each value (default 2)")

@@ -98,6 +98,8 @@ def train_arms(
 def _check(config: RunConfig, corpus: Corpus, plan: Plan) -> None:
     """Finds what is wrong before the first arm is trained."""
     check_trainable(config)
+    if config.harmonic is not None:
+        raise InputError("jobs.compare trains each run alone: take harmonic out of the config")
     if plan.baseline not in {arm.name for arm in plan.arms}:
         raise InputError(f"--baseline {plan.baseline} is not among --arms: add it there, or name one of them")
     if not has_test_pairs(corpus):

@@ -8,16 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cluster.embed_stage import embed
-from pipeline.cluster.examination import Examination
-from pipeline.cluster.leakage import refuse_leakage, trained_labels
+from pipeline.cluster.examination import Examination, examine
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.pictures import draw_learning_curve, has_curve
 from pipeline.evaluation.report import to_markdown
@@ -26,6 +24,8 @@ from pipeline.storage.workspace import Workspace
 
 Wanted = tuple[str, int]
 """A checkpoint: its run and its step."""
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def evaluate_checkpoints(
         workspace: Where the checkpoints are, and where results go.
         corpus: The pinned corpus.
         wanted: The checkpoints, the one that matters last.
-        protocols: Names in PROTOCOLS.
+        protocols: Names in PROTOCOLS; or ``all`` alone: those that this corpus and config have all they need for.
 
     Returns:
         The results; each is also written as JSON beside its run, pictures and a table beside the last.
@@ -103,23 +103,38 @@ def evaluate_checkpoints(
         InputError: There is nothing to measure on, a protocol lacks something, or a checkpoint was trained on what it
             would be measured on.
     """
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            raise InputError(f"there is no protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}")
+    places = [(Workspace(workspace.store, run), step) for run, step in dict.fromkeys(wanted)]
+    chosen = _choose(config, corpus, [checkpoints(place).read(step) for place, step in places], protocols)
     results: dict[str, dict[str, Result]] = {}
-    steps: dict[str, Wanted] = {}
-    last: Examination | None = None
+    steps: dict[str, int] = {}
+    one: Examination | None = None
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
-        for run, step in dict.fromkeys(wanted):
-            last = _examine(pool, config, Workspace(workspace.store, run), corpus, step)
-            if any(PROTOCOLS[name].measures_subject for name in protocols):
-                _guard(last)
-            steps[last.name] = (run, step)
-            results[last.name] = {name: PROTOCOLS[name].measure(last) for name in protocols}
-            _write_results(last, results[last.name])
-        assert last is not None
-        of_one_run = {name: step for name, (run, step) in steps.items() if run == last.workspace.run}
-        return Comparison(results, _write_pictures(last, results, protocols, of_one_run))
+        for place, step in places:
+            one = examine(pool, config, place, corpus, step)
+            found = results.setdefault(one.name, {})
+            for name in chosen:
+                found[name] = PROTOCOLS[name].measure(one)
+                _write_result(one, name, found[name])
+            if place.run == places[-1][0].run:
+                steps[one.name] = step
+        assert one is not None
+        return Comparison(results, _write_pictures(one, results, chosen, steps))
+
+
+def _choose(
+    config: RunConfig, corpus: Corpus, manifests: Sequence[CheckpointManifest], protocols: Sequence[str]
+) -> list[str]:
+    """The protocols that will be measured, checked before anything is."""
+    for protocol in protocols:
+        if protocol not in PROTOCOLS and list(protocols) != [ALL]:
+            raise InputError(f"there is no protocol {protocol!r}: choose {ALL}, or from {', '.join(PROTOCOLS)}")
+    names = list(PROTOCOLS) if list(protocols) == [ALL] else list(protocols)
+    lacks = {name: why for name in names for one in manifests if (why := PROTOCOLS[name].why_not(config, corpus, one))}
+    if lacks and names == list(protocols):
+        raise InputError(next(iter(lacks.values())))
+    for name, why in lacks.items():
+        say(f"left out: {name}, since {why}")
+    return [name for name in names if name not in lacks]
 
 
 def evaluate_alone(
@@ -145,41 +160,13 @@ def show(comparison: Comparison) -> None:
         say(f"picture: {picture}")
 
 
-def _examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
-    checkpoint = checkpoints(workspace).read(step)
-    own = config_of(checkpoint, config)
-    trained_L = trained_labels(workspace, checkpoint, corpus)
-    name = _name(workspace.run, checkpoint)
-    if trained_L is None:
-        say(
-            f"WARNING: {name} was trained on another corpus, which is not in this workspace, or started from a file of "
-            "weights: it may have seen labels that it is now measured on, and its figures may be too good"
-        )
-    key = embed(pool, own, workspace, corpus, checkpoint)
-    return Examination(name, pool, own, workspace, corpus, checkpoint, key, trained_L)
-
-
-def _guard(one: Examination) -> None:
-    evaluation, corpus = one.config.evaluation, one.corpus
-    if one.trained_L is None:
-        return
-    num_trained = int(one.trained_L[one.subject_labels].sum())
-    if num_trained and evaluation.allow_trained_labels:
-        say(
-            f"WARNING: {one.name} was trained on {num_trained} of the {len(one.subject_labels)} labels that it is "
-            "measured on (evaluation.allow_trained_labels): its figures say little about unseen ones"
-        )
-    elif num_trained:
-        refuse_leakage(one.name, one.trained_L, one.subject_labels, corpus.label_names)
-
-
-def _write_results(one: Examination, results: Mapping[str, Result]) -> None:
-    """One JSON document for each protocol, and all figures of merit in one."""
+def _write_result(one: Examination, name: str, result: Result) -> None:
+    """As soon as it is there: the next protocol may fail."""
     provenance = one.provenance()
-    documents = {name: result.to_dict() for name, result in results.items()} | {"metrics": _merged_metrics(results)}
-    for name, document in documents.items():
-        text = json.dumps(provenance | document, indent=2, allow_nan=False) + "\n"
-        one.workspace.store.put(f"{one.folder}/{name}.json", text.encode())
+    if PROTOCOLS[name].measures_subject:
+        provenance |= one.subject_provenance()
+    document = json.dumps(provenance | result.to_dict(), indent=2, allow_nan=False) + "\n"
+    one.workspace.store.put(f"{one.folder}/{name}.json", document.encode())
 
 
 def _write_pictures(
@@ -218,7 +205,3 @@ def _standard_errors(results: Mapping[str, Result]) -> dict[str, float]:
         if isinstance(result, HasStandardErrors):
             errors |= result.standard_errors()
     return errors
-
-
-def _name(run: str, checkpoint: CheckpointManifest) -> str:
-    return f"{run} untrained" if checkpoint.step == 0 else f"{run} step {checkpoint.step}"

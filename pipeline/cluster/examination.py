@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.cluster.embed_stage import embed
+from pipeline.cluster.leakage import check_leakage, trained_labels
 from pipeline.cluster.pool import ActorPool
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
+from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
 FloatArray = npt.NDArray[np.float32]
@@ -40,7 +43,8 @@ class Examination:
     Attributes:
         name: Of the checkpoint, for people: "main step 300".
         pool: Actors that can embed.
-        config: The run, with the checkpoint's own encoder and transform.
+        asked: The config as it was given.
+        config: The same with the checkpoint's own encoder and transform.
         workspace: Of the checkpoint's run.
         corpus: The pinned corpus.
         checkpoint: What is examined.
@@ -50,6 +54,7 @@ class Examination:
 
     name: str
     pool: ActorPool
+    asked: RunConfig
     config: RunConfig
     workspace: Workspace
     corpus: Corpus
@@ -69,19 +74,27 @@ class Examination:
 
     @cached_property
     def subject(self) -> Subject:
-        """What the config wants measured: the test labels, or all."""
-        ids_N = examined_ids(self.config, self.corpus)
-        return Subject(ids_N, self.vectors_ND[ids_N], self.corpus.labels[ids_N])
+        """What the config wants measured: the test labels, or all.
 
-    @property
-    def subject_labels(self) -> npt.NDArray[np.int32]:
-        """The label codes that are measured on, ascending."""
-        return np.unique(self.subject.labels_N)
+        Raises:
+            InputError: There is nothing to measure on, or training has seen it, which the config does not allow.
+        """
+        ids_N = examined_ids(self.config, self.corpus)
+        labels_N = self.corpus.labels[ids_N]
+        allowed = self.config.evaluation.allow_trained_labels
+        check_leakage(self.name, self.trained_L, np.unique(labels_N), self.corpus.label_names, allowed)
+        return Subject(ids_N, self.vectors_ND[ids_N], labels_N)
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Where each example came from, by example id."""
+        return [path for part in range(self.corpus.num_parts) for path in self.corpus.read_paths(part)]
 
     @property
     def folder(self) -> str:
-        """Where its results go."""
-        return self.workspace.evaluation_prefix(self.checkpoint.step)
+        """Where its results go; figures on all examples never take the place of those on the test labels."""
+        prefix = self.workspace.evaluation_prefix(self.checkpoint.step)
+        return prefix if self.config.evaluation.examples == "test" else f"{prefix}/all"
 
     def provenance(self) -> dict[str, Any]:
         """What a result was measured with: the head of every document."""
@@ -90,9 +103,36 @@ class Examination:
             "weights_digest": self.checkpoint.weights_digest,
             "corpus": self.corpus.manifest.number,
             "corpus_fingerprint": self.corpus.fingerprint,
-            "examples": self.config.evaluation.examples,
-            "num_trained_labels": None if self.trained_L is None else int(self.trained_L[self.subject_labels].sum()),
         }
+
+    def subject_provenance(self) -> dict[str, Any]:
+        """What the config's examples are, for results on these."""
+        labels = np.unique(self.subject.labels_N)
+        num_trained = None if self.trained_L is None else int(self.trained_L[labels].sum())
+        return {"examples": self.config.evaluation.examples, "num_trained_labels": num_trained}
+
+
+def examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
+    """Embeds the corpus with a checkpoint, and finds out what it was trained on.
+
+    Args:
+        pool: Actors that can embed.
+        config: As it was given; the checkpoint is embedded with its own encoder and transform.
+        workspace: Of the checkpoint's run.
+        corpus: The pinned corpus.
+        step: Of the checkpoint.
+    """
+    checkpoint = checkpoints(workspace).read(step)
+    own = config_of(checkpoint, config)
+    trained_L = trained_labels(workspace, checkpoint, corpus)
+    name = f"{workspace.run} untrained" if step == 0 else f"{workspace.run} step {step}"
+    if trained_L is None:
+        say(
+            f"WARNING: what {name} was trained on is not known here (a corpus that is not in this workspace, a file of "
+            "weights, or vectors that come from elsewhere): it may have seen labels that it is now measured on"
+        )
+    key = embed(pool, own, workspace, corpus, checkpoint)
+    return Examination(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
 
 
 def has_test_pairs(corpus: Corpus) -> bool:

@@ -1,5 +1,6 @@
 """Export: embed the corpus with a checkpoint, and write the embeddings as Parquet files for others to use."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.export import ExportDType, export_part
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of
+from pipeline.evaluation.pairs import refuse_broken
 from pipeline.evaluation.quantisation import quantise
 from pipeline.progress import stage
 from pipeline.storage.workspace import Workspace
@@ -34,11 +36,14 @@ class Export:
 
 
 def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, dtype: ExportDType) -> Export:
-    """Writes a file for each part of the corpus; the same checkpoint gives the same files.
+    """Writes a file for each part of the corpus, and last ``_export.json``, which says that all are there.
+
+    The same checkpoint and corpus give the same files.
 
     Args:
         config: The run.
-        workspace: Where the checkpoint is, and where the files go: ``runs/<run>/exports/<step>/<dtype>/``.
+        workspace: Where the checkpoint is, and where the files go:
+            ``runs/<run>/exports/<step>/<corpus>-<dtype>/``.
         corpus: What is embedded.
         step: Of the checkpoint.
         dtype: What is stored; ``int8`` takes D bytes a vector.
@@ -59,15 +64,19 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
         "weights_digest": checkpoint.weights_digest,
         "corpus_fingerprint": corpus.fingerprint,
     }
-    folder, parts = f"{workspace.export_prefix(step)}/{dtype}", EmbeddingParts(workspace, key)
+    folder = f"{workspace.export_prefix(step)}/{corpus.manifest.number:09d}-{dtype}"
+    parts = EmbeddingParts(workspace, key)
     with stage(f"export step {step}", corpus.num_examples, "examples") as done:
         for part in range(corpus.num_parts):
             ids = corpus.part_ids(part)
             vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
+            refuse_broken(vectors)
             labels = [corpus.label_names[code] for code in corpus.labels[ids.start : ids.stop]]
             stored = quantise(vectors) if dtype == "int8" else vectors
             data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)
             workspace.store.put(f"{folder}/{part:06d}.parquet", data)
             done(len(ids))
+    document = facts | {"num_examples": corpus.num_examples, "num_files": corpus.num_parts, "dtype": dtype}
+    workspace.store.put(f"{folder}/_export.json", (json.dumps(document, indent=2) + "\n").encode())
     num_bytes = corpus.num_examples * own.encoder.embedding_dim * np.dtype(dtype).itemsize
     return Export(f"{workspace.store.uri.rstrip('/')}/{folder}", corpus.num_examples, num_bytes)

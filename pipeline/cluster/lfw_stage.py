@@ -1,7 +1,6 @@
 """LFW's protocols on a checkpoint: the official files' pairs and people, found in the corpus, and scored."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cluster.examination import Examination
-from pipeline.corpus.lfw_files import FoundPairs, find_pairs, find_people, read_pairs, read_people
+from pipeline.config import RunConfig
+from pipeline.corpus.lfw_files import find_pairs, find_people, read_pairs, read_people
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw import ListedPairs, score_view1, score_view2
 from pipeline.evaluation.lfw_scores import View1, View2
@@ -56,10 +58,10 @@ def measure_int8(one: Examination) -> Int8View2:
 
 def _view2(one: Examination, vectors_ND: npt.NDArray[np.float32]) -> View2:
     folder, evaluation = _folder(one), one.config.evaluation
-    return score_view2(
+    scored = score_view2(
         vectors_ND,
         one.corpus.labels,
-        _listed(_found(one, folder / "pairs.txt")),
+        _listed(one, folder / "pairs.txt"),
         fars=evaluation.fars,
         max_pairs=evaluation.max_pairs,
         seed=one.config.seed,
@@ -67,6 +69,7 @@ def _view2(one: Examination, vectors_ND: npt.NDArray[np.float32]) -> View2:
         trained_labels=_trained(one),
         allow_trained_labels=evaluation.allow_trained_labels,
     )
+    return scored if one.trained_L is not None else replace(scored, num_trained_folds=None)
 
 
 def measure_view1(one: Examination) -> View1:
@@ -76,30 +79,34 @@ def measure_view1(one: Examination) -> View1:
         InputError: As for View 2.
     """
     folder = _folder(one)
-    train, test = (_listed(_found(one, folder / f"pairsDev{name}.txt")) for name in ("Train", "Test"))
-    score = partial(score_view1, trained_labels=_trained(one))
-    return score(
-        one.vectors_ND, one.corpus.labels, train, test, allow_trained_labels=one.config.evaluation.allow_trained_labels
+    train, test = (_listed(one, folder / f"pairsDev{name}.txt") for name in ("Train", "Test"))
+    return score_view1(
+        one.vectors_ND,
+        one.corpus.labels,
+        train,
+        test,
+        trained_labels=_trained(one),
+        allow_trained_labels=one.config.evaluation.allow_trained_labels,
+    )
+
+
+def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What is missing for LFW's protocols."""
+    if config.evaluation.lfw.folder is not None:
+        return ""
+    return (
+        "LFW's protocols need its official files: set evaluation.lfw.folder to the folder of pairs.txt and people.txt"
     )
 
 
 def _folder(one: Examination) -> Path:
-    folder = one.config.evaluation.lfw.folder
-    if folder is None:
-        raise InputError(
-            "LFW's protocols need its official files: set evaluation.lfw.folder to the folder of pairs.txt and "
-            "people.txt"
-        )
+    if (folder := one.config.evaluation.lfw.folder) is None:
+        raise InputError(why_not(one.config, one.corpus, one.checkpoint))
     return Path(folder)
 
 
-def _found(one: Examination, file: Path) -> FoundPairs:
-    corpus = one.corpus
-    paths = [path for part in range(corpus.num_parts) for path in corpus.read_paths(part)]
-    return find_pairs(read_pairs(file), paths)
-
-
-def _listed(found: FoundPairs) -> ListedPairs:
+def _listed(one: Examination, file: Path) -> ListedPairs:
+    found = find_pairs(read_pairs(file), one.paths)
     return ListedPairs(found.ids_P2, found.is_same_P, found.fold_P)
 
 

@@ -17,6 +17,7 @@ from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
+from pipeline.errors import InputError
 from pipeline.progress import say, stage
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
@@ -121,7 +122,13 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
             say("the corpus keeps no test label with two examples: nothing is evaluated")
             return None
         last = newest_checkpoint(config, workspace, corpus)
-        return evaluate_checkpoints(config, workspace, corpus, [(config.run, 0), (config.run, last.step)])
+        evaluation = config.evaluation.model_copy(update={"examples": "test"})
+        on_test_labels = config.model_copy(update={"evaluation": evaluation})
+        try:
+            return evaluate_checkpoints(on_test_labels, workspace, corpus, [(config.run, 0), (config.run, last.step)])
+        except InputError as error:  # of what was trained nothing is wrong
+            say(f"not evaluated: {error}")
+            return None
 
 
 def _mine(

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from typing import Any, runtime_checkable
 from typing import Protocol as Interface
 
+import numpy as np
+
 from pipeline.cluster import compatibility_stage, lfw_stage, picture_stage, robustness_stage
 from pipeline.cluster.examination import Examination
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.evaluation import pictures
 from pipeline.evaluation.clustering import Clustering, cluster
 from pipeline.evaluation.compatibility import Compatibility
@@ -15,6 +20,7 @@ from pipeline.evaluation.lfw_scores import View1, View2
 from pipeline.evaluation.quantisation import Quantisation, measure_quantisation
 from pipeline.evaluation.recognition import RecognitionReport, report_recognition
 from pipeline.evaluation.retrieval import Retrieval, retrieve
+from pipeline.evaluation.robustness import sample_examples
 from pipeline.evaluation.verification import Verification, verify
 from pipeline.evaluation.verification_report import VerificationReport, report_verification
 
@@ -40,6 +46,10 @@ class HasStandardErrors(Interface):
         """Of its metrics, by the same names."""
 
 
+def _always(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    return ""
+
+
 def _nothing(last: Examination, results: Mapping[str, Any]) -> Pngs:
     return {}
 
@@ -52,13 +62,14 @@ class Protocol:
         words: For ``--help``.
         measure: Measures.
         draw: From the last examination and the results of all checkpoints, by name.
-        measures_subject: Whether it is the config's examples that are measured, so that none of their labels may have
-            been trained on; else the protocol guards itself.
+        why_not: What is missing, in a sentence, for measuring a checkpoint; empty where nothing is.
+        measures_subject: Whether it is the config's examples that are measured; else the protocol chooses by itself.
     """
 
     words: str
     measure: Callable[[Examination], Result]
     draw: Callable[[Examination, Mapping[str, Any]], Pngs] = _nothing
+    why_not: Callable[[RunConfig, Corpus, CheckpointManifest], str] = _always
     measures_subject: bool = True
 
 
@@ -89,7 +100,11 @@ def _identification(one: Examination) -> IdentificationReport:
 
 
 def _quantisation(one: Examination) -> Quantisation:
-    return measure_quantisation(one.subject.vectors_ND, one.subject.labels_N, one.config.evaluation, one.config.seed)
+    subject, config, seed = one.subject, one.config.evaluation, one.config.seed
+    rows = np.arange(len(subject.ids_N))
+    if len(rows) > config.retrieval.max_queries:  # recall@1 compares every example with every other, twice
+        rows = sample_examples(subject.labels_N, config.retrieval.max_queries, seed)
+    return measure_quantisation(subject.vectors_ND[rows], subject.labels_N[rows], config, seed)
 
 
 def _draw_rocs(last: Examination, verifications: Mapping[str, Verification], file: str) -> Pngs:
@@ -142,15 +157,30 @@ PROTOCOLS: dict[str, Protocol] = {
         "VAL under JPEG, small images, blur, occlusion and noise",
         robustness_stage.measure,
         _draws("robustness.png", pictures.draw_robustness),
+        robustness_stage.why_not,
     ),
     "quantisation": Protocol("what int8 embeddings lose and save", _quantisation),
     "pictures": Protocol("projection, worst pairs, distance matrix", picture_stage.measure, picture_stage.draw),
-    "lfw": Protocol("LFW's View 2, both settings", lfw_stage.measure_view2, _draw_view2, measures_subject=False),
-    "lfw_int8": Protocol("View 2 with int8 embeddings", lfw_stage.measure_int8, measures_subject=False),
-    "lfw_view1": Protocol(
-        "LFW's View 1, for development", lfw_stage.measure_view1, _draw_view1, measures_subject=False
+    "lfw": Protocol(
+        "LFW's View 2, both settings",
+        lfw_stage.measure_view2,
+        _draw_view2,
+        lfw_stage.why_not,
+        measures_subject=False,
     ),
-    "harmonic": Protocol("against the old encoder's vectors", compatibility_stage.measure, _draw_harmonic),
+    "lfw_int8": Protocol(
+        "View 2 with int8 embeddings", lfw_stage.measure_int8, why_not=lfw_stage.why_not, measures_subject=False
+    ),
+    "lfw_view1": Protocol(
+        "LFW's View 1, for development",
+        lfw_stage.measure_view1,
+        _draw_view1,
+        lfw_stage.why_not,
+        measures_subject=False,
+    ),
+    "harmonic": Protocol(
+        "against the old encoder's vectors", compatibility_stage.measure, _draw_harmonic, compatibility_stage.why_not
+    ),
 }
 
 DEFAULT_PROTOCOLS = ("verification", "retrieval")

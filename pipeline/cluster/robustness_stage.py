@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from pipeline.cluster.examination import Examination
 from pipeline.cluster.pool import Task
-from pipeline.errors import InputError
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.evaluation.perturbations import Perturbation, sweeps
 from pipeline.evaluation.robustness import Robustness, measure_robustness, sample_examples
 from pipeline.progress import stage
@@ -15,14 +17,19 @@ from pipeline.progress import stage
 EXAMPLES_PER_TASK = 256
 
 
+def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What is missing for this protocol."""
+    if corpus.manifest.payload == "image":
+        return ""
+    return "robustness spoils images, and this corpus holds vectors: measure another protocol"
+
+
 def measure(one: Examination) -> Robustness:
-    """All sweeps of the config.
+    """All sweeps of the config, on a corpus of images.
 
     Raises:
-        InputError: The corpus holds vectors, or too few examples.
+        InputError: There are too few examples.
     """
-    if one.corpus.manifest.payload != "image":
-        raise InputError("robustness spoils images, and this corpus holds vectors: measure another protocol")
     evaluation, seed, subject = one.config.evaluation, one.config.seed, one.subject
     rows = sample_examples(subject.labels_N, evaluation.robustness.max_examples, seed)
     spoilt = _spoilt(one, subject.ids_N[rows])

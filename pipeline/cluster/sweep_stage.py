@@ -35,12 +35,14 @@ class SweepPlan:
     """What is trained.
 
     Attributes:
+        name: Of the sweep, and of its folder in the workspace.
         over: ``embedding_dim``, or ``training_labels``: so many of the training labels, drawn by seed.
         values: One run each, for each seed.
         seeds: How many, from the run's seed on.
         images: Budget: images forwarded in training by each run.
     """
 
+    name: str
     over: Quantity
     values: tuple[int, ...]
     seeds: int
@@ -73,18 +75,20 @@ def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Swe
         InputError: The plan, the corpus or the encoder do not go together.
     """
     _check(config, corpus, plan)
-    folder = f"sweeps/{plan.over}"
+    folder = f"sweeps/{plan.name}"
     tasks: dict[str, ArmTask] = {}
     value_of: dict[str, int] = {}
     for seed in range(config.seed, config.seed + plan.seeds):
         for value in plan.values:
             task = _task(config, workspace, corpus, plan, value, seed)
             tasks[key := result_key(folder, task)] = task
-            value_of[key] = value if plan.over == "embedding_dim" else len(training_ids(corpus, value, config.seed))
+            value_of[key] = value
     found = dict(zip(tasks, train_arms(config, workspace, corpus, tasks, f"sweep {plan.over}"), strict=True))
     by_value = {
-        float(value): _Seeds(tuple(result for key, result in found.items() if value_of[key] == value))
-        for value in dict.fromkeys(value_of.values())
+        _shown(plan, corpus, config.seed, value): _Seeds(
+            tuple(result for key, result in found.items() if value_of[key] == value)
+        )
+        for value in plan.values
     }
     sweep = sweep_runs(plan.over, *TITLES[plan.over], by_value)
     store, metric = workspace.store, f"val_at_far_{far_name(config.evaluation.fars[0])}"
@@ -98,12 +102,25 @@ def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Swe
 
 def _check(config: RunConfig, corpus: Corpus, plan: SweepPlan) -> None:
     check_trainable(config)
+    if config.harmonic is not None:
+        raise InputError("jobs.sweep trains each run alone: take harmonic out of the config")
     if not has_test_pairs(corpus):
         raise InputError(
             "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
         )
     if min(plan.seeds, plan.images, *plan.values) < 1 or len(set(plan.values)) < len(plan.values):
         raise InputError("--values, --seeds and --images must be 1 or more, and no value may be named twice")
+    num_labels = len(np.unique(corpus.labels[~corpus.is_test]))
+    if plan.over == "training_labels" and max(plan.values) > num_labels:
+        raise InputError(f"--values {max(plan.values)}: there are {num_labels} training labels; name no more")
+
+
+def _shown(plan: SweepPlan, corpus: Corpus, first_seed: int, value: int) -> float:
+    """What a value stands at: the embedding size, or the training images that so many labels have, over the seeds."""
+    if plan.over == "embedding_dim":
+        return float(value)
+    seeds = range(first_seed, first_seed + plan.seeds)
+    return float(round(np.mean([len(training_ids(corpus, value, seed)) for seed in seeds])))
 
 
 def _task(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan, value: int, seed: int) -> ArmTask:

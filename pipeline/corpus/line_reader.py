@@ -22,7 +22,8 @@ class LineReader:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise InputError(
-                f"{path} is not there: let evaluation.lfw.folder name the folder of LFW's official files"
+                f"{path} is not there: let evaluation.lfw.folder name the folder of LFW's official files, and "
+                "corpus.test_people a list in the format of people.txt"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read ({error}): download it again") from error

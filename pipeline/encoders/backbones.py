@@ -115,12 +115,26 @@ def _timm(
     return network
 
 
+# Options come from manifests too, and some of these would unpickle a file, which can run code.
+_WEIGHTS_OPTIONS = (
+    "weights",
+    "weights_backbone",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "checkpoint_path",
+    "cache_dir",
+    "features_only",
+)
+
+
 def _refuse_weights(options: dict[str, Any]) -> None:
-    for option in ("weights", "pretrained"):
+    for option in _WEIGHTS_OPTIONS:
         if option in options:
             raise ValueError(
-                f"{option!r} is no option, because no weights are downloaded: name a local .safetensors file in "
-                "encoder.pretrained"
+                f"{option!r} is no option, because no weights are downloaded, and no pickles read: name a local "
+                ".safetensors file in encoder.pretrained"
             )
 
 

@@ -88,14 +88,15 @@ class View2:
         unrestricted: Thresholds chosen on all pairs that the people of other folds form; None without people sets.
         verifications: For each model, the listed pairs of the folds that it scored.
         num_folds: Folds that there are, scored or not.
-        num_trained_folds: Scored folds with people that the model was trained on: 0, unless that was allowed.
+        num_trained_folds: Scored folds with people that a model was trained on: 0, unless that was allowed; None where
+            it is not known what a model was trained on.
     """
 
     restricted: SettingScore
     unrestricted: SettingScore | None
     verifications: tuple[Verification, ...]
     num_folds: int
-    num_trained_folds: int
+    num_trained_folds: int | None
 
     @property
     def scored_folds(self) -> tuple[int, ...]:
@@ -192,7 +193,7 @@ def combine_folds(results: Sequence[View2]) -> View2:
         unrestricted=_join(unrestricted) if unrestricted else None,
         verifications=tuple(pairs for result in results for pairs in result.verifications),
         num_folds=results[0].num_folds,
-        num_trained_folds=0,
+        num_trained_folds=None if any(result.num_trained_folds is None for result in results) else 0,
     )
 
 

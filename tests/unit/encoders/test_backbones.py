@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.backbones import find_backbone, is_backbone
+from pipeline.encoders.backbones import _refuse_weights, find_backbone, is_backbone
 from pipeline.encoders.registry import build_encoder, initial_encoder
 from pipeline.encoders.summary import summarise
 from pipeline.errors import InputError
@@ -154,6 +154,10 @@ def test_options_reach_the_package() -> None:
     ("options", "message"),
     [
         ({"pretrained": True}, "'pretrained' is no option, because no weights are downloaded: .*encoder.pretrained"),
+        (
+            {"checkpoint_path": "x.pth"},
+            "'checkpoint_path' is no option, because no weights are downloaded, and no pickle",
+        ),
         ({"weights": "DEFAULT"}, "'weights' is no option, because no weights are downloaded: .*encoder.pretrained"),
         ({"no_such_option": 1}, "cannot be built with encoder.options .*no_such_option"),
     ],
@@ -179,3 +183,9 @@ def test_a_model_without_a_classifier_is_refused() -> None:
         pytest.skip(f"this timm has no {ENCODER_ONLY}")
     with torch.device("meta"), pytest.raises(ValueError, match="no classifier that a head could replace"):
         find_backbone(f"timm/{ENCODER_ONLY}")(in_channels=3, embedding_dim=8, height=64, width=64)
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "weights_backbone", "cache_dir"])
+def test_an_option_that_could_read_a_pickle_or_the_network_is_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"'{option}' is no option"):
+        _refuse_weights({option: "x.pth"})
