@@ -86,7 +86,7 @@ def test_more_steps_go_on_where_the_loop_ended(looped: tuple[Path, Finished], tm
 
 def test_a_checkpoint_of_another_architecture_is_named(looped: tuple[Path, Finished]) -> None:
     workspace, _ = looped
-    for job in ("mine", "train", "evaluate"):
+    for job in ("mine", "train"):
         refused = run(job, *TINY, "--workspace", looped[0], "--encoder.embedding_dim=64")
         assert refused.code == 2 and "another encoder" in refused.words and "embedding_dim 128" in refused.words
     assert workspace.exists()

@@ -6,14 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorch_metric_learning.distances import LpDistance  # type: ignore[import-untyped]
-from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator  # type: ignore[import-untyped]
-from pytorch_metric_learning.utils.inference import CustomKNN  # type: ignore[import-untyped]
 
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation import neighbours, retrieval
 from pipeline.evaluation.retrieval import Recall, Retrieval, recall_at_1, retrieve
+from tests.metric_learning import AccuracyCalculator, CustomKNN, LpDistance
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RetrievalConfig(ks=(1, 2, 4, 8))
