@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with
 	$(BIN)/python -m jobs.loop --config jobs/configs/demo.yaml
 	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run random --training.source random
 	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run in-batch --training.source online
-	$(BIN)/python -m jobs.evaluate --config jobs/configs/demo.yaml --checkpoints main:0 random in-batch main
+	$(BIN)/python -m jobs.evaluate --config jobs/configs/demo.yaml --checkpoint main:0 random in-batch main
 	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
