@@ -80,7 +80,7 @@ def measure_view1(one: Examination) -> View1:
     """
     folder = _folder(one)
     train, test = (_listed(one, folder / f"pairsDev{name}.txt") for name in ("Train", "Test"))
-    return score_view1(
+    scored = score_view1(
         one.vectors_ND,
         one.corpus.labels,
         train,
@@ -88,6 +88,7 @@ def measure_view1(one: Examination) -> View1:
         trained_labels=_trained(one),
         allow_trained_labels=one.config.evaluation.allow_trained_labels,
     )
+    return scored if one.trained_L is not None else replace(scored, num_trained_labels=None)
 
 
 def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:

@@ -150,13 +150,14 @@ class View1:
         accuracy: On the test pairs, same and different ones weighing equally.
         threshold: Of the highest accuracy on the training pairs.
         verification: The test pairs.
-        num_trained_labels: People in the test pairs that the model was trained on: 0, unless that was allowed.
+        num_trained_labels: People in the test pairs that the model was trained on: 0, unless that was allowed; None
+            where it is not known what the model was trained on.
     """
 
     accuracy: float
     threshold: float
     verification: Verification
-    num_trained_labels: int
+    num_trained_labels: int | None
 
     def metrics(self) -> dict[str, float]:
         """The figures of merit under stable names."""
