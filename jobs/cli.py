@@ -6,13 +6,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from rich.console import Console, RenderableType
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
@@ -31,20 +33,75 @@ EXIT_CODES = """exit codes:
 Report = dict[str, Any]
 
 
-def run_job(
-    description: str,
-    body: Callable[[RunConfig, argparse.Namespace], Report],
-    add_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-) -> None:
+@dataclass(frozen=True)
+class Answer:
+    """What a command was asked for, in both forms.
+
+    Attributes:
+        report: What ``--json`` prints.
+        shown: Tables and lines that people get instead, on stdout; text is shown as it is.
+    """
+
+    report: Report
+    shown: Sequence[RenderableType] = ()
+
+
+Body = Callable[[RunConfig, argparse.Namespace], Report | Answer]
+AddFlags = Callable[[argparse.ArgumentParser], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of the things that a job with several does.
+
+    Attributes:
+        words: What it does, for ``--help``.
+        body: Resolved config and flags to its answer.
+        add_flags: Adds its own flags and arguments.
+    """
+
+    words: str
+    body: Body
+    add_flags: AddFlags = lambda parser: None
+
+
+def run_job(description: str, body: Body, add_flags: AddFlags = lambda parser: None) -> None:
     """Parses the command line, runs a job and exits.
 
     Args:
         description: First words of ``--help``.
-        body: The job: resolved config and flags to a JSON-able report.
+        body: The job: resolved config and flags to a JSON-able report, or to an answer.
         add_flags: Adds the job's own flags.
     """
+    _run(f"python -m jobs.{Path(sys.argv[0]).stem}", sys.argv[1:], description, body, add_flags)
+
+
+def run_commands(description: str, commands: Mapping[str, Command]) -> None:
+    """Runs the command that the first word of the command line names, as ``run_job`` runs a job.
+
+    Args:
+        description: First words of ``--help``.
+        commands: By name.
+    """
+    program = f"python -m jobs.{Path(sys.argv[0]).stem}"
+    name, arguments = next(iter(sys.argv[1:]), "--help"), sys.argv[2:]
+    if name in commands:
+        command = commands[name]
+        _run(f"{program} {name}", arguments, command.words, command.body, command.add_flags)
+    elif name in {"-h", "--help"}:
+        width = max(map(len, commands))
+        words = "\n".join(f"  {name:{width}}  {command.words}" for name, command in commands.items())
+        print(f"usage: {program} COMMAND [--help] ...\n\n{description}\ncommands:\n{words}\n\n{EXIT_CODES}")  # noqa: T201
+    else:
+        near = difflib.get_close_matches(name, commands, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
+        say(f"error: command line: {name!r} is no command of {program}: {hint}")
+        sys.exit(InputError.exit_code)
+
+
+def _run(program: str, arguments: list[str], description: str, body: Body, add_flags: AddFlags) -> None:
     parser = _Parser(
-        usage=f"python -m jobs.{Path(sys.argv[0]).stem} [--config FILE] [--json] [--KEY VALUE ...]",
+        usage=f"{program} [--config FILE] [--json] [--KEY VALUE ...]",
         description=description,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,16 +111,21 @@ def run_job(
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document on stdout")
     add_flags(parser)
     try:
-        config, flags = _parse(parser, sys.argv[1:])
-        report = body(config, flags)
+        config, flags = _parse(parser, arguments)
+        answer = body(config, flags)
     except PipelineError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         say("stopped; run the same command to go on")
         sys.exit(130)
+    report, shown = (answer.report, answer.shown) if isinstance(answer, Answer) else (answer, ())
     if flags.json:
         print(json.dumps(report, indent=2))  # noqa: T201 — the one thing that goes to stdout
+        return
+    console = Console(highlight=False)
+    for one in shown:
+        console.print(one, markup=False, soft_wrap=isinstance(one, str))
 
 
 def open_workspace(config: RunConfig) -> tuple[Workspace, Corpus]:
@@ -82,6 +144,11 @@ def open_workspace(config: RunConfig) -> tuple[Workspace, Corpus]:
             f"says {split.words()}"
         )
     return workspace, corpus
+
+
+def open_to_read(config: RunConfig) -> Workspace:
+    """The run's workspace, for a command that only looks: the right to read is enough."""
+    return Workspace.open(config.workspace, config.run)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -93,6 +93,10 @@ class LocalStore:
                 return
             _fsync_folder(path.parent)
 
+    def local_path(self, key: str) -> Path:
+        """The file itself, whether it is there or not."""
+        return self._path(key)
+
     def _path(self, key: str) -> Path:
         path = _real(self.root / validate_key(key))
         if not path.is_relative_to(self.root):

@@ -57,6 +57,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Removes the object; one that is absent is fine."""
 
+    def local_path(self, key: str) -> Path | None:
+        """Where the object is a file on this machine that others may map and read; None in a remote store."""
+
 
 def open_store(uri: str) -> ObjectStore:
     """Opens the store at ``s3://bucket/prefix``, ``file:///folder`` or a local path; touches nothing yet.

@@ -78,12 +78,19 @@ class Publication(Generic[M]):
 
         Raises:
             CorruptDataError: The part is missing, or has another size or SHA-256 than its manifest promises.
+            InputError: What it is a part of was removed meanwhile.
         """
         where = f"part {part.key!r} in {self.store.uri}"
         advice = "restore it, or publish it again"
         try:
             data = self.store.get(part.key)
         except ObjectMissingError:
+            number = self._number_of(part)
+            if number not in self.numbers():
+                raise InputError(
+                    f"number {number} of {self.prefix!r} in {self.store.uri} was removed while it was read: choose one "
+                    f"of {self.numbers()}"
+                ) from None
             raise CorruptDataError(f"{where} is missing although its manifest names it: {advice}") from None
         if len(data) != part.num_bytes:
             raise CorruptDataError(f"{where} has {len(data)} bytes instead of {part.num_bytes}: {advice}")
@@ -96,6 +103,10 @@ class Publication(Generic[M]):
         if not 0 <= number <= LAST_NUMBER:
             raise ValueError(f"a published number lies between 0 and {LAST_NUMBER}, not {number}")
         return Attempt(self, number)
+
+    def _number_of(self, part: PartRecord) -> int:
+        """The number that a part was put for; see ``Attempt.add_part``."""
+        return int(part.key.removeprefix(f"{self.prefix}/data/").partition("-")[0])
 
     def manifest_key(self, number: int) -> str:
         """Returns the key of a manifest."""

@@ -126,6 +126,9 @@ class S3Store:
         with self._named_errors(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
 
+    def local_path(self, key: str) -> None:
+        """No object of a bucket is a local file."""
+
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 (boto3 makes its clients at run time and ships no types)
         config = Config(

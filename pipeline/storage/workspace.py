@@ -52,6 +52,20 @@ class Workspace:
         """Exported embeddings of the checkpoint at ``step``."""
         return f"runs/{self.run}/exports/{step:09d}"
 
+    @property
+    def report_key(self) -> str:
+        """The run's HTML report; a newer one takes its place."""
+        return f"runs/{self.run}/report.html"
+
+    def refusal_key(self, step: int) -> str:
+        """Why the audit refused to publish a generation of the checkpoint at ``step``."""
+        return f"{self.refusals_prefix}/{step:09d}.json"
+
+    @property
+    def refusals_prefix(self) -> str:
+        """Refusals of the run's checkpoints."""
+        return f"runs/{self.run}/refusals"
+
     def check_writable(self) -> None:
         """Writes, reads and deletes a small object, and probes conditional creates; call before work starts.
 

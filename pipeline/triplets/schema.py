@@ -24,10 +24,20 @@ QUARANTINE = pa.schema(
     [
         pa.field("example_id", pa.int64(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("excluded", pa.bool_(), nullable=False),
+        pa.field("other_id", pa.int64()),
+        pa.field("distance", pa.float32()),
+        pa.field("score", pa.float32()),
+        pa.field("suggested_label", pa.string()),
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-"""What took no part as an anchor (or at all), and why."""
+"""What was left out or is suspect, and why; best-founded first within a reason.
+
+``excluded`` says whether mining did without it; what reported only took part. The evidence, where a reason has it: the
+other example of a pair and the squared L2 distance to it, a score (higher is more suspect; its scale is the reason's
+own), the label that the neighbourhood suggests.
+"""
 
 NEIGHBOURS = pa.schema(
     [

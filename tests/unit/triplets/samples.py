@@ -13,6 +13,17 @@ from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import QUARANTINE, GenerationManifest, triplet_table
 from pipeline.triplets.writer import TripletWriter, add_side_tables
 
+QUARANTINE_ROW = {
+    "example_id": 7,
+    "reason": "singleton",
+    "excluded": True,
+    "other_id": None,
+    "distance": None,
+    "score": None,
+    "suggested_label": None,
+    "detail": "alone",
+}
+
 
 def triplets(num: int, seed: int = 0) -> pa.Table:
     """Random triplets, sorted by anchor, semi-hard by 0.1."""
@@ -61,7 +72,7 @@ def publish(folder: Path, tables: list[pa.Table], rows_per_shard: int, number: i
     writer.close()
     tally = NeighbourTally(3)
     tally.add(np.array([0, 0, 1], np.int32), np.array([1, 1, 2], np.int32), np.array([0.3, 0.2, 0.1], np.float32))
-    quarantine = pa.table([[7], ["singleton"], ["alone"]], schema=QUARANTINE)
+    quarantine = pa.Table.from_pylist([QUARANTINE_ROW], schema=QUARANTINE)
     add_side_tables(attempt, quarantine, tally.table(["a", "b", "c"], 5))
     manifest, ours = attempt.publish(manifest_of(attempt, sum(map(len, tables)), step))
     assert ours

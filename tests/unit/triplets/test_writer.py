@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import CorruptDataError
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import TRIPLET_ENCODINGS, serialise
-from tests.unit.triplets.samples import publish, triplets
+from tests.unit.triplets.samples import QUARANTINE_ROW, publish, triplets
 
 
 def test_shards_hold_every_triplet_in_order_whatever_the_tables_they_came_in(tmp_path: Path) -> None:
@@ -57,5 +57,5 @@ def test_a_changed_byte_of_a_shard_is_an_error_not_a_triplet(tmp_path: Path) -> 
 
 def test_side_tables_come_back_as_they_were_written(tmp_path: Path) -> None:
     generation = publish(tmp_path, [triplets(5)], rows_per_shard=100)
-    assert generation.quarantine().to_pylist() == [{"example_id": 7, "reason": "singleton", "detail": "alone"}]
+    assert generation.quarantine().to_pylist() == [QUARANTINE_ROW]
     assert [row["neighbour"] for row in generation.neighbours().to_pylist()] == ["b", "c"]
