@@ -16,6 +16,7 @@ from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import UnavailableError
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
+from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
 
@@ -133,10 +134,8 @@ class GenerationChooser:
         return is_old(ids_N, manifest.old_share, sample_seed(manifest.seed, manifest.checkpoint_step))
 
     def quarantined(self, number: int) -> npt.NDArray[np.int64]:
-        """Examples that a generation left out, int64, ascending; but not singletons, which may still be negatives."""
-        table = Generation(self._publication, self._publication.read(number)).quarantine()
-        kept = table.filter(pc.field("reason") != "singleton")
-        return np.unique(kept["example_id"].to_numpy())
+        """Examples that a generation left out in every role, int64, ascending."""
+        return excluded_examples(Generation(self._publication, self._publication.read(number)).quarantine())
 
     def before(self, number: int) -> int | None:
         """The generation that the miner found when it made this one, if it is of the pinned corpus."""

@@ -23,8 +23,8 @@ from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.verify import Agreement, compare
 from pipeline.mining.warm_start import OldTriplets
+from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.reader import Generation, TripletStream
-from pipeline.triplets.schema import QUARANTINE
 
 _SHARD_BYTES = 64 * 2**20  # what an actor holds of its own while it loads a shard
 
@@ -225,14 +225,10 @@ def num_shards(config: RunConfig, num_examples: int) -> int:
     return config.cluster.num_shards or max(config.cluster.num_actors, -(-total // _SHARD_BYTES))
 
 
-def _quarantine(**reasons: npt.NDArray[np.int64]) -> tuple[pa.Table, dict[str, int]]:
-    details = {
-        "non_finite_embedding": "the encoder gave NaN or infinity: used neither as anchor nor as candidate",
-        "zero_embedding": "the encoder gave zero, which has no direction: used neither as anchor nor as candidate",
-        "singleton": "the only training example of its label: no positive, still a candidate",
-    }
-    tables = [
-        pa.table([ids, [reason] * len(ids), [details[reason]] * len(ids)], schema=QUARANTINE)
-        for reason, ids in reasons.items()
-    ]
-    return pa.concat_tables(tables), {reason: len(ids) for reason, ids in reasons.items()}
+def _quarantine(
+    *, singleton: npt.NDArray[np.int64], **broken: npt.NDArray[np.int64]
+) -> tuple[pa.Table, dict[str, int]]:
+    tables = [quarantine_rows(reason, ids, excluded=True) for reason, ids in broken.items()]
+    tables.append(quarantine_rows("singleton", singleton, excluded=False))
+    counts = {reason: len(ids) for reason, ids in broken.items()} | {"singleton": len(singleton)}
+    return pa.concat_tables(tables), counts

@@ -1,0 +1,100 @@
+"""The reasons for which examples and pairs come into a generation's quarantine, and its table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.triplets.schema import QUARANTINE
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is in the quarantine.
+
+    Attributes:
+        words: What was seen, for a person.
+        consequence: What mining did about it where it was excluded.
+        of_example: Where excluded, the whole example is, in every role and every batch; else a pair, or nothing.
+    """
+
+    words: str
+    consequence: str
+    of_example: bool
+
+
+REASONS = {
+    "non_finite_embedding": Reason(
+        "the encoder gave NaN or infinity", "used neither as anchor nor as candidate", of_example=True
+    ),
+    "zero_embedding": Reason(
+        "the encoder gave zero, which has no direction", "used neither as anchor nor as candidate", of_example=True
+    ),
+    "singleton": Reason("the only training example of its label: no positive, still a candidate", "", of_example=False),
+    "label_noise_suspect": Reason(
+        "its nearest examples agree on another label", "used neither as anchor nor as candidate", of_example=True
+    ),
+    "near_duplicate_across_labels": Reason(
+        "all but equal to an example of another label", "never mined as a pair", of_example=False
+    ),
+    "mutual_neighbours_across_labels": Reason(
+        "it and an example of another label are each other's nearest", "never mined as a pair", of_example=False
+    ),
+    "false_negative_suspect": Reason(
+        "an example of another label is closer than its own label's", "never mined as a pair", of_example=False
+    ),
+    "hub": Reason("the negative of very many triplets", "triplets beyond the cap left out", of_example=False),
+}
+"""By the word that the table holds."""
+
+
+def quarantine_rows(
+    reason: str,
+    ids_R: npt.NDArray[np.int64],
+    *,
+    excluded: bool,
+    other_R: npt.NDArray[np.int64] | None = None,
+    distance_R: npt.NDArray[np.float32] | None = None,
+    score_R: npt.NDArray[np.float32] | None = None,
+    suggested_R: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rows of one reason, in the schema QUARANTINE, in the order given.
+
+    Args:
+        reason: Of REASONS.
+        ids_R: Example ids.
+        excluded: Whether mining did without the examples, or pairs.
+        other_R: The other example of each pair.
+        distance_R: Squared L2 distance to it.
+        score_R: How suspect; higher is more.
+        suggested_R: The label that the neighbourhood suggests.
+    """
+    num_rows = len(ids_R)
+    known = REASONS[reason]
+    detail = f"{known.words}: {known.consequence}" if excluded else known.words
+    columns = {
+        "example_id": ids_R,
+        "reason": [reason] * num_rows,
+        "excluded": [excluded] * num_rows,
+        "other_id": other_R,
+        "distance": distance_R,
+        "score": score_R,
+        "suggested_label": suggested_R,
+        "detail": [detail] * num_rows,
+    }
+    arrays = [
+        pa.nulls(num_rows, field.type) if columns[field.name] is None else pa.array(columns[field.name], field.type)
+        for field in QUARANTINE
+    ]
+    return pa.Table.from_arrays(arrays, schema=QUARANTINE)
+
+
+def excluded_examples(quarantine: pa.Table) -> npt.NDArray[np.int64]:
+    """Ids of the examples that no batch and no triplet may hold, int64, ascending."""
+    of_example = [reason for reason, known in REASONS.items() if known.of_example]
+    kept = quarantine.filter(pc.field("excluded") & pc.field("reason").isin(of_example))
+    ids: npt.NDArray[np.int64] = np.unique(kept["example_id"].to_numpy())
+    return ids
