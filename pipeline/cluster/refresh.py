@@ -3,24 +3,29 @@
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.cluster.audit_stage import hub_rows
 from pipeline.cluster.embed_stage import embed, key_of
 from pipeline.cluster.harmonic import embed_old
+from pipeline.cluster.harvest import Harvest
 from pipeline.cluster.mine_stage import Mine
 from pipeline.cluster.pool import ActorPool
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
+from pipeline.mining.audit import check_yield
+from pipeline.mining.hubs import find_hubs
 from pipeline.mining.miner import resolve_backend, to_triplets
 from pipeline.mining.native import why_missing
 from pipeline.progress import say, stage
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import Generation, generations
-from pipeline.triplets.schema import GenerationManifest, count_kinds, triplet_table
-from pipeline.triplets.writer import TripletWriter, add_side_tables
+from pipeline.triplets.refusals import recorded_refusal
+from pipeline.triplets.schema import GenerationManifest, triplet_table
+from pipeline.triplets.writer import add_side_tables
 
 
 def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
@@ -72,10 +77,11 @@ def refresh(
         latest = publication.latest()
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mixture = embed_old(pool, config, workspace, corpus, checkpoint)
-        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
-        previous = _previous(config, publication, latest, corpus)
-        attempt = publication.begin(0 if latest is None else latest.number + 1)
-        facts = _write(attempt, config, corpus, checkpoint, mine, previous)
+        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest):
+            mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
+            previous = _previous(config, publication, latest, corpus)
+            attempt = publication.begin(0 if latest is None else latest.number + 1)
+            facts = _write(attempt, config, corpus, checkpoint, mine, previous)
         manifest = GenerationManifest(
             **attempt.header(),
             **facts,
@@ -89,7 +95,6 @@ def refresh(
             embeddings_key=embeddings,
             mining=config.mining,
             backend=backend,
-            quarantined=mine.quarantined,
             warm_start_generation=None if previous is None else previous.number,
             **_verify(mine, backend),
             spread=mine.report.spread,
@@ -159,28 +164,35 @@ def _write(
         "mining": config.mining.model_dump_json(),
         "config_digest": config.digest(),
     }
-    writer = TripletWriter(attempt, config.mining.rows_per_shard, provenance)
-    tally = NeighbourTally(len(corpus.label_names))
-    kinds: dict[str, int] = {}
-    num_pairs = num_unanswered = num_triplets = num_handed_on = 0
+    harvest = Harvest(attempt, config.mining, corpus, provenance)
+    num_pairs = num_unanswered = num_handed_on = 0
     with stage(f"mine step {checkpoint.step}", mine.num_anchors, "anchors") as done:
         for block in mine.blocks(previous):
             triplets, unanswered = to_triplets(block.pairs, block.nearest)
-            writer.write(triplet_table(*vars(triplets).values()))
-            tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
-            for kind, count in count_kinds(triplets.d_ap_T, triplets.d_an_T, config.mining.band.margin).items():
-                kinds[kind] = kinds.get(kind, 0) + count
+            harvest.add(triplet_table(*vars(triplets).values()))
             num_pairs += len(block.pairs)
             num_unanswered += unanswered
-            num_triplets += len(triplets)
             num_handed_on += block.num_handed_on
-            done(len(np.unique(block.pairs.anchor_P)), f"{num_triplets:,} triplets")
-    writer.close()
-    add_side_tables(attempt, mine.quarantine, tally.table(corpus.label_names, config.mining.neighbours_per_label))
+            done(len(np.unique(block.pairs.anchor_P)), f"{harvest.num_triplets:,} triplets")
+    harvest.close()
+    rules, num_mined = config.mining.audit, harvest.num_triplets
+    check_yield(num_pairs, num_unanswered, rules)
+    hubs = find_hubs(harvest.negatives_N, rules.max_hub_factor)
+    if len(hubs) and rules.quarantine == "exclude":
+        harvest = harvest.capped(hubs, config.seed)
+    quarantine = pa.concat_tables([mine.quarantine, hub_rows(hubs, rules)])
+    neighbours = harvest.tally.table(corpus.label_names, config.mining.neighbours_per_label)
+    add_side_tables(attempt, quarantine, neighbours)
     return {
         "num_pairs": num_pairs,
         "num_pairs_without_negative": num_unanswered,
-        "num_triplets": num_triplets,
-        "kinds": kinds,
+        "num_triplets": harvest.num_triplets,
+        "kinds": harvest.kinds,
         "num_pairs_from_index_to_scan": num_handed_on,
+        "quarantined": mine.quarantined | {"hub": len(hubs)},
+        "audit": mine.figures
+        | {
+            "most_triplets_of_a_negative": float(harvest.negatives_N.max(initial=0)),
+            "num_triplets_left_out_by_hubs": float(num_mined - harvest.num_triplets),
+        },
     }

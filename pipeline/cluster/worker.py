@@ -11,7 +11,7 @@ import threadpoolctl
 import torch
 
 from pipeline.cluster.harmonic import Mixture, check_usable, is_old
-from pipeline.config import MiningConfig, RunConfig
+from pipeline.config import MiningConfig, PositivesConfig, RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
@@ -22,11 +22,12 @@ from pipeline.errors import CorruptDataError
 from pipeline.evaluation.perturbations import Perturbation
 from pipeline.mining.audit import Moments
 from pipeline.mining.merge import Nearest, merge
-from pipeline.mining.miner import ShardSearch, make_queries, shard_search
+from pipeline.mining.miner import ShardSearch, make_queries, neighbour_queries, shard_search
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.suspects import Floors
 from pipeline.mining.verify import brute_force, hold
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.storage.workspace import Workspace
@@ -212,6 +213,7 @@ class RefreshWorker:
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
         old: OldTriplets | None,
+        floors: Floors | None,
         index: int,
         mining: MiningConfig,
         backend: str,
@@ -226,6 +228,7 @@ class RefreshWorker:
             anchors_A: Its anchors.
             groups: Who shares a label.
             old: The anchors' triplets in the generation before, for a warm start.
+            floors: How near a negative may not be to them.
             index: Number of the shard that is searched.
             mining: What is mined in this pass; a curriculum changes it from refresh to refresh.
             backend: As ``resolve_backend`` gave it.
@@ -236,13 +239,58 @@ class RefreshWorker:
             The block's pairs (with shard 0 only: they are the same for all; else none), the nearest negatives found
             in the shard, and how many pairs an index handed to the scan.
         """
+        search = self._search(mining_pass, index, mining, backend, candidates)
+        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, floors, mining, backend, shards)
+        found, handed_on = search(queries, mining.negatives_per_pair)
+        return (pairs, merge(found, warm), handed_on) if index == 0 else (Pairs.none(), found, handed_on)
+
+    def list_neighbours(
+        self,
+        mining_pass: str,
+        anchors_A: npt.NDArray[np.int64],
+        groups: LabelGroups,
+        index: int,
+        mining: MiningConfig,
+        backend: str,
+        num_own: int,
+        candidates: Shard,
+        *shards: Shard,
+    ) -> tuple[Pairs, Nearest, int]:
+        """The nearest examples of their own label around a block of anchors, and of others in one shard.
+
+        Args:
+            mining_pass: See ``search_block``, as for all that is not named here.
+            anchors_A: Singletons may be among them.
+            groups: Who shares a label.
+            index: Number of the shard.
+            mining: Its audit says how many neighbours.
+            backend: As ``resolve_backend`` gave it.
+            num_own: How many of their own label, from all shards; with shard 0 only.
+            candidates: What is searched.
+            *shards: All shards.
+        """
+        vectors = ShardedVectors(shards)
+        search = self._search(mining_pass, index, mining, backend, candidates)
+        nearest, handed_on = search(neighbour_queries(anchors_A, vectors, groups), mining.audit.num_neighbours)
+        easiest = PositivesConfig(policy="easiest", num_per_anchor=num_own)
+        own = select_positives(easiest, vectors, groups, anchors_A, self._config.seed) if index == 0 else Pairs.none()
+        return own, nearest, handed_on
+
+    def drop_examples(
+        self, ids_R: npt.NDArray[np.int64], shard: Shard, candidates: Shard | None
+    ) -> tuple[Shard, Shard | None, int]:
+        """A shard and its candidates without some examples, and how many are left of it."""
+        left = shard.without(ids_R)
+        return left, None if candidates is None else candidates.without(ids_R), len(left)
+
+    def _search(
+        self, mining_pass: str, index: int, mining: MiningConfig, backend: str, candidates: Shard
+    ) -> ShardSearch:
         if self._searches[0] != mining_pass:
             self._forget(mining_pass)
-        pairs, queries, warm = self._prepare(block, anchors_A, groups, old, mining, backend, shards)
         if index not in self._searches[1]:
             self._searches[1][index] = shard_search(mining, backend, candidates, self._device)
-        found, handed_on = self._searches[1][index](queries, mining.negatives_per_pair)
-        return (pairs, merge(found, warm), handed_on) if index == 0 else (Pairs.none(), found, handed_on)
+        return self._searches[1][index]
 
     def _prepare(
         self,
@@ -250,6 +298,7 @@ class RefreshWorker:
         anchors_A: npt.NDArray[np.int64],
         groups: LabelGroups,
         old: OldTriplets | None,
+        floors: Floors | None,
         mining: MiningConfig,
         backend: str,
         shards: tuple[Shard, ...],
@@ -260,7 +309,7 @@ class RefreshWorker:
                 self._blocks.pop(next(iter(self._blocks)))
             vectors = ShardedVectors(shards)
             pairs = select_positives(mining.positives, vectors, groups, anchors_A, self._config.seed)
-            queries = make_queries(pairs, vectors, groups, mining.band)
+            queries = make_queries(pairs, vectors, groups, mining.band, floors)
             warm = Nearest.empty(len(pairs), mining.negatives_per_pair)
             if old is not None:
                 warm = rescore(old, pairs, queries, vectors, groups, mining.negatives_per_pair)
@@ -269,18 +318,30 @@ class RefreshWorker:
         return self._blocks[block]
 
     def answer_by_force(
-        self, mining: MiningConfig, pairs: Pairs, groups: LabelGroups, candidates: Shard, *shards: Shard
+        self,
+        mining: MiningConfig,
+        pairs: Pairs,
+        groups: LabelGroups,
+        floors: Floors | None,
+        candidates: Shard,
+        *shards: Shard,
     ) -> Nearest:
         """A few pairs' nearest negatives in one shard, by brute force."""
-        queries = make_queries(pairs, ShardedVectors(shards), groups, mining.band)
+        queries = make_queries(pairs, ShardedVectors(shards), groups, mining.band, floors)
         return brute_force(queries, candidates, mining.negatives_per_pair)
 
     def hold(
-        self, mining: MiningConfig, pairs: Pairs, nearest: Nearest, groups: LabelGroups, *shards: Shard
+        self,
+        mining: MiningConfig,
+        pairs: Pairs,
+        nearest: Nearest,
+        groups: LabelGroups,
+        floors: Floors | None,
+        *shards: Shard,
     ) -> npt.NDArray[np.bool_]:
         """Whether what was mined for a few pairs is what it says."""
         vectors = ShardedVectors(shards)
-        return hold(make_queries(pairs, vectors, groups, mining.band), nearest, vectors, groups)
+        return hold(make_queries(pairs, vectors, groups, mining.band, floors), nearest, vectors, groups)
 
     def rest(self) -> None:
         """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""

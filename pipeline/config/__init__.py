@@ -16,7 +16,7 @@ from pipeline.config.evaluation import (
     RobustnessConfig,
 )
 from pipeline.config.harmonic import HarmonicConfig, OldEncoder
-from pipeline.config.mining import BandConfig, IndexConfig, MiningConfig, PositivesConfig
+from pipeline.config.mining import AuditConfig, BandConfig, IndexConfig, MiningConfig, PositivesConfig
 from pipeline.config.run import ClusterConfig, RunConfig
 from pipeline.config.training import (
     AugmentConfig,
@@ -29,6 +29,7 @@ from pipeline.config.training import (
 )
 
 __all__ = [
+    "AuditConfig",
     "AugmentConfig",
     "BandConfig",
     "BatchConfig",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import ConfigPart, PositiveInt
+from pipeline.config.base import ConfigPart, Fraction, PositiveInt
 
 
 class PositivesConfig(ConfigPart):
@@ -50,6 +50,39 @@ class IndexConfig(ConfigPart):
     """IVF: how many cells are looked into."""
 
 
+class AuditConfig(ConfigPart):
+    """What is looked at before a generation is published: what refuses it, and what comes into its quarantine.
+
+    A refused generation leaves the one before in force. Suspects are looked for among the nearest neighbours of every
+    training example, which the scan that mines finds too.
+    """
+
+    min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
+    """Refuse embeddings with a mean squared distance to their centroid below this: a collapsed encoder."""
+    min_effective_rank: Annotated[float, Field(ge=0.0)] = 1.5
+    """Refuse embeddings that lie in fewer directions than this (four labels or more cannot be told apart on a line)."""
+    max_broken_share: Fraction = 0.01
+    """Refuse where more than this share of the embeddings is NaN, infinite or zero: the encoder has diverged."""
+    min_yield: Fraction = 0.0
+    """Refuse where less than this share of the pairs has a negative in its band; 0: an empty generation is published,
+    with a warning, as a band may rightly run dry."""
+    quarantine: Literal["report", "exclude"] = "report"
+    """What is done about suspects: report lists them; exclude also mines without them: a label-noise suspect plays no
+    role at all, a suspicious pair is never anchor and negative, a hub is the negative of no more than its cap."""
+    num_neighbours: Annotated[int, Field(ge=0, le=256)] = 10
+    """Nearest examples, of any label, that are looked at; 0 looks for no suspects among neighbours."""
+    min_label_noise: Annotated[float, Field(ge=0.0, le=4.0)] = 0.2
+    """label_noise_suspect: another label's two nearest examples are closer than its own label's by more than this."""
+    near_duplicate_distance: Annotated[float, Field(ge=0.0, le=4.0)] = 0.01
+    """near_duplicate_across_labels: squared distance between examples of two labels at or below this."""
+    closer_than_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """false_negative_suspect: a negative that is closer than this share of the anchor's positives."""
+    max_hub_factor: Annotated[float, Field(ge=1.0)] | None = 20.0
+    """hub: an example that is the negative of more than so many times the triplets of the mean negative; null: none."""
+    max_rows_per_reason: PositiveInt = 100_000
+    """Of a reason that is only reported, the quarantine lists so many, the most suspect; the manifest counts all."""
+
+
 class MiningConfig(ConfigPart):
     """What is mined. Everything here shapes what is published, and so belongs to a generation's key."""
 
@@ -73,8 +106,7 @@ class MiningConfig(ConfigPart):
     """Rows that the neighbours table keeps for a label."""
     rows_per_shard: PositiveInt = 2**20
     """Triplets a Parquet shard."""
-    min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
-    """Audit: a mean squared distance to the centroid below this is a collapsed encoder, and refused."""
+    audit: AuditConfig = AuditConfig()
 
     @property
     def starts_warm(self) -> bool:

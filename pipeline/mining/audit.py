@@ -1,12 +1,16 @@
 """What is looked at before anything is published: is this an embedding that one can mine?"""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
 
+from pipeline.config import AuditConfig
 from pipeline.errors import AuditRefusedError
 from pipeline.mining.distance import Float64Array, FloatArray
+
+_FEWEST_LABELS_OFF_A_LINE = 4
+"""Two or three labels that are told apart to perfection do lie on a line, or nearly."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +54,73 @@ class AuditReport:
     effective_rank: float
 
 
-def audit(moments: Moments, min_spread: float) -> AuditReport:
+def check_broken(num_broken: int, num_examples: int, config: AuditConfig) -> None:
+    """Refuses a diverged encoder.
+
+    Args:
+        num_broken: Training examples whose embedding is not finite, or zero.
+        num_examples: Training examples in all.
+        config: Sets the share that is allowed.
+
+    Raises:
+        AuditRefusedError: There are more.
+    """
+    share = num_broken / max(num_examples, 1)
+    if share > config.max_broken_share:
+        raise AuditRefusedError(
+            f"the encoder has diverged: {num_broken:,} of {num_examples:,} embeddings are NaN, infinite or zero, more "
+            f"than mining.audit.max_broken_share {config.max_broken_share:g} allows; nothing was published: go on from "
+            "an earlier checkpoint with a lower learning rate, or in float32 where it was bfloat16",
+            broken_share=share,
+        )
+
+
+def audit(moments: Moments, num_labels: int, config: AuditConfig) -> AuditReport:
     """Looks at the embeddings of all eligible examples.
 
     Args:
         moments: Their summed moments.
-        min_spread: Below this, nothing is mined.
+        num_labels: Different labels among them.
+        config: Below its limits, nothing is mined.
 
     Raises:
-        AuditRefusedError: The encoder has collapsed: its vectors are all but equal.
+        AuditRefusedError: The encoder has collapsed: its vectors are all but equal, or lie on a line.
     """
     mean_D = moments.sum_D / max(moments.count, 1)
     covariance_DD = moments.product_DD / max(moments.count, 1) - np.outer(mean_D, mean_D)
     eigenvalues = np.clip(np.linalg.eigvalsh(covariance_DD), 0.0, None)
     spread = float(eigenvalues.sum())
-    if spread < min_spread:
+    shares = eigenvalues[eigenvalues > 0] / spread if spread > 0 else np.ones(1)
+    report = AuditReport(spread, float(np.exp(-(shares * np.log(shares)).sum())))
+    if spread < config.min_spread:
         raise AuditRefusedError(
             f"the encoder has collapsed: embeddings spread {spread:.2e} about their mean, less than "
-            f"mining.min_spread {min_spread:.0e}; nothing was published: if it is untrained, initialise it so that its "
-            "outputs differ; else lower the learning rate or mine an easier band, from an earlier checkpoint on"
+            f"mining.audit.min_spread {config.min_spread:.0e}; nothing was published: if it is untrained, initialise "
+            "it so that its outputs differ; else lower the learning rate or mine an easier band, from an earlier "
+            "checkpoint on",
+            **asdict(report),
         )
-    shares = eigenvalues[eigenvalues > 0] / spread if spread > 0 else np.ones(1)
-    return AuditReport(spread, float(np.exp(-(shares * np.log(shares)).sum())))
+    if num_labels >= _FEWEST_LABELS_OFF_A_LINE and report.effective_rank < config.min_effective_rank:
+        raise AuditRefusedError(
+            f"the encoder has collapsed onto a line: embeddings of {num_labels:,} labels have an effective rank of "
+            f"{report.effective_rank:.2f}, less than mining.audit.min_effective_rank {config.min_effective_rank:g}; "
+            "nothing was published: lower the learning rate or mine an easier band, from an earlier checkpoint on",
+            **asdict(report),
+        )
+    return report
+
+
+def check_yield(num_pairs: int, num_unanswered: int, config: AuditConfig) -> None:
+    """Refuses a generation in which too few pairs have a negative in their band.
+
+    Raises:
+        AuditRefusedError: There are too few.
+    """
+    share = 1.0 - num_unanswered / max(num_pairs, 1)
+    if share < config.min_yield:
+        raise AuditRefusedError(
+            f"only {num_pairs - num_unanswered:,} of {num_pairs:,} pairs have a negative in their band, a share below "
+            f"mining.audit.min_yield {config.min_yield:g}; nothing was published: widen mining.band, or look into the "
+            "last generation for what has changed (python -m jobs.triplets summary)",
+            band_yield=share,
+        )

@@ -14,6 +14,7 @@ from pipeline.mining.native import NativeScan, import_native, why_missing
 from pipeline.mining.positives import Pairs
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.suspects import Floors
 
 ShardSearch = Callable[[Queries, int], tuple[Nearest, int]]
 
@@ -85,11 +86,24 @@ def shard_search(config: MiningConfig, backend: str, shard: Shard, device: str =
     return lambda queries, num_negatives: (scan(queries, shard, num_negatives), 0)
 
 
-def make_queries(pairs: Pairs, vectors: ShardedVectors, groups: LabelGroups, band: BandConfig) -> Queries:
-    """What to ask of every shard about the pairs of a block."""
+def make_queries(
+    pairs: Pairs, vectors: ShardedVectors, groups: LabelGroups, band: BandConfig, floors: Floors | None = None
+) -> Queries:
+    """What to ask of every shard about the pairs of a block; above their anchors' floors, where they have some."""
     anchors_A, row_P = np.unique(pairs.anchor_P, return_inverse=True)
     lower_P, upper_P = band_bounds(band, pairs.d_ap_P)
+    if floors is not None:
+        lower_P = np.maximum(lower_P, floors.of(pairs.anchor_P))
     return Queries(groups.labels_of(anchors_A), vectors.take(anchors_A), row_P.astype(np.int64), lower_P, upper_P)
+
+
+def neighbour_queries(anchors_A: Int64Array, vectors: ShardedVectors, groups: LabelGroups) -> Queries:
+    """Asks for the nearest examples of other labels around each anchor: a pair an anchor, in no band."""
+    num_anchors = len(anchors_A)
+    unbounded_A = np.full(num_anchors, np.inf, dtype=np.float32)
+    return Queries(
+        groups.labels_of(anchors_A), vectors.take(anchors_A), np.arange(num_anchors), -unbounded_A, unbounded_A
+    )
 
 
 def to_triplets(pairs: Pairs, nearest: Nearest) -> tuple[Triplets, int]:

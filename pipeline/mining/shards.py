@@ -26,6 +26,11 @@ class Shard:
     def __len__(self) -> int:
         return len(self.ids_N)
 
+    def without(self, ids_R: Int64Array) -> "Shard":
+        """The shard without some examples."""
+        kept_N = ~np.isin(self.ids_N, ids_R)
+        return Shard(self.ids_N[kept_N], self.labels_N[kept_N], self.vectors_ND[kept_N])
+
 
 class ShardedVectors:
     """Random access to the vectors of examples that lie in several shards, which together ascend by id."""

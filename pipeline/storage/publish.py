@@ -124,12 +124,12 @@ class Attempt(Generic[M]):
     def __init__(self, publication: Publication[M], number: int) -> None:
         self._publication = publication
         self.number, self.writer = number, uuid.uuid4().hex
-        self._parts: dict[str, PartRecord] = {}
+        self._parts: dict[str, PartRecord | None] = {}  # None: taken back
 
     @property
     def parts(self) -> tuple[PartRecord, ...]:
         """The parts put so far, in the order they were added."""
-        return tuple(self._parts.values())
+        return tuple(part for part in self._parts.values() if part is not None)
 
     def add_part(self, role: str, name: str, data: bytes, num_rows: int) -> PartRecord:
         """Puts a complete part and returns its record; raises ValueError for a name used before."""
@@ -141,6 +141,15 @@ class Attempt(Generic[M]):
         self._publication.store.put(key, data)
         self._parts[key] = part
         return part
+
+    def read_back(self, part: PartRecord) -> bytes:
+        """Returns the bytes of a part that was put; errors as ``Publication.read_part``."""
+        return self._publication.read_part(part)
+
+    def take_back(self, part: PartRecord) -> None:
+        """Deletes a part that was put; its name is not used again."""
+        self._publication.store.delete(part.key)
+        self._parts[part.key] = None
 
     def header(self) -> dict[str, Any]:
         """Returns the fields of the manifest that the attempt knows, to be splatted into its constructor."""

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from pipeline.config import MiningConfig, OldEncoder
 from pipeline.storage.publish import Manifest
@@ -71,6 +72,7 @@ class GenerationManifest(Manifest):
     kinds: dict[str, int]
     """Triplets by kind, for the configured margin."""
     quarantined: dict[str, int]
+    """How many of each reason were found; of what is only reported, the quarantine may list fewer."""
     num_pairs_from_index_to_scan: int
     """Pairs, summed over shards, that the index of backend `faiss` could not resolve."""
     num_pairs_verified: int
@@ -81,6 +83,9 @@ class GenerationManifest(Manifest):
     """The generation whose negatives the search began from; with sampled candidates, the triplets depend on it too."""
     spread: float
     effective_rank: float
+    audit: dict[str, float] = Field(default_factory=dict)
+    """What else the audit saw: neighbour_accuracy (share of the training examples with a positive whose nearest
+    example is one), most_triplets_of_a_negative, num_triplets_left_out_by_hubs."""
     harmonic: OldEncoder | None = None
     """The old encoder whose vectors a share of the examples stood with: distances are between vectors of both."""
     old_share: float = 0.0

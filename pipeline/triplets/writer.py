@@ -19,15 +19,22 @@ class TripletWriter:
     Parquet's defaults.
     """
 
-    def __init__(self, attempt: Attempt[GenerationManifest], rows_per_shard: int, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        attempt: Attempt[GenerationManifest],
+        rows_per_shard: int,
+        metadata: Mapping[str, str],
+        stem: str = "triplets",
+    ) -> None:
         """Begins with an empty shard.
 
         Args:
             attempt: Where parts go.
             rows_per_shard: Triplets a shard.
             metadata: Provenance that each file carries.
+            stem: First part of the shards' names.
         """
-        self._attempt, self._rows_per_shard = attempt, rows_per_shard
+        self._attempt, self._rows_per_shard, self._stem = attempt, rows_per_shard, stem
         self._schema = TRIPLETS.with_metadata(dict(metadata))
         self._pending: list[pa.Table] = []
         self._num_pending = 0
@@ -50,7 +57,7 @@ class TripletWriter:
         shard, rest = pending.slice(0, num_rows), pending.slice(num_rows)
         self._pending, self._num_pending = [rest] if len(rest) else [], len(rest)
         data = serialise(shard.replace_schema_metadata(self._schema.metadata), TRIPLET_ENCODINGS)
-        self._attempt.add_part("triplets", f"triplets-{self._num_shards:05d}.parquet", data, num_rows)
+        self._attempt.add_part("triplets", f"{self._stem}-{self._num_shards:05d}.parquet", data, num_rows)
         self._num_shards += 1
 
 
@@ -70,6 +77,11 @@ def add_side_tables(attempt: Attempt[GenerationManifest], quarantine: pa.Table, 
         ("neighbours", neighbours, NEIGHBOURS),
     ):
         attempt.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
+
+
+def parse(data: bytes) -> pa.Table:
+    """The table of a Parquet file."""
+    return pq.read_table(pa.BufferReader(data))
 
 
 def serialise(table: pa.Table, encodings: Mapping[str, str] | None) -> bytes:

@@ -1,0 +1,102 @@
+"""Audit: every training example's nearest neighbours, over the pool, and what they make suspect."""
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cluster.blocks import gather
+from pipeline.cluster.pool import ActorPool, Task
+from pipeline.cluster.shards import Census, Loaded
+from pipeline.config import AuditConfig, RunConfig
+from pipeline.mining.hubs import Hubs
+from pipeline.mining.surroundings import join, look_around, num_own
+from pipeline.mining.suspects import PairSuspects, Suspects, find_suspects, find_twins
+from pipeline.progress import stage
+from pipeline.triplets.quarantine import quarantine_rows
+
+
+def search_suspects(
+    pool: ActorPool, config: RunConfig, loaded: Loaded, census: Census, backend: str, mining_pass: str
+) -> Suspects:
+    """Finds the nearest neighbours of all examples that may be mined, and judges by them.
+
+    It is one more mining pass, with one pair an anchor, no band and ``num_neighbours`` negatives.
+
+    Args:
+        pool: Actors.
+        config: The run; ``mining.audit.num_neighbours`` is at least 1.
+        loaded: What is searched; where candidates are sampled, neighbours are of the sample.
+        census: Which examples there are.
+        backend: As ``resolve_backend`` gave it.
+        mining_pass: Names the pass, whose indexes mining goes on with.
+    """
+    audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, loaded.groups
+    blocks = [census.ids_N[start : start + size] for start in range(0, len(census.ids_N), size)]
+    asked = (config.mining, backend, num_own(groups, audit.closer_than_share))
+    tasks = (
+        Task(
+            (number, index),
+            "list_neighbours",
+            (mining_pass, anchors, loaded.shared_groups, index, *asked, candidates, *loaded.shards),
+        )
+        for number, anchors in enumerate(blocks)
+        for index, candidates in enumerate(loaded.candidates)
+    )
+    surroundings, twins = [], []
+    with stage("audit", len(census.ids_N), "examples") as done:
+        for number, block in gather(pool.run(tasks), len(loaded.candidates)):
+            anchors = blocks[number]
+            surroundings.append(look_around(anchors, block.nearest, block.pairs, groups, audit.closer_than_share))
+            twins.append(find_twins(anchors, block.nearest, audit.near_duplicate_distance))
+            done(len(anchors))
+    return find_suspects(join(surroundings), twins, audit)
+
+
+def suspect_rows(
+    suspects: Suspects, config: AuditConfig, label_names: list[str]
+) -> tuple[list[pa.Table], dict[str, int]]:
+    """The quarantine's rows of suspects, and how many there are of each reason, listed or not."""
+    excluded = config.quarantine == "exclude"
+    pairs = {
+        "near_duplicate_across_labels": suspects.near_duplicates,
+        "mutual_neighbours_across_labels": suspects.mutual_neighbours,
+        "false_negative_suspect": suspects.false_negatives,
+    }
+    mislabelled = suspects.mislabelled
+    counts = {"label_noise_suspect": len(mislabelled.ids_R)}
+    # What was excluded is listed to the last, as trainers go by the list.
+    listed = slice(None if excluded else config.max_rows_per_reason)
+    tables = [
+        quarantine_rows(
+            "label_noise_suspect",
+            mislabelled.ids_R[listed],
+            excluded=excluded,
+            score_R=mislabelled.score_R[listed],
+            suggested_R=[label_names[code] for code in mislabelled.suggested_R[listed]],
+        )
+    ]
+    for reason, found in pairs.items():
+        counts[reason] = len(found.anchor_R)
+        tables.append(_pair_rows(reason, found, listed, excluded))
+    return tables, counts
+
+
+def hub_rows(hubs: Hubs, config: AuditConfig) -> pa.Table:
+    """The quarantine's rows of hubs; the score is the number of triplets."""
+    listed = slice(config.max_rows_per_reason)
+    return quarantine_rows(
+        "hub",
+        hubs.ids_H[listed],
+        excluded=config.quarantine == "exclude",
+        score_R=hubs.counts_H[listed].astype(np.float32),
+    )
+
+
+def _pair_rows(reason: str, found: PairSuspects, listed: slice, excluded: bool) -> pa.Table:
+    return quarantine_rows(
+        reason,
+        found.anchor_R[listed],
+        excluded=excluded,
+        other_R=found.other_R[listed],
+        distance_R=found.distance_R[listed],
+        score_R=found.score_R[listed],
+    )
