@@ -22,9 +22,17 @@ class InputError(PipelineError):
 
 
 class AuditRefusedError(PipelineError):
-    """What was computed must not be published or trained on; what was published before stays in force."""
+    """What was computed must not be published or trained on; what was published before stays in force.
+
+    Attributes:
+        figures: What was measured, by name, for the record.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, **figures: float) -> None:
+        super().__init__(message)
+        self.figures = figures
 
 
 class UnavailableError(PipelineError):

@@ -71,8 +71,9 @@ class AuditConfig(ConfigPart):
     role at all, a suspicious pair is never anchor and negative, a hub is the negative of no more than its cap."""
     num_neighbours: Annotated[int, Field(ge=0, le=256)] = 10
     """Nearest examples, of any label, that are looked at; 0 looks for no suspects among neighbours."""
-    min_label_noise: Annotated[float, Field(ge=0.0, le=4.0)] = 0.2
-    """label_noise_suspect: another label's two nearest examples are closer than its own label's by more than this."""
+    min_label_noise: Fraction = 0.5
+    """label_noise_suspect: another label's two nearest examples are closer than its own label's by more than this
+    share of their squared distance."""
     near_duplicate_distance: Annotated[float, Field(ge=0.0, le=4.0)] = 0.01
     """near_duplicate_across_labels: squared distance between examples of two labels at or below this."""
     closer_than_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

@@ -13,6 +13,8 @@ from pipeline.mining.merge import Nearest
 from pipeline.mining.surroundings import Surroundings
 
 _NO_FLOOR = np.float32(-np.inf)
+_BLUR = np.float32(0.02)
+"""Squared distance below which nearer says little: it keeps the ratio of two tiny distances from deciding."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class LabelSuspects:
 
     Attributes:
         ids_R: example_id, int64.
-        score_R: By how much the nearest two examples of another label are closer, in the mean, than those of the own
-            one; squared L2, float32.
+        score_R: 1 - other / own, of the mean squared distances to the nearest two examples of another label and of the
+            own one; at most 1, float32.
         suggested_R: Code of the other label, int32.
     """
 
@@ -143,7 +145,8 @@ def _mislabelled(around: Surroundings, min_score: float) -> LabelSuspects:
     """A singleton has no distance to its own label: it is taken to lie as far from it as the median example does."""
     is_known_A = np.isfinite(around.own_A)
     usual = np.median(around.own_A[is_known_A]) if is_known_A.any() else np.float32(0.0)
-    score_A = np.where(is_known_A, around.own_A, usual) - around.other_A
+    own_A = np.where(is_known_A, around.own_A, usual)
+    score_A = 1.0 - (around.other_A + _BLUR) / (own_A + _BLUR)
     rows = np.flatnonzero((score_A > min_score) & (around.suggested_A >= 0))
     rows = rows[np.lexsort((around.ids_A[rows], -score_A[rows]))]
     return LabelSuspects(around.ids_A[rows], score_A[rows].astype(np.float32), around.suggested_A[rows])

@@ -94,7 +94,7 @@ def test_a_checkpoint_of_another_architecture_is_named(looped: tuple[Path, Finis
 
 def test_what_stops_the_loop_is_said_in_one_sentence_and_the_checkpoint_remains(tmp_path: Path) -> None:
     succeed("prepare", *TINY, "--workspace", tmp_path)
-    refused = run("loop", *TINY, "--workspace", tmp_path, "--mining.min_spread=2")
+    refused = run("loop", *TINY, "--workspace", tmp_path, "--mining.audit.min_spread=2")
     assert refused.code == 3 and refused.words.strip().splitlines()[-1].startswith("error: the encoder has collapsed")
     hot = ("--training.source=online", "--training.optimiser.learning_rate=1e30")
     diverged = run("train", *TINY, "--workspace", tmp_path, *hot)

@@ -194,7 +194,7 @@ def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:
 
 def test_a_collapsed_encoder_is_refused_and_nothing_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
     place, flags = prepared
-    refused = run("mine", *flags, "--mining.min_spread=2")
+    refused = run("mine", *flags, "--mining.audit.min_spread=2")
     assert refused.code == 3 and "collapsed" in refused.words
     assert generations(Workspace.open(str(place), "main")).numbers() == []
 

@@ -14,6 +14,7 @@ from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.suspects import Floors
 from tests.unit.mining.oracle import mine, unit_vectors
 from tests.unit.mining.test_scan import BANDS
 
@@ -37,6 +38,21 @@ def a_shard(
     labels = (np.arange(num) // per_label).astype(np.int32)
     vectors = unit_vectors(np.random.default_rng(seed), labels, dim, noise).astype(dtype)
     return Shard(np.arange(num, dtype=np.int64) * 3 + 5, labels, vectors)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("band", BANDS)
+def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.InstructionSet, band: BandConfig) -> None:
+    shard = a_shard(400, 8, 16, 0.6)
+    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
+    pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A, 0)
+    rng = np.random.default_rng(0)
+    floored = np.sort(rng.choice(shard.ids_N, 200, replace=False))
+    floors = Floors(floored, rng.uniform(0.0, 2.0, 200).astype(np.float32))
+    queries = make_queries(pairs, vectors, groups, band, floors)
+    found, _ = native.NativeScan(shard, instruction_set)(queries, 3)
+    assert_same(found, scan(queries, shard, 3))
+    assert (found.d_an_PM > floors.of(pairs.anchor_P)[:, None]).all()
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
