@@ -13,7 +13,9 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Publishes the corpus unless the workspace has it."""
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
-    corpus, is_new = prepare(config.corpus, workspace, config.seed, config.digest(), again=flags.again)
+    corpus, is_new = prepare(
+        config.corpus, workspace, config.seed, config.digest(), flags.again, flags.drop_corrections
+    )
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
     say(
         f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels"
@@ -26,6 +28,11 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
     parser.add_argument("--again", action="store_true", help="read the source again, and publish it if it changed")
+    parser.add_argument(
+        "--drop-corrections",
+        action="store_true",
+        help="read it even where labels of the newest corpus were corrected, which would bring the old ones back",
+    )
 
 
 if __name__ == "__main__":

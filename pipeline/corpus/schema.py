@@ -31,6 +31,8 @@ class CorpusManifest(Manifest):
         test_labels: The labels that are kept, where they were listed; None: drawn by test_fraction.
         source: Kind and place of the source, for a person.
         source_key: Digest of the CorpusConfig: the same key, the same request.
+        num_relabelled: Labels that were changed since the source was read, summed over the corpora since then; their
+            example ids mean the same all along. 0: as the source has them.
         quarantined: Entries that are no examples, counted by reason.
     """
 
@@ -43,6 +45,7 @@ class CorpusManifest(Manifest):
     test_labels: tuple[str, ...] | None = None
     source: str
     source_key: str
+    num_relabelled: int = 0
     quarantined: dict[str, int]
 
 

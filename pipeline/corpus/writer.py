@@ -54,6 +54,7 @@ class CorpusWriter:
         examples_per_part: Rows of a part; fewer where its payloads reach MAX_PART_BYTES.
 
     Attributes:
+        payload: What every item holds.
         num_examples: Items added so far.
         label_counts: Examples of each label, by order of first appearance.
         quarantined: Rejected entries by reason.
@@ -62,7 +63,7 @@ class CorpusWriter:
     """
 
     def __init__(self, attempt: Attempt[CorpusManifest], payload: PayloadKind, examples_per_part: int) -> None:
-        self._attempt, self._payload, self._examples_per_part = attempt, payload, examples_per_part
+        self._attempt, self.payload, self._examples_per_part = attempt, payload, examples_per_part
         self._fingerprint = Fingerprint(payload)
         self._items: list[Item] = []
         self._item_bytes = 0
@@ -93,7 +94,19 @@ class CorpusWriter:
         self._item_bytes += len(item.payload) if isinstance(item.payload, bytes) else item.payload.nbytes
         self.num_examples += 1
         if len(self._items) >= self._examples_per_part or self._item_bytes >= MAX_PART_BYTES:
-            self._flush_examples()
+            self.end_part()
+
+    def end_part(self) -> None:
+        """Writes the part at hand, if it has an example; the next example begins another."""
+        if not self._items:
+            return
+        first_id = self.num_examples - len(self._items)
+        ids = pa.array(np.arange(first_id, self.num_examples, dtype=np.int64))
+        columns = [ids, pa.array([item.label for item in self._items], pa.string()), *self._payload_columns()]
+        table = pa.Table.from_arrays(columns, schema=examples_schema(self.payload, self.vector_dim))
+        self._add_part(EXAMPLES, f"examples-{self._num_parts:05d}.parquet", table)
+        self._num_parts += 1
+        self._items, self._item_bytes = [], 0
 
     def reject(self, rejected: Rejected) -> None:
         """Takes the next entry that is no example."""
@@ -105,8 +118,7 @@ class CorpusWriter:
 
     def finish(self) -> None:
         """Writes what is left, and the labels; the quarantine is written even where it is empty."""
-        if self._items:
-            self._flush_examples()
+        self.end_part()
         if self._rejected or not self._num_quarantine_parts:
             self._flush_quarantine()
         codes = pa.array(np.frombuffer(self._codes, np.int32), pa.int32())
@@ -114,19 +126,10 @@ class CorpusWriter:
         ids = pa.array(np.arange(self.num_examples, dtype=np.int64))
         self._add_part(LABELS, "_labels.parquet", pa.Table.from_arrays([ids, labels], schema=LABELS_SCHEMA))
 
-    def _flush_examples(self) -> None:
-        first_id = self.num_examples - len(self._items)
-        ids = pa.array(np.arange(first_id, self.num_examples, dtype=np.int64))
-        columns = [ids, pa.array([item.label for item in self._items], pa.string()), *self._payload_columns()]
-        table = pa.Table.from_arrays(columns, schema=examples_schema(self._payload, self.vector_dim))
-        self._add_part(EXAMPLES, f"examples-{self._num_parts:05d}.parquet", table)
-        self._num_parts += 1
-        self._items, self._item_bytes = [], 0
-
     def _payload_columns(self) -> list[pa.Array]:
         paths = pa.array([item.path for item in self._items], pa.string())
         payloads = [item.payload for item in self._items]
-        if self._payload == "image":
+        if self.payload == "image":
             encoded = pa.array(payloads, pa.binary())
             return [pa.StructArray.from_arrays([encoded, paths], fields=list(IMAGE_TYPE))]
         numbers = pa.array(np.concatenate(payloads), pa.float32())

@@ -1,7 +1,7 @@
 """Peaks of memory, measured in a process of its own: in a test run's, other tests' garbage would be counted too.
 
-Run as ``python -m tests.unit.corpus.memory archive FOLDER`` (or ``ingest``); prints the peak in bytes for few entries,
-then for many.
+Run as ``python -m tests.unit.corpus.memory archive FOLDER`` (or ``ingest``, ``relabel``); prints the peak in bytes for
+few entries, then for many.
 """
 
 import gc
@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.corpus.image_archive import ImageArchive
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.relabel import find_changes, relabel
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import LIMITS, folder_config, png, run_prepare, write_tar
 
@@ -45,6 +47,18 @@ def ingest(folder: Path, count: int) -> Callable[[], None]:
     return prepare
 
 
+def relabelling(folder: Path, count: int) -> Callable[[], None]:
+    """Changing one label of a corpus of ``count`` images in parts of 20."""
+    ingest(folder, count)()
+    workspace = Workspace.open(str(folder / str(count)), "main")
+
+    def change() -> None:
+        corpus = Corpus.open(workspace)
+        relabel(workspace, corpus, find_changes(corpus, {0: "p1"}), 0, "c" * 64)
+
+    return change
+
+
 def peak(work: Callable[[], None]) -> int:
     """Most bytes that Python held at once during the work."""
     tracemalloc.start()
@@ -62,7 +76,8 @@ def peaks(work: str, folder: Path) -> list[int]:
 
 
 if __name__ == "__main__":
-    make = {"archive": archive, "ingest": ingest}[sys.argv[1]]
-    few, many = {"archive": (100, 3000), "ingest": (40, 400)}[sys.argv[1]]
+    make, few, many = {"archive": (archive, 100, 3000), "ingest": (ingest, 40, 400), "relabel": (relabelling, 40, 400)}[
+        sys.argv[1]
+    ]
     make(Path(sys.argv[2]), 39)()  # imports and caches
     print(peak(make(Path(sys.argv[2]), few)), peak(make(Path(sys.argv[2]), many)))

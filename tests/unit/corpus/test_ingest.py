@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
-from pipeline.corpus import ingest
+from pipeline.corpus import publishing
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest, from_parquet
 from pipeline.corpus.split import is_test_label
@@ -166,14 +166,14 @@ def test_failure_half_way_leaves_nothing(tmp_path: Path, workspace: Workspace) -
 def test_lost_race_returns_the_winner_and_keeps_only_its_parts(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = ingest._check_usable
+    check = publishing.check_usable
     winner: list[CorpusManifest] = []
 
     def overtaken(*args: object) -> None:
-        monkeypatch.setattr(ingest, "_check_usable", check)
+        monkeypatch.setattr(publishing, "check_usable", check)
         winner.append(run_prepare(folder_config(folder, examples_per_part=3), workspace)[0])
 
-    monkeypatch.setattr(ingest, "_check_usable", overtaken)
+    monkeypatch.setattr(publishing, "check_usable", overtaken)
     standing, ours = run_prepare(folder_config(folder), workspace)
     assert (standing, ours) == (winner[0], False)
     data = [key for key in objects(workspace) if "/data/" in key]

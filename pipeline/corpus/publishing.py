@@ -1,0 +1,140 @@
+"""Publishes a corpus from whatever writes its examples: a source that is read, or a corpus that is relabelled."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from pipeline import progress
+from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.split import Split
+from pipeline.corpus.writer import CorpusWriter
+from pipeline.errors import InputError
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.publish import Attempt, Publication
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a manifest records of how its corpus came about.
+
+    Attributes:
+        source: Kind and place of the source, for a person.
+        source_key: Digest of the request.
+        seed: The run's.
+        config_digest: Of the whole run's config.
+        num_relabelled: Labels that were changed since the source was read.
+    """
+
+    source: str
+    source_key: str
+    seed: int
+    config_digest: str
+    num_relabelled: int = 0
+
+
+def publish_corpus(
+    publication: Publication[CorpusManifest],
+    latest: CorpusManifest | None,
+    split: Split,
+    origin: Origin,
+    write: Callable[[Attempt[CorpusManifest]], CorpusWriter],
+) -> tuple[CorpusManifest, bool]:
+    """Writes a corpus and publishes it under the next number, unless the newest one is just that.
+
+    Args:
+        publication: Where.
+        latest: The newest one, which becomes the parent.
+        split: Which labels are kept for evaluation.
+        origin: For the manifest.
+        write: Writes all examples and what was rejected, and finishes the writer.
+
+    Returns:
+        The manifest that stands, and whether this call published it.
+
+    Raises:
+        InputError: What was written is no corpus that can be mined; nothing is published.
+    """
+    attempt = publication.begin(0 if latest is None else latest.number + 1)
+    with ExitStack() as cleanup:
+        cleanup.callback(_discard, publication.store, attempt)
+        writer = write(attempt)
+        check_usable(origin.source, split, writer)
+        fingerprint = split.fingerprint(writer.fingerprint)
+        if latest is not None and (latest.source_key, latest.fingerprint) == (origin.source_key, fingerprint):
+            return latest, False
+        cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
+    manifest = CorpusManifest(
+        **attempt.header(),
+        parent=None if latest is None else latest.number,
+        seed=origin.seed,
+        config_digest=origin.config_digest,
+        fingerprint=fingerprint,
+        num_examples=writer.num_examples,
+        num_labels=len(writer.label_counts),
+        payload=writer.payload,
+        vector_dim=writer.vector_dim,
+        test_fraction=split.test_fraction,
+        test_labels=None if split.test_labels is None else tuple(sorted(split.test_labels)),
+        source=origin.source,
+        source_key=origin.source_key,
+        num_relabelled=origin.num_relabelled,
+        quarantined=dict(sorted(writer.quarantined.items())),
+    )
+    standing, ours = attempt.publish(manifest)
+    if not ours:
+        progress.say(f"corpus {standing.number} was published by another job meanwhile: it is kept")
+        _discard(publication.store, attempt)
+    return standing, ours
+
+
+def check_usable(source: str, split: Split, writer: CorpusWriter) -> None:
+    """Refuses what no triplet can be drawn from; says what will not be evaluated."""
+    counts = writer.label_counts
+    if not counts:
+        raise InputError(
+            f"{source} holds no usable {writer.payload}: {_rejections(writer)}; "
+            f"check corpus.source.path and corpus.source.kind"
+        )
+    if len(counts) == 1:
+        raise InputError(
+            f"{source} has only one label, {next(iter(counts))!r} ({_rejections(writer)}): "
+            f"triplets need at least two labels, one folder or label value for each"
+        )
+    if max(counts.values()) == 1:
+        raise InputError(
+            f"{source} has {len(counts)} labels with one example each ({_rejections(writer)}): "
+            f"a triplet needs a label with two examples"
+        )
+    kept_for_test = {label for label in counts if split.is_test(label)}
+    if len(counts) - len(kept_for_test) < 2:
+        raise InputError(
+            f"{source} leaves {len(counts) - len(kept_for_test)} label(s) for training, as "
+            f"{split.words()} keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
+        )
+    if all(counts[label] == 1 or label in kept_for_test for label in counts):
+        raise InputError(
+            f"no training label of {source} has two examples, as {split.words()} "
+            f"keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
+        )
+    if split.test_labels is not None and len(kept_for_test) < len(split.test_labels):
+        absent = sorted(split.test_labels - kept_for_test)
+        progress.say(
+            f"warning: {len(absent)} of {split.words()} are not in the corpus, the first {absent[0]!r}: names must "
+            "equal the corpus's labels"
+        )
+    if split.test_fraction > 0 and not kept_for_test:
+        progress.say(f"warning: {split.words()} keeps no label of {len(counts)} for tests")
+
+
+def _rejections(writer: CorpusWriter) -> str:
+    total = writer.quarantined.total()
+    if writer.first_rejected is None:
+        return "no entry was rejected"
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in writer.quarantined.most_common())
+    first = writer.first_rejected
+    return f"{total} entries were rejected ({reasons}), first {first.path} ({first.detail})"
+
+
+def _discard(store: ObjectStore, attempt: Attempt[CorpusManifest]) -> None:
+    for part in attempt.parts:
+        store.delete(part.key)

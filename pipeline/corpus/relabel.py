@@ -1,0 +1,164 @@
+"""Relabel: publishes a corpus anew with other labels for some examples; the old corpus stays as it is."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import progress
+from pipeline.corpus.items import Item, Payload, PayloadKind, Rejected
+from pipeline.corpus.publishing import Origin, publish_corpus
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
+from pipeline.corpus.writer import CorpusWriter
+from pipeline.errors import InputError
+from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Changes:
+    """New labels for a corpus, and what they bring about.
+
+    Attributes:
+        label_of: New label by example id; only where it differs from the old one.
+        num_unchanged: Ids that were given the label that they have.
+        num_to_test: Examples that leave a training label for one that is kept for evaluation. Checkpoints that were
+            trained before have seen them, under the old label.
+        num_to_training: Examples that go the other way.
+        new_labels: Labels that the corpus has not, sorted.
+    """
+
+    label_of: dict[int, str]
+    num_unchanged: int
+    num_to_test: int
+    num_to_training: int
+    new_labels: tuple[str, ...]
+
+
+def find_changes(corpus: Corpus, wanted: Mapping[int, str]) -> Changes:
+    """Compares wanted labels with those of a corpus.
+
+    Args:
+        corpus: As it is.
+        wanted: Label by example id, never empty.
+
+    Raises:
+        InputError: There is no such example.
+    """
+    for example_id in wanted:
+        if not 0 <= example_id < corpus.num_examples:
+            raise InputError(
+                f"corpus {corpus.manifest.number} has no example {example_id}: its ids are 0 to "
+                f"{corpus.num_examples - 1}"
+            )
+    old = {example_id: corpus.label_names[corpus.labels[example_id]] for example_id in wanted}
+    label_of = {example_id: label for example_id, label in wanted.items() if label != old[example_id]}
+    is_test = corpus.split.is_test
+    moved = [(bool(corpus.is_test[example_id]), is_test(label)) for example_id, label in label_of.items()]
+    return Changes(
+        label_of,
+        len(wanted) - len(label_of),
+        moved.count((False, True)),
+        moved.count((True, False)),
+        tuple(sorted(set(label_of.values()).difference(corpus.label_names))),
+    )
+
+
+def relabel(
+    workspace: Workspace, corpus: Corpus, changes: Changes, seed: int, config_digest: str
+) -> tuple[CorpusManifest, bool]:
+    """Publishes the next corpus: the same examples, ids and parts, with some labels changed.
+
+    The request's key stays, so that `prepare` with the same config finds nothing to do instead of bringing the old
+    labels back.
+
+    Args:
+        workspace: Of the corpus.
+        corpus: The newest one.
+        changes: Of its labels.
+        seed: The run's, for the record.
+        config_digest: Of the whole run's config, for the record.
+
+    Returns:
+        The manifest that stands, and whether this call published it; False where there is nothing to change.
+
+    Raises:
+        InputError: The corpus is not the newest one any more, or would be none that can be mined; nothing is published.
+        UnavailableError: The workspace's storage fails.
+    """
+    old = corpus.manifest
+    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    newest = publication.latest()
+    if not changes.label_of:
+        return old, False
+    if newest is None or newest.number != old.number:
+        raise _overtaken(old.number)
+    num_relabelled = old.num_relabelled + len(changes.label_of)
+    source = old.source.removesuffix(_words(old.num_relabelled)) + _words(num_relabelled)
+    origin = Origin(source, old.source_key, seed, config_digest, num_relabelled)
+
+    def write(attempt: Attempt[CorpusManifest]) -> CorpusWriter:
+        return _rewrite(publication, corpus, changes.label_of, attempt)
+
+    standing, ours = publish_corpus(publication, old, corpus.split, origin, write)
+    if not ours:
+        raise _overtaken(old.number)
+    return standing, True
+
+
+def chain_of(workspace: Workspace, newest: CorpusManifest) -> list[CorpusManifest]:
+    """A corpus and those that it was relabelled from, newest first: example ids mean the same in all of them."""
+    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    chain, numbers = [newest], set(publication.numbers())
+    while chain[-1].num_relabelled and chain[-1].parent in numbers:
+        chain.append(publication.read(chain[-1].parent))
+    return chain
+
+
+def _rewrite(
+    publication: Publication[CorpusManifest],
+    corpus: Corpus,
+    label_of: Mapping[int, str],
+    attempt: Attempt[CorpusManifest],
+) -> CorpusWriter:
+    manifest = corpus.manifest
+    part_ids = [corpus.part_ids(part) for part in range(corpus.num_parts)]
+    writer = CorpusWriter(attempt, manifest.payload, max(map(len, part_ids)))
+    with progress.stage("relabel", corpus.num_examples, "examples") as done:
+        for part, ids in enumerate(part_ids):
+            table = corpus.read_part(part)
+            labels = table.column("label").to_pylist()
+            for example_id, label, (payload, path) in zip(ids, labels, _payloads(table, manifest.payload), strict=True):
+                writer.add(Item(label_of.get(example_id, label), payload, path))
+            writer.end_part()
+            done(len(ids))
+    for record in manifest.parts_of(QUARANTINE):
+        for row in from_parquet(publication.read_part(record)).to_pylist():
+            writer.reject(Rejected(**row))
+    writer.finish()
+    return writer
+
+
+def _payloads(table: pa.Table, payload: PayloadKind) -> Iterator[tuple[Payload, str]]:
+    """Payload and path of each row of a part."""
+    if payload == "image":
+        images = table.column("image").combine_chunks()
+        for content, path in zip(images.field("bytes"), images.field("path"), strict=True):
+            yield content.as_py(), path.as_py()
+        return
+    vectors = table.column("vector").combine_chunks()
+    matrix_ND = vectors.flatten().to_numpy().reshape(len(vectors), -1).astype(np.float32, copy=False)
+    yield from zip(matrix_ND, table.column("source_id").to_pylist(), strict=True)
+
+
+def _words(num_relabelled: int) -> str:
+    """What a relabelled corpus adds to the description of its source."""
+    return f" with {num_relabelled:,} label{'s' * (num_relabelled != 1)} changed" if num_relabelled else ""
+
+
+def _overtaken(number: int) -> InputError:
+    return InputError(
+        f"a corpus newer than {number} was published meanwhile, so no label was changed: run the same command again"
+    )
