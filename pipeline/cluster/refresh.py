@@ -173,7 +173,7 @@ def _write(
             num_pairs += len(block.pairs)
             num_unanswered += unanswered
             num_handed_on += block.num_handed_on
-            done(len(np.unique(block.pairs.anchor_P)), f"{harvest.num_triplets:,} triplets")
+            done(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{harvest.num_triplets:,} triplets")
     harvest.close()
     rules, num_mined = config.mining.audit, harvest.num_triplets
     check_yield(num_pairs, num_unanswered, rules)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from pipeline.config import BandConfig
-from pipeline.mining.distance import Float32Array, Float64Array
+from pipeline.mining.distance import Float32Array, Float64Array, FloatArray
 
 
-def band_bounds(band: BandConfig, d_ap_P: Float64Array) -> tuple[Float32Array, Float32Array]:
+def band_bounds(band: BandConfig, d_ap_P: FloatArray) -> tuple[Float32Array, Float32Array]:
     """The open interval in which d_an is wanted, for each (anchor, positive) pair.
 
     =============== ======================= ===================== ===========================================
@@ -20,21 +20,22 @@ def band_bounds(band: BandConfig, d_ap_P: Float64Array) -> tuple[Float32Array, F
 
     Args:
         band: Mode and numbers, on squared distances.
-        d_ap_P: Squared distances anchor to positive, float64, shape (P,).
+        d_ap_P: Squared distances anchor to positive, float64 or as published, shape (P,).
 
     Returns:
-        Lower and upper bounds, float32, shape (P,), rounded inwards: a float32 d_an strictly between them is
-        strictly inside the float64 band too, and inside the band computed from the published float32 d_ap.
+        Lower and upper bounds of the published d_ap, float32, shape (P,), rounded inwards: a float32 d_an strictly
+        between them is strictly inside the band by real numbers too.
     """
-    lower_P = np.full_like(d_ap_P, -np.inf)
-    upper_P = np.full_like(d_ap_P, np.inf)
+    d_P = d_ap_P.astype(np.float32).astype(np.float64)
+    lower_P = np.full_like(d_P, -np.inf)
+    upper_P = np.full_like(d_P, np.inf)
     match band.mode:
         case "hard":
             pass
         case "semi_hard":
-            lower_P, upper_P = d_ap_P, d_ap_P + band.margin
+            lower_P, upper_P = d_P, d_P + band.margin
         case "positive_aware":
-            lower_P = band.ratio * d_ap_P + band.offset
+            lower_P = band.ratio * d_P + band.offset
         case "range":
             lower_P[:], upper_P[:] = band.low, band.high
     return _round_up(lower_P), _round_down(upper_P)

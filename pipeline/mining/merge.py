@@ -45,7 +45,7 @@ class Nearest:
         if len(row_K) == 0:
             return
         num_negatives = self.d_an_PM.shape[1]
-        touched = np.unique(row_K)
+        touched = np.flatnonzero(np.bincount(row_K))  # np.unique takes ten times as long
         rows = np.concatenate([np.repeat(touched, num_negatives), row_K])
         distances = np.concatenate([self.d_an_PM[touched].ravel(), d_an_K])
         ids = np.concatenate([self.id_PM[touched].ravel(), id_K])

@@ -1,9 +1,9 @@
 import numpy as np
 import numpy.typing as npt
-import pytest
 
-from pipeline.cluster.staleness import Staleness, measure
+from pipeline.cluster.staleness import measure
 from pipeline.config import BandConfig, StalenessConfig
+from pipeline.mining.staleness import Staleness
 from pipeline.training.mined import Mined, Neighbours
 
 CODES = np.arange(60, dtype=np.int32)
@@ -47,17 +47,3 @@ def test_a_generation_without_triplets_is_worth_nothing_and_calls_for_nothing() 
     assert found.num_triplets == 0 and not found.calls_for_refresh(
         StalenessConfig(min_active_share=0.5, check_every_steps=1)
     )
-
-
-@pytest.mark.parametrize(
-    ("config", "calls"),
-    [
-        (StalenessConfig(), False),
-        (StalenessConfig(min_active_share=0.61, check_every_steps=1), True),
-        (StalenessConfig(min_active_share=0.59, check_every_steps=1), False),
-        (StalenessConfig(min_in_band_share=0.26, check_every_steps=1), True),
-        (StalenessConfig(min_in_band_share=0.24, check_every_steps=1), False),
-    ],
-)
-def test_too_small_a_share_calls_for_a_refresh(config: StalenessConfig, calls: bool) -> None:
-    assert Staleness(20, 0.6, 0.25).calls_for_refresh(config) is calls

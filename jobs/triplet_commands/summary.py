@@ -1,0 +1,40 @@
+"""summary: a generation on one page."""
+
+import argparse
+
+from jobs.cli import Answer, Command, open_to_read
+from jobs.triplet_commands.flags import add_generation, positive
+from pipeline.config import RunConfig
+from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.rescoring import LATEST, parse_step, score_under
+from pipeline.inspection.summary import summarise
+from pipeline.inspection.summary_view import show_summary
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+    """Summarises the named generation, and scores a sample of it again where that is asked for."""
+    workspace = open_to_read(config)
+    inspected = open_generation(workspace, flags.generation)
+    step = None if flags.against is None else parse_step(flags.against, workspace)
+    report = summarise(inspected, flags.top)
+    report["against"] = None if step is None else score_under(inspected, config, step, flags.sample)
+    return Answer(report, show_summary(report))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The command's own flags."""
+    add_generation(parser)
+    parser.add_argument(
+        "--against",
+        metavar=f"STEP|{LATEST}",
+        help="score a sample of the triplets again under this checkpoint: are they still worth training on?",
+    )
+    parser.add_argument("--sample", type=positive, default=512, metavar="N", help="of so many triplets (default: 512)")
+    parser.add_argument(
+        "--top", type=positive, default=10, metavar="N", help="most frequent negatives to list (default: 10)"
+    )
+
+
+COMMAND = Command(
+    "counts, quantiles of the distances, coverage, hubs, quarantine, and how the triplets have aged", body, add_flags
+)

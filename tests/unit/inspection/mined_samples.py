@@ -1,0 +1,168 @@
+"""A corpus of small images, checkpoints, embeddings, and a generation that was mined from them."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from pipeline.config import BandConfig, EncoderConfig, MiningConfig, RunConfig, TransformConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.transform import Transform
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoints import checkpoints, load_encoder, save_checkpoint
+from pipeline.encoders.registry import initial_encoder
+from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.mining.whole import mine_whole
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.neighbours import NeighbourTally
+from pipeline.triplets.reader import generations
+from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest, count_kinds, triplet_table
+from pipeline.triplets.writer import TRIPLET_ENCODINGS, TripletWriter, add_side_tables, serialise
+from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
+from tests.unit.triplets.samples import manifest_of
+
+ENCODER = EncoderConfig(name="tests.unit.encoders.networks:FlatLinear", embedding_dim=8)
+TRANSFORM = TransformConfig(height=8, width=8)
+KEY = "e" * 32
+NUM_LABELS, PER_LABEL = 12, 4
+
+Columns = dict[str, npt.NDArray[Any]]
+"""The rows of a shard."""
+
+
+def run_config(workspace: Workspace, folder: Path) -> RunConfig:
+    """The run of the samples; its cache lies in the folder."""
+    document: dict[str, Any] = {"workspace": workspace.store.uri, "cluster": {"cache_dir": str(folder / "cache")}}
+    return RunConfig.model_validate(document | {"encoder": ENCODER, "transform": TRANSFORM, "seed": 3})
+
+
+def prepared(uri: str, folder: Path) -> tuple[Workspace, Corpus]:
+    """48 images of 12 labels, of which some are kept for evaluation, in parts of ten."""
+    workspace = Workspace.open(uri, "main")
+    files = write_folder(folder / "faces", faces(NUM_LABELS, PER_LABEL))
+    run_prepare(folder_config(files, examples_per_part=10, test_fraction=0.2), workspace)
+    corpus = Corpus.open(workspace)
+    assert 0 < corpus.is_test.sum() < corpus.num_examples / 2
+    return workspace, corpus
+
+
+def save(workspace: Workspace, step: int, generation: int | None = None, **metrics: float) -> None:
+    """Publishes a checkpoint with weights of its own."""
+    save_checkpoint(
+        checkpoints(workspace),
+        step=step,
+        encoder_module=initial_encoder(ENCODER, TRANSFORM, step),
+        encoder_config=ENCODER,
+        transform_config=TRANSFORM,
+        trainer_state={},
+        corpus_fingerprint="f" * 64,
+        generation=generation,
+        metrics=metrics,
+        seed=0,
+        config_digest="c" * 64,
+        parent=None,
+    )
+
+
+def embedded(workspace: Workspace, corpus: Corpus, step: int) -> npt.NDArray[np.float32]:
+    """All examples under a checkpoint, one by one, (N, D)."""
+    publication, transform = checkpoints(workspace), Transform(TRANSFORM)
+    encoder = load_encoder(publication, publication.read(step), ENCODER, TRANSFORM, "cpu")
+    images = [
+        transform(one["bytes"].as_py()) for part in range(corpus.num_parts) for one in corpus.read_part(part)["image"]
+    ]
+    with torch.inference_mode():
+        return np.concatenate([encoder(torch.from_numpy(image[None])).numpy() for image in images])
+
+
+def publish(
+    workspace: Workspace,
+    corpus: Corpus,
+    table: pa.Table,
+    rows_per_shard: int,
+    *,
+    quarantine: pa.Table | None = None,
+    **changes: Any,  # noqa: ANN401 — fields of all types
+) -> Inspected:
+    """Publishes triplets as the newest generation, with what the manifest must say of them."""
+    number = len(generations(workspace).numbers())
+    attempt = generations(workspace).begin(number)
+    writer = TripletWriter(attempt, rows_per_shard, {})
+    writer.write(table)
+    writer.close()
+    tally = NeighbourTally(len(corpus.label_names))
+    add_side_tables(
+        attempt, QUARANTINE.empty_table() if quarantine is None else quarantine, tally.table(corpus.label_names, 5)
+    )
+    mining = changes.setdefault("mining", MiningConfig())
+    facts = {
+        "corpus_fingerprint": corpus.fingerprint,
+        "embeddings_key": KEY,
+        "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), mining.band.margin),
+    }
+    attempt.publish(manifest_of(attempt, len(table)).model_copy(update=facts | changes))
+    return open_generation(workspace, number)
+
+
+def mined(
+    uri: str,
+    folder: Path,
+    *,
+    band: Mapping[str, Any] | None = None,
+    rows_per_shard: int = 32,
+    dtype: str = "float32",
+    **changes: Any,  # noqa: ANN401 — fields of all types
+) -> Inspected:
+    """A generation mined from checkpoint 0, whose embeddings are stored."""
+    workspace, corpus = prepared(uri, folder)
+    save(workspace, 0)
+    vectors_ND = embedded(workspace, corpus, 0).astype(dtype)
+    for part in range(corpus.num_parts):
+        ids = corpus.part_ids(part)
+        EmbeddingParts(workspace, KEY).write(part, ids.start, vectors_ND[ids.start : ids.stop], dtype)  # type: ignore[arg-type]
+    mining = MiningConfig(backend="reference", band=BandConfig(**band or {}))
+    train = np.flatnonzero(~corpus.is_test)
+    triplets = mine_whole(train, corpus.labels[train], vectors_ND[train], mining, seed=0, sample_seed=0)
+    return publish(workspace, corpus, triplet_table(*vars(triplets).values()), rows_per_shard, mining=mining, **changes)
+
+
+def all_triplets(inspected: Inspected) -> pd.DataFrame:
+    """The whole generation, for an oracle."""
+    generation = inspected.generation
+    shards = [generation.shard(index) for index in range(generation.num_shards)]
+    return pd.DataFrame({name: np.concatenate([shard[name].to_numpy() for shard in shards]) for name in TRIPLETS.names})
+
+
+def rewrite(inspected: Inspected, key: str, data: bytes, **changes: Any) -> Inspected:  # noqa: ANN401
+    """Replaces a part, and has the manifest promise what is there now: only predicates can tell."""
+    manifest, store = inspected.manifest, inspected.workspace.store
+    digest = hashlib.sha256(data).hexdigest()
+    parts = tuple(
+        part.model_copy(update={"num_bytes": len(data), "sha256": digest, **changes}) if part.key == key else part
+        for part in manifest.parts
+    )
+    store.put(key, data)
+    return with_manifest(inspected, parts=parts)
+
+
+def with_manifest(inspected: Inspected, **changes: Any) -> Inspected:  # noqa: ANN401
+    """Replaces what the manifest says."""
+    manifest: GenerationManifest = inspected.manifest.model_copy(update=changes)
+    key = generations(inspected.workspace).manifest_key(manifest.number)
+    inspected.workspace.store.put(key, manifest.model_dump_json().encode())
+    return open_generation(inspected.workspace, manifest.number)
+
+
+def tampered(inspected: Inspected, change: Callable[[Columns], None], shard: int = 0) -> Inspected:
+    """Changes a shard's columns in place, and the manifest's digest with them."""
+    part = inspected.manifest.parts_of("triplets")[shard]
+    table = inspected.generation.shard(shard)
+    columns = {name: table[name].to_numpy().copy() for name in TRIPLETS.names}
+    change(columns)
+    return rewrite(inspected, part.key, serialise(pa.table(columns, schema=TRIPLETS), TRIPLET_ENCODINGS))
