@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-native benchmark lint format clean
+.PHONY: help install demo test test-quick test-slow test-native benchmark lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,14 @@ demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with
 	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
 	$(MAKE) --no-print-directory lint
 
 test-quick: $(INSTALLED) ## Run the unit tests only
 	$(BIN)/python -m pytest tests/unit
+
+test-slow: $(INSTALLED) ## Run what takes minutes a test: training runs whose outcome is judged
+	$(BIN)/python -m pytest -m slow --capture no
 
 test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and undefined-behaviour sanitizers
 	mkdir -p build/sanitized

@@ -45,7 +45,7 @@ def environment(**more: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | more
 
 
-def run(name: str, *arguments: str | Path, **environ: str) -> Finished:
+def run(name: str, *arguments: str | Path, timeout_s: float = 280, **environ: str) -> Finished:
     """Runs a job to its end."""
     done = subprocess.run(
         [*command(name, *arguments), "--json"],
@@ -53,15 +53,15 @@ def run(name: str, *arguments: str | Path, **environ: str) -> Finished:
         env=environment(**environ),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout_s,
         check=False,
     )
     report = json.loads(done.stdout) if done.returncode == 0 else {}
     return Finished(done.returncode, report, done.stderr)
 
 
-def succeed(name: str, *arguments: str | Path, **environ: str) -> Finished:
+def succeed(name: str, *arguments: str | Path, timeout_s: float = 280, **environ: str) -> Finished:
     """Runs a job that must succeed."""
-    finished = run(name, *arguments, **environ)
+    finished = run(name, *arguments, timeout_s=timeout_s, **environ)
     assert finished.code == 0, finished.words
     return finished

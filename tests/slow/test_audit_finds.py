@@ -1,0 +1,111 @@
+"""What the audit finds after a normal training run: labels that were shuffled, characters that look the same.
+
+Run with -s to see the figures.
+"""
+
+import hashlib
+import itertools
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from pipeline.config import GlyphsConfig
+from pipeline.corpus.glyph_faces import choose_characters, draw_ink, font_files, load_font
+from pipeline.corpus.glyphs import FONT_SIZE, OVERSAMPLING
+from pipeline.corpus.reader import Corpus
+from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.storage.workspace import Workspace
+from tests.cluster.run_jobs import succeed
+from tests.label_noise import Shuffled, shuffle_labels
+from tests.lfw import lfw_folder, needs_lfw_files
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+SHARE, SEED = 0.05, 1
+PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels", "false_negative_suspect")
+
+
+def trained_on_shuffled(place: Path, config: str, source: tuple[str, ...]) -> tuple[Inspected, Shuffled]:
+    """A run on shuffled labels, and the generation of its last checkpoint."""
+    succeed("prepare", "--config", config, "--workspace", place / "true", *source)
+    truth = shuffle_labels(Corpus.open(Workspace.open(str(place / "true"), "main")), SHARE, SEED, place / "s.parquet")
+    flags = (
+        "--config",
+        config,
+        "--workspace",
+        place / "w",
+        "--corpus.source.kind=parquet",
+        f"--corpus.source.path={truth.file}",
+    )
+    succeed("prepare", *flags)
+    succeed("loop", *flags, timeout_s=2400)
+    succeed("mine", *flags)  # of the last checkpoint, which the loop has no use for
+    return open_generation(Workspace.open(str(place / "w"), "main")), truth
+
+
+def judge(inspected: Inspected, truth: Shuffled) -> dict[str, float]:
+    """Precision of the label-noise list's first per cent of the training examples, and its average precision."""
+    corpus = inspected.corpus
+    is_wrong, is_train = truth.is_wrong(corpus), ~corpus.is_test
+    listed = inspected.generation.quarantine().to_pandas().query("reason == 'label_noise_suspect'")
+    ids, score = listed["example_id"].to_numpy(), np.full(corpus.num_examples, -1.0)
+    score[ids] = listed["score"]
+    first = ids[: int(is_train.sum()) // 100]
+    return {
+        "precision_in_first_per_cent": float(is_wrong[first].mean()),
+        "average_precision": float(average_precision_score(is_wrong[is_train], score[is_train])),
+        "precision": float(is_wrong[ids].mean()),
+        "recall": float(is_wrong[ids].sum() / is_wrong[is_train].sum()),
+    }
+
+
+@pytest.fixture(scope="module")
+def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspected, Shuffled]:
+    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml", ())
+
+
+def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[Inspected, Shuffled]) -> None:
+    figures = judge(*glyphs)
+    print(f"\nglyphs, {SHARE:.0%} shuffled: {figures}")
+    assert figures["precision_in_first_per_cent"] >= 0.8
+    assert figures["average_precision"] >= 0.8
+
+
+@needs_lfw_files
+def test_shuffled_labels_of_faces_lead_the_list(tmp_path: Path) -> None:
+    source = (f"--corpus.source.path={lfw_folder() / 'lfw-deepfunneled.tar'}",)
+    figures = judge(*trained_on_shuffled(tmp_path, "jobs/configs/lfw-view2.yaml", source))
+    print(f"\nLFW, {SHARE:.0%} shuffled: {figures}")
+    assert figures["precision_in_first_per_cent"] >= 0.8
+
+
+def identical_characters() -> set[tuple[str, str]]:
+    """Pairs of labels that one font, which both were drawn in, draws alike to the pixel."""
+    config = GlyphsConfig()
+    characters = choose_characters(config)
+    size = round(config.image_size * OVERSAMPLING * FONT_SIZE)
+    pairs = set()
+    for name in font_files():
+        font, alike = load_font(name, size), defaultdict(list)
+        for character in characters:
+            if name in character.fonts and (ink := draw_ink(font, chr(character.code))):
+                digest = hashlib.sha256(ink.mask.tobytes()).digest()
+                alike[ink.mask.size, ink.top, digest].append(character.label)
+        pairs |= {tuple(sorted(pair)) for labels in alike.values() for pair in itertools.combinations(labels, 2)}
+    return pairs  # type: ignore[return-value]
+
+
+def test_characters_that_are_identical_in_one_face_are_flagged(glyphs: tuple[Inspected, Shuffled]) -> None:
+    inspected, _ = glyphs
+    corpus, names = inspected.corpus, inspected.label_names
+    trained = set(names[np.unique(corpus.labels[~corpus.is_test])])
+    wanted = {pair for pair in identical_characters() if trained.issuperset(pair)}
+    rows = inspected.generation.quarantine().to_pandas()
+    rows = rows[rows["reason"].isin(PAIR_REASONS)]
+    sides = (names[corpus.labels[rows[column].astype(int)]] for column in ("example_id", "other_id"))
+    flagged = {tuple(sorted(pair)) for pair in zip(*sides, strict=True)}
+    share = len(flagged & wanted) / len(wanted)
+    print(f"\n{len(wanted)} pairs of characters are identical in a face, {share:.1%} of them flagged")
+    assert len(wanted) > 100 and share >= 0.9
