@@ -1,4 +1,4 @@
-"""Loop: mine and train on one Ray, round after round, then show what it brought.
+"""Loop: mine and train on one Ray, round after round, then show what it brought, and write the run's HTML report.
 
 Stop it at any instant; the same command goes on from the newest checkpoint and publishes nothing twice.
 """
@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Report, open_workspace, run_job
 from pipeline.cluster.evaluate_stage import show
-from pipeline.cluster.loop import mine_and_train
+from pipeline.cluster.loop import leave_report, mine_and_train
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.training.planner import NEEDS_MINING
@@ -24,7 +24,7 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     if results is not None:
         show(results)
         report |= results.report()
-    return report
+    return report | {"report": leave_report(config, workspace)}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ The two share nothing but the workspace, so they run in one job or in two.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
 from pipeline.cluster.examination import has_test_pairs
@@ -17,7 +18,8 @@ from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
-from pipeline.errors import InputError
+from pipeline.errors import AuditRefusedError, InputError, PipelineError
+from pipeline.inspection.report import write_report
 from pipeline.progress import say, stage
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
@@ -51,6 +53,7 @@ def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[
         return standing, False
     required = required_resources(config, pool=True, trainer=False)
     with (
+        reported_refusal(config, workspace),
         session(config.cluster, required),
         ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
     ):
@@ -64,7 +67,10 @@ def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[
         Numbers of the generations there are.
     """
     newest_checkpoint(config, workspace, corpus)
-    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
+    with (
+        reported_refusal(config, workspace),
+        session(config.cluster, required_resources(config, pool=True, trainer=False)),
+    ):
         _follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
     return generations(workspace).numbers()
 
@@ -100,7 +106,10 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
     """
     check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
-    with session(config.cluster, required_resources(config, pool=True, trainer=True)):
+    with (
+        reported_refusal(config, workspace),
+        session(config.cluster, required_resources(config, pool=True, trainer=True)),
+    ):
         if start.step < config.training.num_steps:
             run = TrainingRun(config, corpus, start.step)
 
@@ -129,6 +138,31 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
         except InputError as error:  # of what was trained nothing is wrong
             say(f"not evaluated: {error}")
             return None
+
+
+@contextmanager
+def reported_refusal(config: RunConfig, workspace: Workspace) -> Iterator[None]:
+    """Where the audit refuses a generation inside the block, the run's report says so to whoever comes next."""
+    try:
+        yield
+    except AuditRefusedError:
+        leave_report(config, workspace)
+        raise
+
+
+def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
+    """Writes the run's report and says where; what keeps it from being written is said too, and spoils nothing else.
+
+    Returns:
+        Where it is.
+    """
+    try:
+        place = write_report(workspace, config)
+    except PipelineError as error:
+        say(f"no report was written: {error}")
+        return None
+    say(f"report: {place}")
+    return place
 
 
 def _mine(
