@@ -9,7 +9,7 @@ from pipeline.cluster.shards import Census, Loaded
 from pipeline.config import AuditConfig, RunConfig
 from pipeline.mining.hubs import Hubs
 from pipeline.mining.surroundings import join, look_around, num_own
-from pipeline.mining.suspects import PairSuspects, Suspects, find_suspects, find_twins
+from pipeline.mining.suspects import Suspects, find_suspects, find_twins
 from pipeline.progress import stage
 from pipeline.triplets.quarantine import quarantine_rows
 
@@ -76,7 +76,17 @@ def suspect_rows(
     ]
     for reason, found in pairs.items():
         counts[reason] = len(found.anchor_R)
-        tables.append(_pair_rows(reason, found, listed, excluded))
+        tables.append(
+            quarantine_rows(
+                reason,
+                found.anchor_R[listed],
+                excluded=excluded,
+                other_R=found.other_R[listed],
+                distance_R=found.distance_R[listed],
+                # Of the others the distance says it all.
+                score_R=found.score_R[listed] if reason == "false_negative_suspect" else None,
+            )
+        )
     return tables, counts
 
 
@@ -88,15 +98,4 @@ def hub_rows(hubs: Hubs, config: AuditConfig) -> pa.Table:
         hubs.ids_H[listed],
         excluded=config.quarantine == "exclude",
         score_R=hubs.counts_H[listed].astype(np.float32),
-    )
-
-
-def _pair_rows(reason: str, found: PairSuspects, listed: slice, excluded: bool) -> pa.Table:
-    return quarantine_rows(
-        reason,
-        found.anchor_R[listed],
-        excluded=excluded,
-        other_R=found.other_R[listed],
-        distance_R=found.distance_R[listed],
-        score_R=found.score_R[listed],
     )

@@ -1,0 +1,44 @@
+"""export: triplets as a folder that other trainers read."""
+
+import argparse
+from dataclasses import asdict
+
+from jobs.cli import Answer, Command, open_to_read
+from jobs.triplet_commands.choices import add_choice, choice_of
+from jobs.triplet_commands.flags import add_generation, positive
+from pipeline.config import RunConfig
+from pipeline.inspection.export_layouts import FORMATS
+from pipeline.inspection.exports import export_triplets
+from pipeline.inspection.inspected import open_generation
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+    """Exports triplets of the named generation."""
+    inspected = open_generation(open_to_read(config), flags.generation)
+    choice = choice_of(flags, config.seed)
+    done = export_triplets(inspected, flags.to, flags.format, choice, flags.limit, config.cluster.cache_dir)
+    line = (
+        f"{done.num_triplets:,} triplets of generation {done.generation} are in {done.uri}: {done.num_shards:,} files, "
+        f"{done.num_bytes / 1e6:,.1f} MB"
+    )
+    return Answer(asdict(done), [line])
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--to", required=True, metavar="FOLDER|S3_URI", help="an empty folder, or one yet to be made")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="datasets",
+        help="datasets: Parquet with the examples themselves, for Hugging Face datasets; sentence-transformers: only "
+        "the three examples; csv: ids, labels, paths and distances (default: datasets)",
+    )
+    add_generation(parser)
+    add_choice(parser, "anchor")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first so many (default: all)")
+
+
+COMMAND = Command(
+    "triplets with their examples, for Hugging Face datasets, sentence-transformers or as CSV", body, add_flags
+)

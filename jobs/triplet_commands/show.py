@@ -1,0 +1,46 @@
+"""show: some triplets, with labels, distances and where their examples came from."""
+
+import argparse
+from dataclasses import asdict
+
+from jobs.cli import Answer, Command, open_to_read
+from jobs.triplet_commands.choices import add_choice, choice_of
+from jobs.triplet_commands.flags import add_generation, positive
+from jobs.triplet_commands.tables import text_table
+from pipeline.config import RunConfig
+from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.rows import ROLES, TripletRow, paths_of, select_rows
+
+_FIGURES = ("d_ap", "d_an", "margin")
+
+
+def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+    """Shows triplets of the named generation."""
+    inspected = open_generation(open_to_read(config), flags.generation)
+    rows = select_rows(inspected, choice_of(flags, config.seed), flags.number)
+    paths = paths_of(inspected.corpus, (getattr(row, role) for row in rows for role in ROLES))
+    number, num = inspected.manifest.number, inspected.manifest.num_triplets
+    documents = [
+        asdict(row) | {"margin": row.margin} | {f"{role}_path": paths[getattr(row, role)] for role in ROLES}
+        for row in rows
+    ]
+    title = f"generation {number}: {len(rows):,} of {num:,} triplets, {flags.order}"
+    cells = (_cells(row, paths) for row in rows)
+    table = text_table(title, [*ROLES, *_FIGURES, "kind"], cells, right=_FIGURES, has_lines=True)
+    return Answer({"generation": number, "num_triplets": num, "order": flags.order, "rows": documents}, [table])
+
+
+def _cells(row: TripletRow, paths: dict[int, str]) -> list[str]:
+    labels = {"anchor": row.label, "positive": row.label, "negative": row.negative_label}
+    examples = [f"{getattr(row, role)} {labels[role]}\n{paths[getattr(row, role)]}" for role in ROLES]
+    return [*examples, *(f"{getattr(row, name):.4f}" for name in _FIGURES), row.kind]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The command's own flags."""
+    add_generation(parser)
+    add_choice(parser, "hardest")
+    parser.add_argument("--number", type=positive, default=20, metavar="N", help="how many to show (default: 20)")
+
+
+COMMAND = Command("some triplets: the hardest, a random draw, those of a label or of an example", body, add_flags)
