@@ -9,7 +9,7 @@ from jobs.triplet_commands.flags import add_generation, positive
 from jobs.triplet_commands.tables import text_table
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.rows import ROLES, TripletRow, paths_of, select_rows
+from pipeline.inspection.rows import ROLES, TripletRow, select_rows
 
 _FIGURES = ("d_ap", "d_an", "margin")
 
@@ -18,7 +18,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Shows triplets of the named generation."""
     inspected = open_generation(open_to_read(config), flags.generation)
     rows = select_rows(inspected, choice_of(flags, config.seed), flags.number)
-    paths = paths_of(inspected.corpus, (getattr(row, role) for row in rows for role in ROLES))
+    paths = inspected.corpus.paths_of(getattr(row, role) for row in rows for role in ROLES)
     number, num = inspected.manifest.number, inspected.manifest.num_triplets
     documents = [
         asdict(row) | {"margin": row.margin} | {f"{role}_path": paths[getattr(row, role)] for role in ROLES}

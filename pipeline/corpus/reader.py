@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +114,22 @@ class Corpus:
         values = from_parquet(data, [column]).column(0)
         paths: list[str] = values.to_pylist()
         return paths
+
+    def paths_of(self, example_ids: Iterable[int]) -> dict[int, str]:
+        """Where some examples came from, by id; a part that holds one of them is read once.
+
+        Raises:
+            IndexError: There is no such example.
+            CorruptDataError: The stored bytes are not those that the manifest promises.
+        """
+        ids_of_part: dict[int, list[int]] = {}
+        for example_id in set(example_ids):
+            ids_of_part.setdefault(self.part_of(example_id), []).append(example_id)
+        found: dict[int, str] = {}
+        for part, wanted in sorted(ids_of_part.items()):
+            paths, start = self.read_paths(part), self.part_ids(part).start
+            found |= {example_id: paths[example_id - start] for example_id in wanted}
+        return found
 
     def _read_labels(self) -> tuple[list[str], npt.NDArray[np.int32]]:
         parts = self.manifest.parts_of(LABELS)

@@ -8,7 +8,6 @@ from pipeline.corpus.relabel import Changes, find_changes, relabel
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.errors import InputError
 from pipeline.inspection.label_list import Corrections, read_list
-from pipeline.inspection.suspects import read_paths
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
@@ -59,7 +58,7 @@ def _check_is_of(corpus: Corpus, corrections: Corrections, file: Path) -> None:
     if any(correction.label is correction.path is None for correction in corrections.by_id.values()):
         say(f"note: {file} names neither labels nor paths: nothing shows that it is of corpus {corpus.manifest.number}")
     ids = [key for key, correction in corrections.by_id.items() if correction.path is not None]
-    paths = read_paths(corpus, (example_id for example_id in ids if example_id < corpus.num_examples))
+    paths = corpus.paths_of(example_id for example_id in ids if example_id < corpus.num_examples)
     for example_id, correction in corrections.by_id.items():
         where = f"line {correction.line} of {file}"
         if example_id >= corpus.num_examples:

@@ -2,7 +2,6 @@
 
 import bisect
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,19 +155,3 @@ def drawn(
 ) -> list[TripletRow]:
     """``num`` triplets drawn uniformly, the same for the same seed; see ``select_rows``."""
     return select_rows(inspected, Choice("random", label=label, seed=seed), num, session)
-
-
-def paths_of(corpus: Corpus, example_ids: Iterable[int]) -> dict[int, str]:
-    """Where some examples came from, by id; only the parts that hold them are read.
-
-    Raises:
-        CorruptDataError: A part is not what was published.
-    """
-    wanted: dict[int, list[int]] = {}
-    for example_id in set(example_ids):
-        wanted.setdefault(corpus.part_of(example_id), []).append(example_id)
-    found = {}
-    for part, members in wanted.items():
-        paths, first = corpus.read_paths(part), corpus.part_ids(part).start
-        found.update({example_id: paths[example_id - first] for example_id in members})
-    return found

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -122,7 +123,7 @@ class Session:
     def guarded(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 — what the work gives
         """Does work with DuckDB, and turns its errors into sentences."""
         try:
-            return work()
+            return self._interruptibly(work)
         except duckdb.OutOfMemoryException as error:
             raise UnavailableError(
                 f"SQL: {MEMORY_LIMIT} of memory and the room in {tempfile.gettempdir()} do not suffice "
@@ -133,10 +134,17 @@ class Session:
             raise refused(error) from None
         except duckdb.Error as error:
             raise refused(error) from None
-        except RuntimeError as error:
-            if "interrupt" in str(error).lower():  # how DuckDB passes Ctrl-C on
-                raise KeyboardInterrupt from None
-            raise
+
+    def _interruptibly(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Does work in a thread, since Ctrl-C does not always reach DuckDB in the main one."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            future = pool.submit(work)
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                if self._connection is not None:
+                    self._connection.interrupt()
+                raise
 
     def _open(self, names: set[str]) -> None:
         new = sorted(names - self._opened)

@@ -1,7 +1,6 @@
 """Examples whose label is likely wrong, as the audit of a generation found them."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +104,7 @@ def list_suspects(inspected: Inspected, corpus: Corpus, num: int | None, label: 
         [("score", "descending"), ("example_id", "ascending")]
     )
     shown = rows.slice(0, num).to_pylist()
-    paths = read_paths(corpus, [row["example_id"] for row in shown])
+    paths = corpus.paths_of([row["example_id"] for row in shown])
     suspects = (
         Suspect(
             rank,
@@ -123,15 +122,3 @@ def list_suspects(inspected: Inspected, corpus: Corpus, num: int | None, label: 
 def _number(score: float | None) -> float | None:
     """A float32 as people read it: 0.9 is stored as 0.899999976, and would not be "at least 0.9"."""
     return None if score is None or not math.isfinite(score) else float(str(np.float32(score)))
-
-
-def read_paths(corpus: Corpus, ids: Iterable[int]) -> dict[int, str]:
-    """Where examples came from, by id; a part that holds one of them is read once."""
-    ids_of_part: dict[int, list[int]] = {}
-    for example_id in ids:
-        ids_of_part.setdefault(corpus.part_of(example_id), []).append(example_id)
-    paths: dict[int, str] = {}
-    for part, wanted in sorted(ids_of_part.items()):
-        of_part, start = corpus.read_paths(part), corpus.part_ids(part).start
-        paths |= {example_id: of_part[example_id - start] for example_id in wanted}
-    return paths

@@ -87,6 +87,8 @@ def test_a_parts_paths_are_those_of_its_images_or_the_ids_of_its_vectors(tmp_pat
     )
     expected = [value["path"].as_py() for part in range(2) for value in images.read_part(part)["image"]]
     assert [path for part in range(2) for path in images.read_paths(part)] == expected
+    assert images.paths_of([len(expected) - 1, 0, 0]) == {0: expected[0], len(expected) - 1: expected[-1]}
+    assert images.paths_of([]) == {}
     assert len(set(expected)) == 6
     file = write_vectors(tmp_path / "v.parquet", [[1.0, 0.0]] * 4, list("aabb"), id=list("wxyz"))
     assert make_corpus(tmp_path / "v", parquet_config(file)).read_paths(0) == list("wxyz")
