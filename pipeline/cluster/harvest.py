@@ -70,7 +70,7 @@ class Harvest:
         parts, cap = self._attempt.parts, HubCap(hubs, seed)
         for part in parts:
             cap.see(*_ids(parse(self._attempt.read_back(part))))
-        left = Harvest(self._attempt, self._mining, self._corpus, self._provenance, "capped")
+        left = Harvest(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
         for part in parts:
             table = parse(self._attempt.read_back(part))
             left.add(table.filter(pa.array(cap.keep(*_ids(table)))))
