@@ -1,7 +1,7 @@
 """What must hold of every triplet of a generation. Arrays in, broken rows out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ WORDS = {
     "negative_has_other_label": "have a negative of the anchor's label",
     "no_test_example": "hold an example that is kept for evaluation",
     "no_excluded_example": "hold an example that the quarantine excludes",
+    "no_excluded_pair": "have for their negative an example that the quarantine keeps from their anchor",
     "distances_are_numbers": "have a distance that is below 0 or no number",
     "in_band": "have their negative outside the band",
     "d_ap_as_defined": "have another d_ap than the stored embeddings",
@@ -41,11 +42,28 @@ class Examples:
         labels_N: Label codes, int32.
         is_test_N: Kept for evaluation, bool.
         is_excluded_N: Left out of mining altogether, bool.
+        excluded_pairs: Of anchor and negative, as ``pair_keys`` gives them, int64, ascending.
     """
 
     labels_N: Int32Array
     is_test_N: BoolArray
     is_excluded_N: BoolArray
+    excluded_pairs: Int64Array
+
+    @classmethod
+    def of(cls, labels_N: Int32Array, is_test_N: BoolArray) -> "Examples":
+        """With nothing left out."""
+        return cls(labels_N, is_test_N, np.zeros(len(labels_N), dtype=np.bool_), np.empty(0, dtype=np.int64))
+
+    def without(self, ids: Int64Array, pairs_P2: Int64Array) -> "Examples":
+        """The same, with these examples and (anchor, negative) pairs left out."""
+        is_excluded_N = self.is_excluded_N.copy()
+        is_excluded_N[ids] = True
+        return replace(self, is_excluded_N=is_excluded_N, excluded_pairs=np.sort(self.pair_keys(*pairs_P2.T)))
+
+    def pair_keys(self, anchor_T: Int64Array, negative_T: Int64Array) -> Int64Array:
+        """One number a pair."""
+        return anchor_T * len(self.labels_N) + negative_T
 
 
 def broken_by_ids(triplets: Triplets, examples: Examples, band: BandConfig) -> Iterator[Broken]:
@@ -64,6 +82,7 @@ def broken_by_ids(triplets: Triplets, examples: Examples, band: BandConfig) -> I
     yield "negative_has_other_label", known & (label_n == label_a)
     yield "no_test_example", known & examples.is_test_N[ids_3T].any(axis=0)
     yield "no_excluded_example", known & examples.is_excluded_N[ids_3T].any(axis=0)
+    yield "no_excluded_pair", known & _is_among(examples.pair_keys(ids_3T[0], ids_3T[2]), examples.excluded_pairs)
     yield "distances_are_numbers", ~((d_ap >= 0) & (d_an >= 0) & np.isfinite(d_ap) & np.isfinite(d_an))
     yield "in_band", ~in_band(band, d_ap, d_an)
 
@@ -92,6 +111,14 @@ def broken_by_distance(
     off_2T[:, (rows_3T < 0).any(axis=0)] = 0.0
     d_ap_is_off, d_an_is_off = ~(off_2T <= TOLERANCE)  # not >: what is no number is off too
     return (("d_ap_as_defined", d_ap_is_off), ("d_an_as_defined", d_an_is_off)), float(off_2T.max(initial=0.0))
+
+
+def _is_among(key_T: Int64Array, sorted_keys: Int64Array) -> BoolArray:
+    if not len(sorted_keys):
+        return np.zeros(len(key_T), dtype=np.bool_)
+    place_T = np.minimum(np.searchsorted(sorted_keys, key_T), len(sorted_keys) - 1)
+    among: BoolArray = sorted_keys[place_T] == key_T
+    return among
 
 
 def in_band(band: BandConfig, d_ap_T: Float32Array, d_an_T: Float32Array) -> BoolArray:

@@ -21,7 +21,7 @@ from pipeline.inspection.stored_vectors import read_vectors, why_no_vectors
 from pipeline.inspection.triplet_pass import TripletPass, read_table
 from pipeline.mining.verify import TOLERANCE
 from pipeline.progress import say
-from pipeline.triplets.quarantine import excluded_examples
+from pipeline.triplets.quarantine import excluded_examples, excluded_pairs
 from pipeline.triplets.schema import NEIGHBOURS, QUARANTINE
 
 
@@ -44,7 +44,7 @@ def verify(inspected: Inspected, num_distances: int | None, seed: int) -> dict[s
         InputError: The generation was removed meanwhile.
     """
     start, manifest, findings = time.perf_counter(), inspected.manifest, Findings()
-    examples = Examples(inspected.corpus.labels, inspected.corpus.is_test, _check_side_tables(inspected, findings))
+    examples = _check_side_tables(inspected, findings)
     num_listed = sum(part.num_rows for part in manifest.parts_of("triplets"))
     unchecked = why_no_vectors(inspected)
     if unchecked is not None:
@@ -101,9 +101,10 @@ def show_verification(report: Mapping[str, Any]) -> list[RenderableType]:
     return [*lines, table]
 
 
-def _check_side_tables(inspected: Inspected, findings: Findings) -> npt.NDArray[np.bool_]:
-    """Looks at the quarantine and the neighbours; which examples mining was to do without, bool, shape (N,)."""
-    generation, is_excluded = inspected.generation, np.zeros(inspected.corpus.num_examples, dtype=np.bool_)
+def _check_side_tables(inspected: Inspected, findings: Findings) -> Examples:
+    """Looks at the quarantine and the neighbours; says what mining was to do without."""
+    generation, corpus = inspected.generation, inspected.corpus
+    examples = Examples.of(corpus.labels, corpus.is_test)
     tables: dict[str, pa.Table | None] = {}
     for role, read, schema in (
         ("quarantine", generation.quarantine, QUARANTINE),
@@ -114,10 +115,15 @@ def _check_side_tables(inspected: Inspected, findings: Findings) -> npt.NDArray[
         if table is not None and len(table) != promised:
             findings.state(f"the part {role!r} has {len(table):,} rows where the manifest promises {promised:,}")
     if (quarantine := tables["quarantine"]) is None:
-        return is_excluded
-    excluded = excluded_examples(quarantine)
-    known = (excluded >= 0) & (excluded < len(is_excluded))
-    if not known.all():
-        findings.state(f"the quarantine names {np.count_nonzero(~known):,} example(s) that are not in the corpus")
-    is_excluded[excluded[known]] = True
-    return is_excluded
+        return examples
+    excluded, pairs_P2 = excluded_examples(quarantine), excluded_pairs(quarantine)
+    known, known_P = (_in_corpus(ids, corpus.num_examples) for ids in (excluded[:, None], pairs_P2))
+    if num_unknown := np.count_nonzero(~known) + np.count_nonzero(~known_P):
+        findings.state(f"the quarantine names {num_unknown:,} example(s) that are not in the corpus")
+    return examples.without(excluded[known], pairs_P2[known_P])
+
+
+def _in_corpus(ids_R: npt.NDArray[np.int64], num_examples: int) -> npt.NDArray[np.bool_]:
+    """Which rows of ids are all in the corpus."""
+    inside: npt.NDArray[np.bool_] = np.asarray(((ids_R >= 0) & (ids_R < num_examples)).all(axis=1))
+    return inside

@@ -18,12 +18,16 @@ class Reason:
     Attributes:
         words: What was seen, for a person.
         consequence: What mining did about it where it was excluded.
-        of_example: Where excluded, the whole example is, in every role and every batch; else a pair, or nothing.
+        of_example: Where excluded, the whole example is, in every role and every batch.
+        of_pair: Where excluded, the pair is: never anchor and negative.
+        both_ways: Nor the other way round.
     """
 
     words: str
     consequence: str
-    of_example: bool
+    of_example: bool = False
+    of_pair: bool = False
+    both_ways: bool = False
 
 
 REASONS = {
@@ -33,20 +37,23 @@ REASONS = {
     "zero_embedding": Reason(
         "the encoder gave zero, which has no direction", "used neither as anchor nor as candidate", of_example=True
     ),
-    "singleton": Reason("the only training example of its label: no positive, still a candidate", "", of_example=False),
+    "singleton": Reason("the only training example of its label: no positive, still a candidate", ""),
     "label_noise_suspect": Reason(
         "its nearest examples agree on another label", "used neither as anchor nor as candidate", of_example=True
     ),
     "near_duplicate_across_labels": Reason(
-        "all but equal to an example of another label", "never mined as a pair", of_example=False
+        "all but equal to an example of another label", "never mined as a pair", of_pair=True, both_ways=True
     ),
     "mutual_neighbours_across_labels": Reason(
-        "it and an example of another label are each other's nearest", "never mined as a pair", of_example=False
+        "it and an example of another label are each other's nearest",
+        "never mined as a pair",
+        of_pair=True,
+        both_ways=True,
     ),
     "false_negative_suspect": Reason(
-        "an example of another label is closer than its own label's", "never mined as a pair", of_example=False
+        "an example of another label is closer than its own label's", "never its negative", of_pair=True
     ),
-    "hub": Reason("the negative of very many triplets", "triplets beyond the cap left out", of_example=False),
+    "hub": Reason("the negative of very many triplets", "triplets beyond the cap left out"),
 }
 """By the word that the table holds."""
 
@@ -94,7 +101,20 @@ def quarantine_rows(
 
 def excluded_examples(quarantine: pa.Table) -> npt.NDArray[np.int64]:
     """Ids of the examples that no batch and no triplet may hold, int64, ascending."""
-    of_example = [reason for reason, known in REASONS.items() if known.of_example]
-    kept = quarantine.filter(pc.field("excluded") & pc.field("reason").isin(of_example))
-    ids: npt.NDArray[np.int64] = np.unique(kept["example_id"].to_numpy())
+    kept = _excluded(quarantine, [reason for reason, known in REASONS.items() if known.of_example])
+    ids: npt.NDArray[np.int64] = np.unique(kept["example_id"].to_numpy(), return_counts=True)[0]
     return ids
+
+
+def excluded_pairs(quarantine: pa.Table) -> npt.NDArray[np.int64]:
+    """(anchor, negative) that no triplet may hold, int64, shape (P, 2)."""
+    one_way = _excluded(quarantine, [reason for reason, known in REASONS.items() if known.of_pair])
+    both = _excluded(quarantine, [reason for reason, known in REASONS.items() if known.both_ways])
+    one_way_P2, both_P2 = (
+        np.stack([table[name].to_numpy() for name in ("example_id", "other_id")], axis=1) for table in (one_way, both)
+    )
+    return np.concatenate([one_way_P2, both_P2[:, ::-1]]).astype(np.int64)
+
+
+def _excluded(quarantine: pa.Table, reasons: list[str]) -> pa.Table:
+    return quarantine.filter(pc.field("excluded") & pc.field("reason").isin(reasons))

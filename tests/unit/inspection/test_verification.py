@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -202,13 +203,32 @@ def test_an_example_that_the_quarantine_excludes_has_no_role_but_one_that_is_rep
         return rewrite(sound, part.key, serialise(pa.concat_tables(rows), None), num_rows=sum(map(len, rows)))
 
     reported = quarantine_rows("label_noise_suspect", np.array([hub]), excluded=False)
-    pair = quarantine_rows(
-        "near_duplicate_across_labels", np.array([hub]), excluded=True, other_R=np.array([table.anchor[0]])
-    )
-    assert verify(quarantined(reported, pair), 10, seed=0)["checked"]["no_excluded_example"] == len(table)
+    assert verify(quarantined(reported), 10, seed=0)["checked"]["no_excluded_example"] == len(table)
     excluded = quarantine_rows("label_noise_suspect", np.array([hub]), excluded=True)
     message = refused(lambda: verify(quarantined(excluded), 10, seed=0))
     assert f"{num} of {len(table)} triplets hold an example that the quarantine excludes (the first: row " in message
+
+
+@pytest.mark.parametrize(
+    ("reason", "both_ways"), [("near_duplicate_across_labels", True), ("false_negative_suspect", False)]
+)
+def test_a_pair_that_the_quarantine_excludes_is_in_no_triplet(tmp_path: Path, reason: str, both_ways: bool) -> None:
+    sound = mined(str(tmp_path / "w"), tmp_path)
+    table = all_triplets(sound)
+    anchor, negative = (np.array([table[name][0]]) for name in ("anchor", "negative"))
+    num = int(((table.anchor == anchor[0]) & (table.negative == negative[0])).sum())
+    part = sound.manifest.parts_of("quarantine")[0]
+
+    def quarantined(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], excluded: bool) -> Inspected:
+        rows = quarantine_rows(reason, one, excluded=excluded, other_R=other)
+        return rewrite(sound, part.key, serialise(rows, None), num_rows=1)
+
+    words = f"{num} of {len(table)} triplets have for their negative an example that the quarantine keeps"
+    assert verify(quarantined(anchor, negative, False), 10, seed=0)["checked"]["no_excluded_pair"] == len(table)
+    assert words in refused(lambda: verify(quarantined(anchor, negative, True), 10, seed=0))
+    turned = quarantined(negative, anchor, True)
+    if both_ways:
+        assert words in refused(lambda: verify(turned, 10, seed=0))
 
 
 def test_a_distance_outside_the_sample_is_found_with_all(tmp_path: Path) -> None:
