@@ -6,10 +6,10 @@ from dataclasses import asdict
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.choices import add_choice, choice_of
 from jobs.triplet_commands.flags import add_generation, positive
-from jobs.triplet_commands.tables import text_table
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
 from pipeline.inspection.rows import ROLES, TripletRow, select_rows
+from pipeline.inspection.tables import text_table
 
 _FIGURES = ("d_ap", "d_an", "margin")
 

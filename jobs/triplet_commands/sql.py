@@ -8,10 +8,10 @@ from typing import Any
 
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import positive
-from jobs.triplet_commands.tables import text_table
 from pipeline.config import RunConfig
 from pipeline.inspection.sql import Session
 from pipeline.inspection.statement import VIEWS
+from pipeline.inspection.tables import text_table
 from pipeline.inspection.views import choose
 
 ALL = "all"

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
@@ -16,6 +15,7 @@ from pipeline.inspection.inspected import open_generation
 from pipeline.inspection.label_list import write_list
 from pipeline.inspection.suspect_page import write_page
 from pipeline.inspection.suspects import REASON, Suspect, corpus_to_correct, list_suspects
+from pipeline.inspection.tables import text_table
 from pipeline.progress import say
 
 NUM_SHOWN = 20
@@ -68,14 +68,19 @@ def _list(config: RunConfig, flags: argparse.Namespace) -> Answer:
 
 
 def _table(title: str, suspects: tuple[Suspect, ...]) -> Table:
-    table = Table(title=Text(title))
-    for name in ("#", "example", "path", "label", "suggested label", "score"):
-        table.add_column(name, justify="right" if name in {"#", "example", "score"} else "left", overflow="fold")
-    for one in suspects:
-        score = "" if one.score is None else f"{one.score:.4g}"
-        cells = (f"{one.rank}", f"{one.example_id}", one.path, one.label, one.suggested_label, score)
-        table.add_row(*map(Text, cells))
-    return table
+    rows = (
+        (
+            f"{one.rank}",
+            f"{one.example_id}",
+            one.path,
+            one.label,
+            one.suggested_label,
+            "" if one.score is None else f"{one.score:.4g}",
+        )
+        for one in suspects
+    )
+    columns = ("#", "example", "path", "label", "suggested label", "score")
+    return text_table(title, columns, rows, right=("#", "example", "score"))
 
 
 def _apply(config: RunConfig, file: Path) -> Answer:

@@ -15,7 +15,14 @@ from pipeline.triplets.quarantine import quarantine_rows
 
 
 def search_suspects(
-    pool: ActorPool, config: RunConfig, loaded: Loaded, census: Census, backend: str, mining_pass: str
+    pool: ActorPool,
+    config: RunConfig,
+    loaded: Loaded,
+    census: Census,
+    spread: float,
+    backend: str,
+    mining_pass: str,
+    keeps_shards: bool,
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 
@@ -26,8 +33,10 @@ def search_suspects(
         config: The run; ``mining.audit.num_neighbours`` is at least 1.
         loaded: What is searched; where candidates are sampled, neighbours are of the sample.
         census: Which examples there are.
+        spread: Of the embeddings; see ``AuditReport``.
         backend: As ``resolve_backend`` gave it.
         mining_pass: Names the pass, whose indexes mining goes on with.
+        keeps_shards: Whether each shard is for the actor that keeps what it made of it.
     """
     audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, loaded.groups
     blocks = [census.ids_N[start : start + size] for start in range(0, len(census.ids_N), size)]
@@ -37,18 +46,19 @@ def search_suspects(
             (number, index),
             "list_neighbours",
             (mining_pass, anchors, loaded.shared_groups, index, *asked, candidates, *loaded.shards),
+            index if keeps_shards else None,
         )
         for number, anchors in enumerate(blocks)
         for index, candidates in enumerate(loaded.candidates)
     )
-    surroundings, twins = [], []
+    surroundings, twins, twin_distance = [], [], audit.near_duplicate_share * spread
     with stage("audit", len(census.ids_N), "examples") as done:
         for number, block in gather(pool.run(tasks), len(loaded.candidates)):
             anchors = blocks[number]
             surroundings.append(look_around(anchors, block.nearest, block.pairs, groups, audit.closer_than_share))
-            twins.append(find_twins(anchors, block.nearest, audit.near_duplicate_distance))
+            twins.append(find_twins(anchors, block.nearest, twin_distance))
             done(len(anchors))
-    return find_suspects(join(surroundings), twins, audit)
+    return find_suspects(join(surroundings), twins, twin_distance, audit.min_label_noise)
 
 
 def suspect_rows(

@@ -13,11 +13,12 @@ from pipeline.cluster.harmonic import is_old, sample_seed
 from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.errors import UnavailableError
+from pipeline.errors import AuditRefusedError, UnavailableError
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
+from pipeline.triplets.refusals import find_refusal
 from pipeline.triplets.schema import GenerationManifest
 
 TRIPLET_IDS = ("anchor", "positive", "negative")
@@ -45,7 +46,7 @@ class GenerationChooser:
 
     def __init__(self, workspace: Workspace, corpus: Corpus, config: RunConfig) -> None:
         """Takes the run's workspace; reads nothing yet."""
-        self._publication = generations(workspace)
+        self._workspace, self._publication = workspace, generations(workspace)
         self._corpus, self._config = corpus, config
 
     def look(self, checkpoint: CheckpointManifest) -> GenerationManifest | None:
@@ -96,6 +97,7 @@ class GenerationChooser:
             The generation, and the seconds waited.
 
         Raises:
+            AuditRefusedError: What it waits for was refused by the audit: it will not appear.
             UnavailableError: None appeared within ``generation_timeout_s``.
         """
         start = time.monotonic()
@@ -105,6 +107,8 @@ class GenerationChooser:
             waited = time.monotonic() - start
             if number is not None:
                 return self._publication.read(number), waited
+            if (reason := agree(self._refused(checkpoint))) is not None:
+                raise AuditRefusedError(f"no generation can be mined from checkpoint {checkpoint.step}: {reason}")
             if waited > self._config.training.generation_timeout_s:
                 raise UnavailableError(
                     f"no generation mined from checkpoint {checkpoint.step} appeared for {waited:.0f} s "
@@ -112,6 +116,15 @@ class GenerationChooser:
                 )
             tell(f"waiting for a generation mined from step {checkpoint.step} (jobs.mine)")
             time.sleep(_POLL_INTERVAL_S)
+
+    def _refused(self, checkpoint: CheckpointManifest) -> str | None:
+        """Why the audit refused to mine this checkpoint as the config says, if it did."""
+        refusal = find_refusal(self._workspace, checkpoint.step, checkpoint.weights_digest)
+        if refusal is None or refusal.corpus_fingerprint != self._corpus.fingerprint:
+            return None
+        wanted = self._config.at_step(checkpoint.step).mining
+        is_of_it = refusal.mining.model_copy(update={"backend": wanted.backend}) == wanted
+        return refusal.reason if is_of_it else None
 
     def num_shards(self, number: int) -> int:
         """Shards of a generation."""

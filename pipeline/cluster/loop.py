@@ -3,6 +3,7 @@
 The two share nothing but the workspace, so they run in one job or in two.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
+_LOG = logging.getLogger(__name__)
 _POLL_INTERVAL_S = 0.3
 _WATCH_INTERVAL_S = 1.0
 
@@ -158,7 +160,9 @@ def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
     """
     try:
         place = write_report(workspace, config)
-    except PipelineError as error:
+    except Exception as error:  # noqa: BLE001 — whatever it is, the outcome of the job itself is what counts
+        if not isinstance(error, PipelineError):
+            _LOG.exception("the report failed")
         say(f"no report was written: {error}")
         return None
     say(f"report: {place}")
@@ -198,11 +202,18 @@ def _follow_checkpoints(
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         # At once: a trainer may wait for them, also where the first generation stands already.
         embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
+        refused: int | None = None
         while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
-            if find_generation(config, workspace, corpus, checkpoint) is None:
-                _mine(pool, config, workspace, corpus, checkpoint)
-            else:
+            if checkpoint.step == refused or find_generation(config, workspace, corpus, checkpoint) is not None:
                 idle(checkpoint)
+                continue
+            try:
+                _mine(pool, config, workspace, corpus, checkpoint)
+            except AuditRefusedError as error:
+                if config.training.mode == "alternate":  # its trainer cannot go on without
+                    raise
+                refused = checkpoint.step
+                say(f"WARNING: refused by the audit, training goes on with what there is: {error}")
 
 
 def _show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:

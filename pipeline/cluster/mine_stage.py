@@ -70,8 +70,8 @@ class Mine:
         rules = config.mining.audit
         check_broken(census.num_broken, census.num_broken + len(census.ids_N), rules)
         groups = LabelGroups(census.ids_N, census.labels_N)
-        self.report: AuditReport = audit(census.moments, len(groups.labels_G), rules)
         self._loaded = Loaded.of(references, groups)
+        self.report: AuditReport = audit(census.moments, len(groups.labels_G), rules)
         tables = [
             quarantine_rows("non_finite_embedding", census.non_finite, excluded=True),
             quarantine_rows("zero_embedding", census.zero, excluded=True),
@@ -80,7 +80,16 @@ class Mine:
         self.figures: dict[str, float] = {}
         self._floors: Floors | None = None
         if rules.num_neighbours:
-            suspects = search_suspects(pool, config, self._loaded, census, backend, self._pass)
+            suspects = search_suspects(
+                pool,
+                config,
+                self._loaded,
+                census,
+                self.report.spread,
+                backend,
+                self._pass,
+                self._keeps_shards,
+            )
             rows, counts = suspect_rows(suspects, rules, corpus.label_names)
             tables, self.quarantined = tables + rows, self.quarantined | counts
             self.figures["neighbour_accuracy"] = suspects.neighbour_accuracy
@@ -124,6 +133,7 @@ class Mine:
         for block, start in enumerate(range(0, len(loaded.groups.anchors_A), size)):
             anchors = loaded.groups.anchors_A[start : start + size]
             known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
+            floors = None if self._floors is None else self._floors.among(anchors)
             for index, candidates in enumerate(loaded.candidates):
                 mining = self._config.mining
                 task = (
@@ -132,7 +142,7 @@ class Mine:
                     anchors,
                     loaded.shared_groups,
                     known,
-                    None if self._floors is None else self._floors.among(anchors),
+                    floors,
                     index,
                     mining,
                     self._backend,
@@ -157,7 +167,7 @@ class Mine:
         mined = Nearest(
             np.concatenate([one.d_an_PM for _, one in sampled]), np.concatenate([one.id_PM for _, one in sampled])
         )
-        floors = None if self._floors is None else self._floors.among(np.unique(pairs.anchor_P))
+        floors = None if self._floors is None else self._floors.among(pairs.anchor_P)
         groups, shards, mining = self._loaded.shared_groups, self._loaded.shards, self._config.mining
         tasks = (
             Task(index, "answer_by_force", (mining, pairs, groups, floors, candidates, *shards))

@@ -77,11 +77,12 @@ def refresh(
         latest = publication.latest()
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mixture = embed_old(pool, config, workspace, corpus, checkpoint)
-        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest):
+        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
             mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
             previous = _previous(config, publication, latest, corpus)
             attempt = publication.begin(0 if latest is None else latest.number + 1)
-            facts = _write(attempt, config, corpus, checkpoint, mine, previous)
+            with attempt.kept_if_whole():
+                facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
         manifest = GenerationManifest(
             **attempt.header(),
             **facts,
@@ -96,7 +97,6 @@ def refresh(
             mining=config.mining,
             backend=backend,
             warm_start_generation=None if previous is None else previous.number,
-            **_verify(mine, backend),
             spread=mine.report.spread,
             effective_rank=mine.report.effective_rank,
             harmonic=checkpoint.harmonic,

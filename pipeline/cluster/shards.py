@@ -145,9 +145,14 @@ def drop_examples(
         if num_left:
             shards[index] = (shard, candidates if is_sampled else shard)
     kept_N = ~np.isin(census.ids_N, ids_R)
-    return Loaded.of(
-        [shards[index] for index in sorted(shards)], LabelGroups(census.ids_N[kept_N], census.labels_N[kept_N])
-    )
+    left = [shards[index] for index in sorted(shards)]
+    try:
+        return Loaded.of(left, LabelGroups(census.ids_N[kept_N], census.labels_N[kept_N]))
+    except InputError as error:
+        raise InputError(
+            f"without {len(ids_R):,} suspects of a wrong label, {error}; raise mining.audit.min_label_noise, or set "
+            "mining.audit.quarantine report"
+        ) from None
 
 
 def num_shards(config: RunConfig, num_examples: int) -> int:

@@ -23,10 +23,11 @@ from pipeline.evaluation.perturbations import Perturbation
 from pipeline.mining.audit import Moments
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import ShardSearch, make_queries, neighbour_queries, shard_search
-from pipeline.mining.positives import Pairs, select_positives
+from pipeline.mining.positives import Pairs, nearest_positives, select_positives
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.surroundings import MOST_OWN
 from pipeline.mining.suspects import Floors
 from pipeline.mining.verify import brute_force, hold
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
@@ -272,9 +273,11 @@ class RefreshWorker:
         vectors = ShardedVectors(shards)
         search = self._search(mining_pass, index, mining, backend, candidates)
         nearest, handed_on = search(neighbour_queries(anchors_A, vectors, groups), mining.audit.num_neighbours)
-        easiest = PositivesConfig(policy="easiest", num_per_anchor=num_own)
-        own = select_positives(easiest, vectors, groups, anchors_A, self._config.seed) if index == 0 else Pairs.none()
-        return own, nearest, handed_on
+        if index > 0:
+            return Pairs.none(), nearest, handed_on
+        compared = PositivesConfig(policy="all", max_per_anchor=MOST_OWN)
+        own = select_positives(compared, vectors, groups, anchors_A, self._config.seed)
+        return nearest_positives(own, num_own), nearest, handed_on
 
     def drop_examples(
         self, ids_R: npt.NDArray[np.int64], shard: Shard, candidates: Shard | None

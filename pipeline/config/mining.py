@@ -54,7 +54,7 @@ class AuditConfig(ConfigPart):
     """What is looked at before a generation is published: what refuses it, and what comes into its quarantine.
 
     A refused generation leaves the one before in force. Suspects are looked for among the nearest neighbours of every
-    training example, which the scan that mines finds too.
+    training example, which the scan that mines finds in one more pass.
     """
 
     min_spread: Annotated[float, Field(ge=0.0)] = 1e-4
@@ -68,14 +68,15 @@ class AuditConfig(ConfigPart):
     with a warning, as a band may rightly run dry."""
     quarantine: Literal["report", "exclude"] = "report"
     """What is done about suspects: report lists them; exclude also mines without them: a label-noise suspect plays no
-    role at all, a suspicious pair is never anchor and negative, a hub is the negative of no more than its cap."""
-    num_neighbours: Annotated[int, Field(ge=0, le=256)] = 10
-    """Nearest examples, of any label, that are looked at; 0 looks for no suspects among neighbours."""
+    role at all, a suspicious negative is not mined for its anchor, a hub is the negative of no more than its cap."""
+    num_neighbours: Annotated[int, Field(ge=0, le=64)] = 10
+    """So many of the nearest examples of other labels are looked at, beside the nearest of the own one; 0 looks for no
+    suspects among neighbours."""
     min_label_noise: Fraction = 0.5
     """label_noise_suspect: another label's two nearest examples are closer than its own label's by more than this
     share of their squared distance."""
-    near_duplicate_distance: Annotated[float, Field(ge=0.0, le=4.0)] = 0.01
-    """near_duplicate_across_labels: squared distance between examples of two labels at or below this."""
+    near_duplicate_share: Fraction = 0.01
+    """near_duplicate_across_labels: a squared distance at or below this share of the embeddings' spread."""
     closer_than_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """false_negative_suspect: a negative that is closer than this share of the anchor's positives."""
     max_hub_factor: Annotated[float, Field(ge=1.0)] | None = 20.0

@@ -59,12 +59,19 @@ def _check_is_of(corpus: Corpus, corrections: Corrections, file: Path) -> None:
         say(f"note: {file} names neither labels nor paths: nothing shows that it is of corpus {corpus.manifest.number}")
     ids = [key for key, correction in corrections.by_id.items() if correction.path is not None]
     paths = corpus.paths_of(example_id for example_id in ids if example_id < corpus.num_examples)
+    known = set(corpus.label_names)
     for example_id, correction in corrections.by_id.items():
         where = f"line {correction.line} of {file}"
         if example_id >= corpus.num_examples:
             raise InputError(
                 f"{where} names example {example_id}, but the ids of corpus {corpus.manifest.number} are 0 to "
                 f"{corpus.num_examples - 1}: the list is of another corpus"
+            )
+        new = correction.new_label
+        if new not in known and (new != new.strip() or not new.isprintable()):
+            raise InputError(
+                f"{where} has the new label {new!r}, which begins or ends with a blank or holds a control character: "
+                "write a label that people can tell from others"
             )
         label = corpus.label_names[corpus.labels[example_id]]
         path = paths.get(example_id)
@@ -81,7 +88,7 @@ def _say(changes: Changes) -> None:
     if changes.new_labels:
         say(
             f"note: labels that are new to the corpus: {len(changes.new_labels):,}, the first "
-            f"{changes.new_labels[0]!r}; check the spelling if that is not meant"
+            f"{changes.new_labels[0]!r}; if that is not meant, correct the list and apply it again"
         )
     if changes.num_to_test:
         say(

@@ -65,7 +65,10 @@ def export_triplets(
     """
     store = open_store(target)
     if store.list(""):
-        raise InputError(f"{store.uri} is not empty: name a folder that is, as its files and the new ones would mix")
+        raise InputError(
+            f"{store.uri} is not empty: name a folder that is, as its files and the new ones would mix (an export "
+            "without its README.md was broken off, and may be deleted)"
+        )
     choice.check(inspected.corpus)
     of, number, suffix = Layout(inspected.corpus, layout, cache_dir), inspected.manifest.number, _suffix(layout)
     with Session.of(inspected) as session, tempfile.TemporaryDirectory(prefix="motherlode-export-") as folder:

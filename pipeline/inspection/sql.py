@@ -20,7 +20,12 @@ MEMORY_LIMIT = "1GB"
 """What does not fit is sorted and joined in temporary files."""
 MAX_THREADS = 4
 """Each needs its share of the memory."""
-_DATA_ERRORS = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
+_DATA_ERRORS = (
+    duckdb.IOException,
+    duckdb.InvalidInputException,
+    duckdb.PermissionException,  # what a file that is no longer there is to a closed connection
+    duckdb.SerializationException,
+)
 
 
 class Rows:

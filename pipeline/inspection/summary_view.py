@@ -6,10 +6,10 @@ from typing import Any
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.inspection.summary import QUANTILES
 from pipeline.inspection.survey import MOST_PER_ANCHOR
+from pipeline.inspection.tables import plain_text
 
 NONE = "–"
 
@@ -41,13 +41,13 @@ def show_summary(report: Mapping[str, Any]) -> list[RenderableType]:
 
 def _facts(report: Mapping[str, Any]) -> Table:
     table = Table(
-        title=Text(f"Generation {report['generation']} of run {report['run']}"),
+        title=plain_text(f"Generation {report['generation']} of run {report['run']}"),
         title_justify="left",
         show_header=False,
         box=box.SIMPLE,
     )
     for name, words in _fact_lines(report):
-        table.add_row(Text(name), Text(words))
+        table.add_row(plain_text(name), plain_text(words))
     return table
 
 
@@ -105,12 +105,12 @@ def _aged(by: str, one: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)
+    table = Table(title=plain_text(title), title_justify="left", box=box.SIMPLE)
     words = {"", "example", "label", "reason", "measured by"}
     for name in columns:
-        table.add_column(Text(name), justify="left" if name in words else "right")
+        table.add_column(plain_text(name), justify="left" if name in words else "right")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(plain_text, row))
     return table
 
 

@@ -9,6 +9,7 @@ from pipeline.config import AuditConfig
 from pipeline.errors import AuditRefusedError
 from pipeline.mining.distance import Float64Array, FloatArray
 
+_FROM_EARLIER = "from an earlier checkpoint on (--run NAME --encoder.pretrained RUN:STEP)"
 _FEWEST_LABELS_OFF_A_LINE = 4
 """Two or three labels that are told apart to perfection do lie on a line, or nearly."""
 
@@ -69,8 +70,8 @@ def check_broken(num_broken: int, num_examples: int, config: AuditConfig) -> Non
     if share > config.max_broken_share:
         raise AuditRefusedError(
             f"the encoder has diverged: {num_broken:,} of {num_examples:,} embeddings are NaN, infinite or zero, more "
-            f"than mining.audit.max_broken_share {config.max_broken_share:g} allows; nothing was published: go on from "
-            "an earlier checkpoint with a lower learning rate, or in float32 where it was bfloat16",
+            f"than mining.audit.max_broken_share {config.max_broken_share:g} allows; nothing was published: begin "
+            f"a new run with a lower learning rate, or in float32 where it was bfloat16, {_FROM_EARLIER}",
             broken_share=share,
         )
 
@@ -96,15 +97,15 @@ def audit(moments: Moments, num_labels: int, config: AuditConfig) -> AuditReport
         raise AuditRefusedError(
             f"the encoder has collapsed: embeddings spread {spread:.2e} about their mean, less than "
             f"mining.audit.min_spread {config.min_spread:.0e}; nothing was published: if it is untrained, initialise "
-            "it so that its outputs differ; else lower the learning rate or mine an easier band, from an earlier "
-            "checkpoint on",
+            "it so that its outputs differ; else begin a new run with a lower learning rate or an easier band, "
+            f"{_FROM_EARLIER}",
             **asdict(report),
         )
     if num_labels >= _FEWEST_LABELS_OFF_A_LINE and report.effective_rank < config.min_effective_rank:
         raise AuditRefusedError(
             f"the encoder has collapsed onto a line: embeddings of {num_labels:,} labels have an effective rank of "
             f"{report.effective_rank:.2f}, less than mining.audit.min_effective_rank {config.min_effective_rank:g}; "
-            "nothing was published: lower the learning rate or mine an easier band, from an earlier checkpoint on",
+            f"nothing was published: begin a new run with a lower learning rate or an easier band, {_FROM_EARLIER}",
             **asdict(report),
         )
     return report

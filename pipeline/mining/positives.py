@@ -61,6 +61,12 @@ def select_positives(
     return Pairs(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
 
 
+def nearest_positives(pairs: Pairs, num: int) -> Pairs:
+    """The ``num`` nearest of each anchor's pairs, ties by id."""
+    kept = _first_per_anchor(pairs.anchor_P, pairs.d_ap_P.astype(np.float32), pairs.positive_P, num)
+    return Pairs(pairs.anchor_P[kept], pairs.positive_P[kept], pairs.d_ap_P[kept])
+
+
 def _all_pairs(groups: LabelGroups, anchors_A: Int64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
     """All pairs of the anchors, a bounded number at once, never splitting an anchor's own."""
     start_A, end_A = groups.members(groups.labels_of(anchors_A))

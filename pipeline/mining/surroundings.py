@@ -17,6 +17,8 @@ from pipeline.mining.shards import LabelGroups
 
 WITNESSES = 2
 """Examples of a label that speak for it. One may itself be mislabelled; small labels have no more."""
+MOST_OWN = 256
+"""Of a label with more, an example is compared with so many others, drawn by seed: cost grows with N, not with N²."""
 _FARTHEST = 4.0
 """No squared distance of unit vectors is larger."""
 
@@ -49,7 +51,7 @@ class Surroundings:
 
 def num_own(groups: LabelGroups, share: float) -> int:
     """How many of the nearest of its own label ``look_around`` needs of each anchor."""
-    largest = int(np.diff(groups.offsets).max(initial=0))
+    largest = min(int(np.diff(groups.offsets).max(initial=0)), MOST_OWN)
     return max(WITNESSES, int((1.0 - share) * largest) + 1)
 
 
@@ -59,14 +61,14 @@ def look_around(anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: Lab
     Args:
         anchors_A: example_id, int64, ascending; singletons may be among them.
         nearest: Their nearest examples of other labels, A x K.
-        own: Their ``num_own`` nearest of their own label, sorted by anchor.
+        own: Their ``num_own`` nearest of their own label (among MOST_OWN of them), sorted by anchor.
         groups: Who shares a label.
         share: Of the positives, in (0, 1]; see ``Surroundings.reach_A``.
     """
     start_A, end_A = groups.members(groups.labels_of(anchors_A))
     own_AM = _own_distances(anchors_A, own, num_own(groups, share))
     has_own_A = np.isfinite(own_AM[:, 0])
-    passed_over_A = ((1.0 - share) * (end_A - start_A - 1)).astype(np.int64)
+    passed_over_A = ((1.0 - share) * np.minimum(end_A - start_A - 1, MOST_OWN)).astype(np.int64)
     reach_A = np.where(has_own_A, np.take_along_axis(own_AM, passed_over_A[:, None], axis=1)[:, 0], -np.inf)
     witness_AW = np.isfinite(own_AM[:, :WITNESSES])
     sum_A = np.where(witness_AW, own_AM[:, :WITNESSES], 0.0).sum(axis=1)

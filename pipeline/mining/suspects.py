@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import AuditConfig
 from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.merge import Nearest
 from pipeline.mining.surroundings import Surroundings
@@ -63,9 +62,9 @@ class Floors:
     floor_A: Float32Array
 
     def among(self, ids_P: Int64Array) -> "Floors":
-        """Those of some anchors alone."""
-        kept_A = np.isin(self.ids_A, ids_P)
-        return Floors(self.ids_A[kept_A], self.floor_A[kept_A])
+        """Those of the anchors from the first to the last of ``ids_P``, which ascend."""
+        stretch = slice(*np.searchsorted(self.ids_A, [ids_P[0], ids_P[-1] + 1])) if len(ids_P) else slice(0)
+        return Floors(self.ids_A[stretch], self.floor_A[stretch])
 
     def of(self, ids_P: Int64Array) -> Float32Array:
         """Floors of anchors, float32, shape (P,); -inf where there is none."""
@@ -83,7 +82,8 @@ class Suspects:
         mislabelled: Of the reason label_noise_suspect.
         near_duplicates: Each pair once, by the smaller id.
         mutual_neighbours: Each pair once, by the smaller id: each other's nearest of all, whatever their labels.
-        false_negatives: An anchor with its nearest example of another label.
+        false_negatives: An anchor with its nearest example of another label; all that are nearer than distance + score
+            are closer than the share of its positives that was asked about.
         floors: Above these no suspicious pair is mined, and every other one still is.
         neighbour_accuracy: Share of the examples with a positive whose nearest example is one.
     """
@@ -103,25 +103,29 @@ def find_twins(anchors_A: Int64Array, nearest: Nearest, distance: float) -> Pair
     return PairSuspects(anchors_A[anchor_R], nearest.id_PM[anchor_R, place_R], distance_R, -distance_R)
 
 
-def find_suspects(around: Surroundings, twins: Sequence[PairSuspects], config: AuditConfig) -> Suspects:
+def find_suspects(
+    around: Surroundings, twins: Sequence[PairSuspects], twin_distance: float, min_label_noise: float
+) -> Suspects:
     """Judges by the neighbours of all examples. Ties go to the smaller id, so blocks and their order do not matter.
 
     Args:
         around: Of all examples that may be mined.
         twins: As ``find_twins`` gave them for each block.
-        config: Thresholds.
+        twin_distance: For which it looked.
+        min_label_noise: Least score of a mislabelled example.
     """
     duplicates = _join(twins)
     is_closer_A = around.d_nearest_A < around.reach_A
     is_mutual_A = _are_mutual(around)
     floor_A = np.full(len(around.ids_A), _NO_FLOOR)
-    floor_A[np.isin(around.ids_A, duplicates.anchor_R)] = config.near_duplicate_distance
+    # Both of a pair: where candidates are sampled, only one may have found the other.
+    floor_A[np.isin(around.ids_A, np.concatenate([duplicates.anchor_R, duplicates.other_R]))] = twin_distance
     floor_A[is_mutual_A] = np.maximum(floor_A, around.d_nearest_A)[is_mutual_A]
     # A negative at reach is no closer than the positive there, and stays allowed.
     floor_A[is_closer_A] = np.maximum(floor_A, np.nextafter(around.reach_A, _NO_FLOOR))[is_closer_A]
     has_own_A, has_floor_A = np.isfinite(around.d_own_A), floor_A > _NO_FLOOR
     return Suspects(
-        _mislabelled(around, config.min_label_noise),
+        _mislabelled(around, min_label_noise),
         _each_once(duplicates),
         _each_once(_nearest_pairs(around, is_mutual_A, -around.d_nearest_A)),
         _ranked(_nearest_pairs(around, is_closer_A, around.reach_A - around.d_nearest_A)),
@@ -168,7 +172,7 @@ def _join(pairs: Sequence[PairSuspects]) -> PairSuspects:
 def _each_once(pairs: PairSuspects) -> PairSuspects:
     """Pairs that may be listed from both sides, from the smaller id's only."""
     low_R, high_R = np.minimum(pairs.anchor_R, pairs.other_R), np.maximum(pairs.anchor_R, pairs.other_R)
-    _, rows = np.unique(np.stack([low_R, high_R]), axis=1, return_index=True)
+    _, rows = np.unique(low_R * (high_R.max(initial=0) + 1) + high_R, return_index=True)
     return _ranked(PairSuspects(low_R[rows], high_R[rows], pairs.distance_R[rows], pairs.score_R[rows]))
 
 

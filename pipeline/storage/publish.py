@@ -7,13 +7,14 @@ names every part with its size and SHA-256, so readers list manifests, never dat
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.errors import CorruptDataError, InputError
+from pipeline.errors import CorruptDataError, InputError, PipelineError
 from pipeline.storage.manifest import LAST_NUMBER, Manifest, PartRecord, library_versions
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore
 
@@ -150,6 +151,17 @@ class Attempt(Generic[M]):
         """Deletes a part that was put; its name is not used again."""
         self._publication.store.delete(part.key)
         self._parts[part.key] = None
+
+    @contextmanager
+    def kept_if_whole(self) -> Iterator[None]:
+        """Deletes the parts that were put, where the block ends with an exception: nobody will ever read them."""
+        try:
+            yield
+        except BaseException:
+            with suppress(PipelineError):  # what went wrong first is what counts
+                for part in self.parts:
+                    self.take_back(part)
+            raise
 
     def header(self) -> dict[str, Any]:
         """Returns the fields of the manifest that the attempt knows, to be splatted into its constructor."""

@@ -51,7 +51,9 @@ REASONS = {
         both_ways=True,
     ),
     "false_negative_suspect": Reason(
-        "an example of another label is closer than its own label's", "never its negative", of_pair=True
+        "an example of another label is closer than its own label's",
+        "never its negative, nor any that is nearer than distance + score",
+        of_pair=True,
     ),
     "hub": Reason("the negative of very many triplets", "triplets beyond the cap left out"),
 }
@@ -84,13 +86,13 @@ def quarantine_rows(
     detail = f"{known.words}: {known.consequence}" if excluded else known.words
     columns = {
         "example_id": ids_R,
-        "reason": [reason] * num_rows,
-        "excluded": [excluded] * num_rows,
+        "reason": pa.repeat(reason, num_rows),
+        "excluded": pa.repeat(excluded, num_rows),
         "other_id": other_R,
         "distance": distance_R,
         "score": score_R,
         "suggested_label": suggested_R,
-        "detail": [detail] * num_rows,
+        "detail": pa.repeat(detail, num_rows),
     }
     arrays = [
         pa.nulls(num_rows, field.type) if columns[field.name] is None else pa.array(columns[field.name], field.type)

@@ -91,7 +91,7 @@ def test_a_spoilt_checkpoint_is_refused_with_its_reason_and_the_generation_befor
     assert refused.code == 3 and f"error: {words}" in refused.words.splitlines()[-1]
     assert generations(workspace).numbers() == [0]
     record = {refusal.step: refusal for refusal in read_refusals(workspace)}[step]
-    assert (words in record.reason and "go on from" in record.reason) or "lower the learning rate" in record.reason
+    assert words in record.reason and "--encoder.pretrained RUN:STEP" in record.reason
     assert record.weights_digest == checkpoints(workspace).read(step).weights_digest
     assert record.figures
 
@@ -178,5 +178,26 @@ def test_no_neighbours_are_looked_at_where_none_are_asked_for(mined: Path) -> No
 def test_a_band_that_runs_dry_is_refused_where_a_yield_is_asked_for(mined: Path) -> None:
     dry = ("--run=dry", "--mining.band.mode=range", "--mining.band.low=3.98", "--mining.band.high=3.99")
     refused = run("mine", *TINY, "--workspace", mined, *dry, "--mining.audit.min_yield=0.5")
+    workspace = Workspace.open(str(mined), "dry")
+    assert workspace.store.list(f"{workspace.generations_prefix}/data") == [], "what nobody will read is gone"
+    assert "only 0 of" in (mined / workspace.report_key).read_text(), "the report says why"
     assert refused.code == 3 and "have a negative in their band" in refused.words
     assert read_refusals(Workspace.open(str(mined), "dry"))[0].figures == {"band_yield": 0.0}
+
+
+def test_training_that_overlaps_goes_on_without_what_was_refused(mined: Path) -> None:
+    overlap = ("--run=overlap", "--training.mode=overlap", "--mining.audit.min_spread=3.9")
+    finished = succeed("loop", *TINY, "--workspace", mined, *overlap)
+    assert finished.report["generations"] == []
+    assert "WARNING: refused by the audit, training goes on" in finished.words
+    workspace = Workspace.open(str(mined), "overlap")
+    assert checkpoints(workspace).numbers()[-1] == 6
+    assert "The audit refused checkpoint" in Path(finished.report["report"]).read_text()
+
+
+def test_a_trainer_in_another_job_ends_with_the_reason_instead_of_waiting(mined: Path) -> None:
+    apart = ("--run=apart", "--mining.audit.min_spread=3.9")
+    assert run("mine", *TINY, "--workspace", mined, *apart).code == 3
+    ended = run("train", *TINY, "--workspace", mined, *apart)
+    assert ended.code == 3
+    assert "no generation can be mined from checkpoint 0: the encoder has collapsed" in ended.words

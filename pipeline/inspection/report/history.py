@@ -9,42 +9,30 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.errors import CorruptDataError
 from pipeline.storage.workspace import Workspace
+from pipeline.triplets.refusals import Refusal, read_refusals
+from pipeline.triplets.schema import GenerationManifest
 
 MAX_STRETCHES = 240
 """Points of a learning curve, whatever the run's length."""
 _EVALUATION = re.compile(r"(\d{9})/(?:retrieval|verification)\.json")
 
 
-class Refusal(BaseModel):
-    """Why the audit refused to publish a generation of a checkpoint."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: int
-    created_at: str
-    weights_digest: str
-    reason: str
-    figures: dict[str, float]
-
-
-def read_refusals(workspace: Workspace, after_step: int) -> list[Refusal]:
-    """Refusals of checkpoints after a step, the newest first.
+def standing_refusals(workspace: Workspace, newest: GenerationManifest | None) -> list[Refusal]:
+    """Refusals since the newest generation, the newest first: of later checkpoints, or of the same one mined again.
 
     Raises:
         CorruptDataError: One is not what the audit writes.
     """
-    refusals = []
-    for key in workspace.store.list(workspace.refusals_prefix):
-        try:
-            refusals.append(Refusal.model_validate_json(workspace.store.get(key)))
-        except ValidationError:
-            raise _corrupt(workspace, key, "refusal") from None
-    return sorted((one for one in refusals if one.step > after_step), key=lambda one: -one.step)
+    refusals = [
+        one
+        for one in read_refusals(workspace)
+        if newest is None or one.step > newest.checkpoint_step or one.created_at > newest.created_at
+    ]
+    return sorted(refusals, key=lambda one: (-one.step, one.created_at))
 
 
 def read_evaluations(workspace: Workspace) -> dict[int, dict[str, float]]:

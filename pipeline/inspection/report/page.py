@@ -13,7 +13,7 @@ from pipeline.inspection.report.document import fill
 from pipeline.inspection.report.examples import read_examples
 from pipeline.inspection.report.figures import distance_charts, generation_charts, training_charts
 from pipeline.inspection.report.generations import Lineage, read_lineage
-from pipeline.inspection.report.history import Training, read_evaluations, read_refusals, read_training
+from pipeline.inspection.report.history import Training, read_evaluations, read_training, standing_refusals
 from pipeline.inspection.report.provenance import provenance
 from pipeline.inspection.report.sheets import example_ids, quarantined, triplet_sheets
 from pipeline.inspection.report.tiles import tiles
@@ -44,7 +44,7 @@ def render(workspace: Workspace, config: RunConfig, num_generations: int, num_pi
         CorruptDataError: Something stored is not what was published.
     """
     lineage = read_lineage(workspace, num_generations) if generations(workspace).numbers() else None
-    refusals = read_refusals(workspace, lineage.newest.manifest.checkpoint_step if lineage else -1)
+    refusals = standing_refusals(workspace, lineage.newest.manifest if lineage else None)
     if lineage is None and not refusals:
         open_generation(workspace)  # raises, and says what to do
     training, evaluations = read_training(workspace), read_evaluations(workspace)

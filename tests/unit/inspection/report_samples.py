@@ -125,11 +125,18 @@ def put_json(workspace: Workspace, key: str, document: object) -> None:
     workspace.store.put(key, json.dumps(document).encode())
 
 
-def put_refusal(workspace: Workspace, step: int, reason: str = "the encoder has collapsed: lower the rate") -> None:
+def put_refusal(
+    workspace: Workspace,
+    step: int,
+    reason: str = "the encoder has collapsed: lower the rate",
+    created_at: str = "2020-11-22T10:00:00+00:00",
+) -> None:
     refusal = {
         "step": step,
-        "created_at": "2026-11-22T10:00:00+00:00",
+        "created_at": created_at,
         "weights_digest": "w" * 64,
+        "corpus_fingerprint": "f" * 64,
+        "mining": MiningConfig().model_dump(mode="json"),
         "reason": reason,
         "figures": {"spread": 1.25e-6},
     }

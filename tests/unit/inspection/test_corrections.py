@@ -143,10 +143,15 @@ def test_new_labels_are_named_since_they_may_be_misspelt(
     )
     assert command(workspace, "--apply", file).report["new_labels"] == ["Zoë", "person3"]
     said = capfd.readouterr().err
-    assert (
-        "note: labels that are new to the corpus: 2, the first 'Zoë'; check the spelling if that is not meant\n" in said
-    )
+    assert "note: labels that are new to the corpus: 2, the first 'Zoë'; if that is not meant, correct the list" in said
     assert "neither labels nor paths" not in said
+
+
+@pytest.mark.parametrize("label", [" person_1", "person_1 ", "per\x00son"])
+def test_labels_that_people_could_not_tell_apart_are_refused(workspace: Workspace, file: Path, label: str) -> None:
+    file.write_text(f'example_id,new_label\n1,"{label}"\n')
+    with pytest.raises(InputError, match="which begins or ends with a blank or holds a control character"):
+        command(workspace, "--apply", file)
 
 
 def test_examples_that_move_into_the_evaluation_are_said_aloud(

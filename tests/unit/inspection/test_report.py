@@ -292,7 +292,6 @@ def test_a_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
     [
         ("runs/main/evaluation/000000008/retrieval.json", b"[1]", "result of jobs.evaluate"),
         ("runs/main/evaluation/000000008/verification.json", b"{", "result of jobs.evaluate"),
-        ("runs/main/refusals/000000012.json", b'{"step": "x"}', "refusal"),
     ],
 )
 def test_a_damaged_document_is_named(tmp_path: Path, key: str, content: bytes, what: str) -> None:
@@ -301,6 +300,17 @@ def test_a_damaged_document_is_named(tmp_path: Path, key: str, content: bytes, w
     with pytest.raises(CorruptDataError) as caught:
         page_of(workspace)
     assert str(caught.value) == f"{key!r} in {workspace.store.uri} is not a {what}: restore it, or remove it"
+
+
+def test_a_damaged_refusal_is_named(tmp_path: Path) -> None:
+    workspace = finished_run(tmp_path)
+    workspace.store.put(workspace.refusal_key(12), b'{"step": "x"}')
+    with pytest.raises(CorruptDataError) as caught:
+        page_of(workspace)
+    assert str(caught.value) == (
+        f"{workspace.refusal_key(12)!r} in {workspace.store.uri} is no refusal of the audit: delete it, the next "
+        "refresh writes it again"
+    )
 
 
 def test_a_copy_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.inspection.report.history import MAX_STRETCHES, read_evaluations, read_refusals, read_training
+from pipeline.inspection.report.history import MAX_STRETCHES, read_evaluations, read_training, standing_refusals
 from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
 from tests.unit.inspection.report_samples import publish_checkpoint, put_json, put_refusal
+from tests.unit.triplets.samples import manifest_of
 
 
 @pytest.fixture
@@ -64,8 +66,12 @@ def test_evaluations_are_the_top_figures_of_this_runs_steps(workspace: Workspace
     assert found[0] == {"recall_at_1": 0.25}
 
 
-def test_refusals_of_later_steps_come_newest_first(workspace: Workspace) -> None:
+def test_refusals_since_the_newest_generation_come_newest_first(workspace: Workspace) -> None:
     for step in (4, 12, 8):
         put_refusal(workspace, step)
-    assert [one.step for one in read_refusals(workspace, 4)] == [12, 8]
-    assert [one.step for one in read_refusals(workspace, -1)] == [12, 8, 4]
+    assert [one.step for one in standing_refusals(workspace, None)] == [12, 8, 4]
+    attempt = generations(workspace).begin(0)
+    newest = manifest_of(attempt, 1, step=8)  # published after all
+    assert [one.step for one in standing_refusals(workspace, newest)] == [12]
+    put_refusal(workspace, 8, created_at="2999-01-01T00:00:00+00:00")  # and refused again, with other settings
+    assert [one.step for one in standing_refusals(workspace, newest)] == [12, 8]

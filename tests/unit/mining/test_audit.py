@@ -13,7 +13,7 @@ def test_a_collapsed_encoder_is_refused_with_exit_code_3_and_its_figures() -> No
     rng = np.random.default_rng(0)
     vectors = np.ones((500, 16), dtype=np.float32) / 4 + rng.normal(size=(500, 16)).astype(np.float32) * 1e-4
     with pytest.raises(
-        AuditRefusedError, match=r"collapsed: .* nothing was published: .* lower the learning"
+        AuditRefusedError, match=r"collapsed: .* nothing was published: .* a lower learning rate"
     ) as refusal:
         audit(Moments.of(vectors), 50, RULES)
     assert refusal.value.exit_code == 3

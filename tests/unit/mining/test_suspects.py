@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from pipeline.config import AuditConfig, BandConfig, PositivesConfig
 from pipeline.mining.merge import NO_ID, Nearest, merge
 from pipeline.mining.miner import make_queries, neighbour_queries
-from pipeline.mining.positives import select_positives
+from pipeline.mining.positives import nearest_positives, select_positives
 from pipeline.mining.scan import scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.surroundings import join, look_around, num_own
+from pipeline.mining.surroundings import MOST_OWN, join, look_around, num_own
 from pipeline.mining.suspects import Floors, Suspects, find_suspects, find_twins
 from tests.unit.mining.oracle import all_distances, unit_vectors
 
+TWINS = 0.05
 Labels = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
 
@@ -27,17 +28,18 @@ def search(
     ids = np.arange(len(labels_N), dtype=np.int64)
     shards = [Shard(ids[rows], labels_N[rows], vectors_ND[rows]) for rows in np.array_split(ids, num_shards)]
     vectors, groups = ShardedVectors(shards), LabelGroups(ids, labels_N)
-    easiest = PositivesConfig(policy="easiest", num_per_anchor=num_own(groups, config.closer_than_share))
+    compared = PositivesConfig(max_per_anchor=MOST_OWN)
     blocks, twins = [], []
     for start in range(0, len(ids), size):
         anchors = ids[start : start + size]
         nearest = Nearest.empty(len(anchors), config.num_neighbours)
         for shard in shards:
             nearest = merge(nearest, scan(neighbour_queries(anchors, vectors, groups), shard, config.num_neighbours))
-        own = select_positives(easiest, vectors, groups, anchors, 0)
+        own = select_positives(compared, vectors, groups, anchors, 0)
+        own = nearest_positives(own, num_own(groups, config.closer_than_share))
         blocks.append(look_around(anchors, nearest, own, groups, config.closer_than_share))
-        twins.append(find_twins(anchors, nearest, config.near_duplicate_distance))
-    return find_suspects(join(blocks[::-1]), twins, config)
+        twins.append(find_twins(anchors, nearest, TWINS))
+    return find_suspects(join(blocks[::-1]), twins, TWINS, config.min_label_noise)
 
 
 def clusters(num: int, num_labels: int, noise: float, seed: int) -> tuple[Vectors, Labels]:
@@ -56,8 +58,8 @@ def distances(vectors_ND: Vectors, labels_N: Labels) -> tuple[npt.NDArray[np.flo
 
 @settings(max_examples=30, deadline=None)
 @given(
-    num=st.integers(4, 200),
-    num_labels=st.integers(2, 40),
+    num=st.integers(4, 64),
+    num_labels=st.integers(2, 25),
     noise=st.sampled_from([0.1, 0.4, 1.0]),
     share=st.sampled_from([1.0, 0.8, 0.5]),
     num_shards=st.integers(1, 4),
@@ -68,7 +70,7 @@ def test_pairs_of_suspects_are_those_of_brute_force_whatever_the_blocks_and_shar
     num: int, num_labels: int, noise: float, share: float, num_shards: int, size: int, seed: int
 ) -> None:
     vectors, labels = clusters(num, num_labels, noise, seed)
-    config = AuditConfig(closer_than_share=share, near_duplicate_distance=0.05, num_neighbours=200)
+    config = AuditConfig(closer_than_share=share, num_neighbours=64)
     found = search(vectors, labels, config, num_shards, size)
     own, other = distances(vectors, labels)
     nearest, all_nearest = other.argmin(axis=1), np.minimum(own, other).argmin(axis=1)
@@ -88,7 +90,7 @@ def test_pairs_of_suspects_are_those_of_brute_force_whatever_the_blocks_and_shar
         if all_nearest[j] == i and labels[i] != labels[j] and np.isfinite(other[i, j])
     }
     assert set(zip(found.mutual_neighbours.anchor_R, found.mutual_neighbours.other_R, strict=True)) == mutual
-    twins = {(i, j) for i, j in zip(*np.nonzero(other <= np.float32(0.05)), strict=True) if i < j}
+    twins = {(i, j) for i, j in zip(*np.nonzero(other <= np.float32(TWINS)), strict=True) if i < j}
     assert set(zip(found.near_duplicates.anchor_R, found.near_duplicates.other_R, strict=True)) == twins
     for pairs in (found.false_negatives, found.mutual_neighbours, found.near_duplicates):
         np.testing.assert_array_equal(pairs.distance_R, other[pairs.anchor_R, pairs.other_R])
@@ -100,7 +102,7 @@ def test_pairs_of_suspects_are_those_of_brute_force_whatever_the_blocks_and_shar
 
 @settings(max_examples=30, deadline=None)
 @given(
-    num=st.integers(4, 150),
+    num=st.integers(4, 64),
     num_labels=st.integers(2, 30),
     share=st.sampled_from([1.0, 0.7]),
     band=st.sampled_from([BandConfig(mode="hard"), BandConfig(), BandConfig(mode="range", low=0.1, high=1.5)]),
@@ -111,10 +113,10 @@ def test_above_the_floors_no_suspicious_pair_is_mined_and_every_other_one_still_
     num: int, num_labels: int, share: float, band: BandConfig, num_negatives: int, seed: int
 ) -> None:
     vectors, labels = clusters(num, num_labels, 0.5, seed)
-    config = AuditConfig(closer_than_share=share, near_duplicate_distance=0.05, num_neighbours=200)
+    config = AuditConfig(closer_than_share=share, num_neighbours=64)
     found = search(vectors, labels, config)
     own, other = distances(vectors, labels)
-    forbidden = other <= np.float32(0.05)
+    forbidden = other <= np.float32(TWINS)
     for pairs in (found.mutual_neighbours,):
         forbidden[pairs.anchor_R, pairs.other_R] = forbidden[pairs.other_R, pairs.anchor_R] = True
     for i in found.false_negatives.anchor_R:  # not the nearest alone: all that are closer than the share
@@ -168,9 +170,23 @@ def test_a_singleton_amid_another_label_is_suspect_and_one_alone_is_not() -> Non
     assert 5 in found.mislabelled.ids_R and 200 not in found.mislabelled.ids_R
 
 
+def test_both_of_a_pair_of_duplicates_have_a_floor_though_only_one_found_the_other() -> None:
+    vectors, labels = clusters(60, 6, 0.3, 0)
+    ids, groups = np.arange(60), LabelGroups(np.arange(60), labels)
+    own = select_positives(PositivesConfig(), ShardedVectors([Shard(ids, labels, vectors)]), groups, ids, 0)
+    nearest = Nearest.empty(60, 3)  # of the candidates that were sampled, example 1 alone is near anything
+    nearest.fold(np.array([0]), np.array([0.001], dtype=np.float32), np.array([1]))
+    around = look_around(ids, nearest, nearest_positives(own, num_own(groups, 1.0)), groups, 1.0)
+    found = find_suspects(around, [find_twins(ids, nearest, 0.01)], 0.01, 0.5)
+    assert found.near_duplicates.anchor_R.tolist() == [0]
+    assert found.floors.of(np.array([0]))[0] >= np.float32(0.01)
+    assert found.floors.of(np.array([1]))[0] == np.float32(0.01)
+
+
 def test_floors_are_none_where_no_anchor_has_one() -> None:
     nothing = Floors(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     assert (nothing.of(np.arange(3)) == -np.inf).all()
     some = Floors(np.array([2, 5]), np.array([0.1, 0.2], dtype=np.float32))
     np.testing.assert_allclose(some.of(np.array([5, 1, 2, 9])), [0.2, -np.inf, 0.1, -np.inf])
     np.testing.assert_array_equal(some.among(np.array([5, 9])).ids_A, [5])
+    assert not len(some.among(np.empty(0, dtype=np.int64)).ids_A)

@@ -23,13 +23,14 @@ def text_table(
         has_lines: Whether a line parts the rows.
     """
     numbers = set(right)
-    table = Table(title=_text(title), title_justify="left", show_lines=has_lines)
+    table = Table(title=plain_text(title), title_justify="left", show_lines=has_lines)
     for name in columns:
-        table.add_column(_text(name), justify="right" if name in numbers else "left", overflow="fold")
+        table.add_column(plain_text(name), justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(_text, row))
+        table.add_row(*map(plain_text, row))
     return table
 
 
-def _text(text: str) -> Text:
+def plain_text(text: str) -> Text:
+    """Text as it is: no markup, and nothing that a terminal would act on."""
     return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
