@@ -119,12 +119,19 @@ def _run(program: str, arguments: list[str], description: str, body: Body, add_f
     except KeyboardInterrupt:
         say("stopped; run the same command to go on")
         sys.exit(130)
-    report, shown = (answer.report, answer.shown) if isinstance(answer, Answer) else (answer, ())
-    if flags.json:
-        print(json.dumps(report, indent=2))  # noqa: T201 — the one thing that goes to stdout
+    try:
+        _print(answer if isinstance(answer, Answer) else Answer(answer), as_json=flags.json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer.report, indent=2))  # noqa: T201 — the one thing that goes to stdout
         return
     console = Console(highlight=False)
-    for one in shown:
+    for one in answer.shown:
         console.print(one, markup=False, soft_wrap=isinstance(one, str))
 
 

@@ -17,7 +17,8 @@ def add_choice(parser: argparse.ArgumentParser, order: Order) -> None:
         "--order",
         choices=ORDERS,
         default=order,
-        help=f"hardest: smallest d_an - d_ap first; random: by --seed, always the same (default: {order})",
+        help="hardest: smallest d_an - d_ap first; closest: smallest d_an first; random: by --seed, always the same "
+        f"(default: {order})",
     )
     parser.add_argument("--kind", choices=KINDS, help="only triplets of this kind, for the margin of the band")
     parser.add_argument("--label", help="only anchors of this label")

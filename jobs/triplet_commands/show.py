@@ -8,7 +8,7 @@ from jobs.triplet_commands.choices import add_choice, choice_of
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.rows import ROLES, TripletRow, select_rows
+from pipeline.inspection.rows import ROLES, TripletRow, select_rows, why_none
 from pipeline.inspection.tables import text_table
 
 _FIGURES = ("d_ap", "d_an", "margin")
@@ -17,7 +17,8 @@ _FIGURES = ("d_ap", "d_an", "margin")
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Shows triplets of the named generation."""
     inspected = open_generation(open_to_read(config), flags.generation)
-    rows = select_rows(inspected, choice_of(flags, config.seed), flags.number)
+    choice = choice_of(flags, config.seed)
+    rows = select_rows(inspected, choice, flags.number)
     paths = inspected.corpus.paths_of(getattr(row, role) for row in rows for role in ROLES)
     number, num = inspected.manifest.number, inspected.manifest.num_triplets
     documents = [
@@ -27,7 +28,8 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     title = f"generation {number}: {len(rows):,} of {num:,} triplets, {flags.order}"
     cells = (_cells(row, paths) for row in rows)
     table = text_table(title, [*ROLES, *_FIGURES, "kind"], cells, right=_FIGURES, has_lines=True)
-    return Answer({"generation": number, "num_triplets": num, "order": flags.order, "rows": documents}, [table])
+    why = [] if rows else [why_none(inspected, choice)]
+    return Answer({"generation": number, "num_triplets": num, "order": flags.order, "rows": documents}, [table, *why])
 
 
 def _cells(row: TripletRow, paths: dict[int, str]) -> list[str]:

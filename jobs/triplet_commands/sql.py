@@ -11,7 +11,7 @@ from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
 from pipeline.inspection.sql import Session
 from pipeline.inspection.statement import VIEWS
-from pipeline.inspection.tables import text_table
+from pipeline.inspection.tables import FittingTable
 from pipeline.inspection.views import choose
 
 ALL = "all"
@@ -30,7 +30,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     report = {"columns": columns, "types": types, "rows": [[plain(value) for value in row] for row in found]}
     shown = found[: flags.limit]
     right = [name for name, kind in zip(columns, types, strict=True) if kind.endswith(_NUMBERS) or "DECIMAL" in kind]
-    table = text_table("", columns, ([_cell(value) for value in row] for row in shown), right)
+    table = FittingTable(columns, [[_cell(value) for value in row] for row in shown], right)
     more = [f"the first {flags.limit:,} rows; --limit shows more, --json all"] if len(found) > flags.limit else []
     return Answer(report, [table, *more])
 

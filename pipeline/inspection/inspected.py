@@ -61,12 +61,24 @@ def open_generation(workspace: Workspace, number: int | None = None) -> Inspecte
         InputError: There is none, or not that one, or its corpus is gone.
     """
     publication = generations(workspace)
-    manifest = publication.latest() if number is None else publication.read(number)
-    if manifest is None:
-        raise InputError(
-            f"run {workspace.run!r} in {workspace.store.uri} has no generation yet: run jobs.mine or jobs.loop first"
-        )
+    numbers = publication.numbers()
+    if not numbers:
+        raise InputError(f"{_nothing_in(workspace)}: check --workspace and --run, or run jobs.mine or jobs.loop first")
+    if number is not None and number not in numbers:
+        raise InputError(f"run {workspace.run!r} has no generation {number}: choose one of {numbers}")
+    manifest = publication.read(numbers[-1] if number is None else number)
     return Inspected(workspace, Generation(publication, manifest), corpus_of(workspace, manifest))
+
+
+def _nothing_in(workspace: Workspace) -> str:
+    """Why there is no generation."""
+    keys = workspace.store.list("runs")
+    runs = sorted({key.split("/")[1] for key in keys if "/generations/manifests/" in key})
+    if runs:
+        return f"run {workspace.run!r} in {workspace.store.uri} has no generation, but run(s) {', '.join(runs)} have"
+    if not workspace.store.list(f"{workspace.corpus_prefix}/manifests"):
+        return f"{workspace.store.uri} is no workspace, or an empty one: it holds no corpus"
+    return f"run {workspace.run!r} in {workspace.store.uri} has no generation yet"
 
 
 def corpus_of(workspace: Workspace, manifest: GenerationManifest) -> Corpus:

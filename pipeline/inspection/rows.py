@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.sql import Session
 
-Order = Literal["hardest", "easiest", "random", "anchor"]
+Order = Literal["hardest", "easiest", "closest", "random", "anchor"]
 Kind = Literal["hard", "semi_hard", "easy"]
 
 ROLES = ("anchor", "positive", "negative")
@@ -19,6 +19,7 @@ _IDS = ", ".join(ROLES)
 _ORDERS: dict[Order, str] = {
     "hardest": f"margin, {_IDS}",
     "easiest": f"margin DESC, {_IDS}",
+    "closest": f"d_an, {_IDS}",
     "random": f"md5_number(concat_ws(' ', $seed, {_IDS})), {_IDS}",
     "anchor": f"anchor, positive, d_an, {_IDS}",
 }
@@ -60,7 +61,8 @@ class Choice:
     """Which triplets, in which order; None of a filter is all.
 
     Attributes:
-        order: hardest (smallest margin first), easiest, random (uniform; the same for the same seed), anchor.
+        order: hardest (smallest margin first), easiest, closest (smallest d_an first), random (uniform; the same for
+            the same seed), anchor.
         kind: Of this kind only.
         label: Whose anchor has this label.
         anchor: With this example as the anchor.
@@ -88,7 +90,9 @@ class Choice:
         if self.label is not None:
             place = bisect.bisect_left(corpus.label_names, self.label)
             if corpus.label_names[place : place + 1] != [self.label]:
-                near = difflib.get_close_matches(self.label, corpus.label_names, n=1)
+                begun = corpus.label_names[place : place + 1]  # names are sorted: what begins so stands here
+                near = [name for name in begun if name.startswith(self.label)]
+                near = near or difflib.get_close_matches(self.label, corpus.label_names, n=1)
                 hint = f": did you mean {near[0]!r}?" if near else ""
                 raise InputError(f"corpus {corpus.manifest.number} has no label {self.label!r}{hint}")
         for role in (*ROLES, "example"):
@@ -141,6 +145,19 @@ def select_rows(inspected: Inspected, choice: Choice, num: int, session: Session
         parameters | {"num": num},
     )
     return [TripletRow(*row) for row in rows.fetch()]
+
+
+def why_none(inspected: Inspected, choice: Choice) -> str:
+    """Why a generation may hold no triplet of a choice, in a sentence."""
+    corpus = inspected.corpus
+    if choice.label is not None and corpus.split.is_test(choice.label):
+        return f"label {choice.label!r} is kept for evaluation: it is never mined"
+    named = [getattr(choice, name) for name in (*ROLES, "example")]
+    for example_id in (one for one in named if one is not None):
+        if corpus.is_test[example_id]:
+            return f"example {example_id} is kept for evaluation: it is never mined"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in inspected.manifest.kinds.items())
+    return f"the generation holds {kinds}: choose less narrowly"
 
 
 def hardest(

@@ -1,5 +1,6 @@
 """A page to judge suspects by eye: each beside examples of its own label and of the one that is suggested."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def write_page(
     cards = _cards(corpus, found, num, accept_above, Transform(transform))
     page = fill(
         {
+            "place": shlex.join(["--workspace", inspected.workspace.store.uri, "--run", inspected.workspace.run]),
             "run": inspected.workspace.run,
             "generation": inspected.manifest.number,
             "corpus": corpus.manifest.number,

@@ -1,9 +1,15 @@
 """Tables of text that comes from data: shown as it is, whatever it holds."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+_READABLE, _BORDER = 12, 3
+"""A column of so many characters can be read, though longer cells are folded; and what its edges take."""
 
 
 def text_table(
@@ -34,3 +40,30 @@ def text_table(
 def plain_text(text: str) -> Text:
     """Text as it is: no markup, and nothing that a terminal would act on."""
     return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+
+
+@dataclass(frozen=True)
+class FittingTable:
+    """A table where its columns are wide enough to be read; else a record a row, one column below the other.
+
+    Attributes:
+        columns: Headings.
+        rows: Cells.
+        right: Columns that are numbers.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Chooses by the width at hand."""
+        widest = [max([len(cell) for cell in column]) for column in zip(self.columns, *self.rows, strict=True)]
+        if sum(min(width, _READABLE) + _BORDER for width in widest) < options.max_width or not self.rows:
+            yield text_table("", self.columns, self.rows, self.right)
+            return
+        for number, row in enumerate(self.rows, start=1):
+            record = Table(title=f"row {number}", title_justify="left", show_header=False, box=box.SIMPLE)
+            for name, cell in zip(self.columns, row, strict=True):
+                record.add_row(plain_text(name), plain_text(cell))
+            yield record

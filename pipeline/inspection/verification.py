@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import CorruptDataError
+from pipeline.errors import CorruptDataError, InputError
 from pipeline.inspection.findings import Findings
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.predicates import Examples
@@ -41,12 +41,17 @@ def verify(inspected: Inspected, num_distances: int | None, seed: int) -> dict[s
     Raises:
         CorruptDataError: A part is not what was published, or predicates do not hold: one sentence says how many
             triplets break each, and which is the first.
-        InputError: The generation was removed meanwhile.
+        InputError: The generation was removed meanwhile, or all distances are wanted and cannot be computed.
     """
     start, manifest, findings = time.perf_counter(), inspected.manifest, Findings()
     examples = _check_side_tables(inspected, findings)
     num_listed = sum(part.num_rows for part in manifest.parts_of("triplets"))
     unchecked = why_no_vectors(inspected)
+    if unchecked is not None and num_distances is None:
+        raise InputError(
+            f"the distances of generation {manifest.number} cannot all be computed again: {unchecked}; verify without "
+            "--all checks the rest"
+        )
     if unchecked is not None:
         say(f"warning: the distances of generation {manifest.number} are not checked: {unchecked}")
         num_distances = 0
@@ -84,7 +89,8 @@ def show_verification(report: Mapping[str, Any]) -> list[RenderableType]:
     """What ``verify`` gave, as people read it."""
     lines = [
         f"generation {report['generation']} of run {report['run']} holds: {report['num_triplets']:,} triplets, "
-        f"{report['num_parts']} parts of {report['num_bytes']:,} bytes, {report['seconds']:.1f} s"
+        f"{report['num_parts']} parts of {report['num_bytes']:,} bytes, {report['seconds']:.1f} s (the corpus's own "
+        "parts are not read)"
     ]
     if (distances := report["distances"]) is None:
         lines.append(f"distances were not checked: {report['distances_unchecked']}")

@@ -82,7 +82,8 @@ class Publication(Generic[M]):
             InputError: What it is a part of was removed meanwhile.
         """
         where = f"part {part.key!r} in {self.store.uri}"
-        advice = "restore it, or publish it again"
+        manifest = self.manifest_key(self._number_of(part))
+        advice = f"restore it, or remove {manifest!r} and run the job that published it again"
         try:
             data = self.store.get(part.key)
         except ObjectMissingError:

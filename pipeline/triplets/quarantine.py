@@ -39,7 +39,9 @@ REASONS = {
     ),
     "singleton": Reason("the only training example of its label: no positive, still a candidate", ""),
     "label_noise_suspect": Reason(
-        "its nearest examples agree on another label", "used neither as anchor nor as candidate", of_example=True
+        "another label's nearest two examples are much closer than its own label's (score: 1 - other / own)",
+        "used neither as anchor nor as candidate",
+        of_example=True,
     ),
     "near_duplicate_across_labels": Reason(
         "all but equal to an example of another label", "never mined as a pair", of_pair=True, both_ways=True
@@ -51,7 +53,7 @@ REASONS = {
         both_ways=True,
     ),
     "false_negative_suspect": Reason(
-        "an example of another label is closer than its own label's",
+        "an example of another label is closer than its own label's (score: by how much)",
         "never its negative, nor any that is nearer than distance + score",
         of_pair=True,
     ),
