@@ -64,6 +64,8 @@ class FittingTable:
             return
         for number, row in enumerate(self.rows, start=1):
             record = Table(title=f"row {number}", title_justify="left", show_header=False, box=box.SIMPLE)
+            record.add_column()
+            record.add_column(overflow="fold")
             for name, cell in zip(self.columns, row, strict=True):
                 record.add_row(plain_text(name), plain_text(cell))
             yield record
