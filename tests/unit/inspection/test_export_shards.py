@@ -1,0 +1,167 @@
+"""Shards are cut by size, lose no row, and hold whatever a label holds."""
+
+import csv
+import io
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.corpus.reader import Corpus
+from pipeline.errors import InputError
+from pipeline.inspection import export_layouts, exports
+from pipeline.inspection.export_layouts import FORMATS, Format
+from pipeline.inspection.export_shards import ShardWriter, Suffix
+from pipeline.inspection.exports import Export, export_triplets
+from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.rows import ROLES, Choice, select_rows
+from pipeline.storage.object_store import open_store
+from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import run_prepare
+from tests.unit.inspection.report_samples import finished_run, image_corpus, mined, publish_generation
+from tests.unit.inspection.sql_samples import digests
+
+SCHEMA = pa.schema([("i", pa.int64()), ("text", pa.string())])
+LABELS = ('a, "b"\n; c', "=1+1", "x\ty", "null")
+NUM_TRIPLETS = 60
+
+
+def read(data: bytes, suffix: Suffix) -> pa.Table:
+    if suffix == "parquet":
+        return pq.read_table(pa.BufferReader(data))
+    options = pa.csv.ConvertOptions(column_types=SCHEMA, strings_can_be_null=False)
+    parsing = pa.csv.ParseOptions(newlines_in_values=True)
+    return pa.csv.read_csv(io.BytesIO(data), convert_options=options, parse_options=parsing)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@settings(deadline=None)
+@given(
+    batches=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))),
+    shard_bytes=st.sampled_from([1, 300, 2**20]),
+)
+def test_the_shards_together_are_what_was_written(suffix: Suffix, batches: list[list[str]], shard_bytes: int) -> None:
+    tables = [pa.table([range(len(texts)), texts], schema=SCHEMA) for texts in batches]
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"{folder}/to")
+        writer = ShardWriter(store, Path(folder), SCHEMA, suffix, shard_bytes)
+        for table in tables:
+            writer.write(table)
+        writer.close()
+        keys = store.list("")
+        assert keys == [f"data/train-{index:05d}.{suffix}" for index in range(writer.num_shards)]
+        found = [store.get(key) for key in keys]
+    assert sum(map(len, found)) == writer.num_bytes
+    assert all(len(data) >= shard_bytes for data in found[:-1])
+    rows = [row for data in found for row in read(data, suffix).to_pylist()]
+    assert rows == [row for table in tables for row in table.to_pylist()]
+    if shard_bytes == 1:  # every table fills a shard
+        assert writer.num_shards == len(tables)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+    """Read only: triplets of pictures whose labels are hard to write as CSV."""
+    folder = tmp_path_factory.mktemp("images")
+    workspace = Workspace.open(str(folder / "workspace"), "main")
+    run_prepare(image_corpus(folder / "source", LABELS), workspace)
+    publish_generation(workspace, 0, mined(Corpus.open(workspace), NUM_TRIPLETS))
+    return open_generation(workspace)
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+    """Read only: triplets of vectors of 12 numbers."""
+    return open_generation(finished_run(tmp_path_factory.mktemp("vectors"), vectors=True))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of one batch of seven rows."""
+    monkeypatch.setattr(export_layouts, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(exports, "ShardWriter", partial(ShardWriter, shard_bytes=1))
+
+
+def exported(inspected: Inspected, folder: Path, layout: Format, limit: int | None = None) -> Export:
+    cache_dir = str(folder / "cache")
+    return export_triplets(inspected, str(folder / "export"), layout, Choice("hardest"), limit, cache_dir)
+
+
+def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
+    import datasets  # type: ignore[import-untyped]
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(str(folder / "export"), cache_dir=str(folder / "hf"), split="train")
+
+
+def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
+    images: Inspected, tmp_path: Path, small_shards: None
+) -> None:
+    assert exported(images, tmp_path, "csv").num_shards == NUM_TRIPLETS // 7 + 1
+    rows: list[dict[str, str]] = []
+    for file in sorted((tmp_path / "export" / "data").iterdir()):
+        with file.open(newline="", encoding="utf-8") as text:
+            rows += csv.DictReader(text)
+    paths = images.corpus.paths_of(range(images.corpus.num_examples))
+    for row, expected in zip(rows, select_rows(images, Choice("hardest"), 10**6), strict=True):
+        assert (row["label"], row["negative_label"]) == (expected.label, expected.negative_label)
+        for role in ROLES:
+            assert int(row[role]) == getattr(expected, role) and row[f"{role}_path"] == paths[getattr(expected, role)]
+        for name in ("d_ap", "d_an"):
+            assert np.float32(row[name]) == np.float32(getattr(expected, name))
+    assert {row["label"] for row in rows} == set(LABELS)
+
+
+def test_datasets_opens_csv_in_several_shards(vectors: Inspected, tmp_path: Path, small_shards: None) -> None:
+    assert exported(vectors, tmp_path, "csv").num_shards > 1
+    found = [[row[name] for name in (*ROLES, "label")] for row in loaded(tmp_path)]
+    expected = select_rows(vectors, Choice("hardest"), 10**6)
+    assert found == [[row.anchor, row.positive, row.negative, row.label] for row in expected]
+
+
+def test_datasets_opens_parquet_in_several_shards_in_order(
+    images: Inspected, tmp_path: Path, small_shards: None
+) -> None:
+    assert exported(images, tmp_path, "datasets", limit=20).num_shards == 3
+    found = loaded(tmp_path)
+    assert found.features["anchor"].dtype == "PIL.Image.Image"
+    expected = select_rows(images, Choice("hardest"), 20)
+    assert [found[f"{role}_id"][:] for role in ROLES] == [[getattr(row, role) for row in expected] for role in ROLES]
+
+
+def test_vectors_for_sentence_transformers_are_three_columns_of_exact_numbers(
+    vectors: Inspected, tmp_path: Path
+) -> None:
+    exported(vectors, tmp_path, "sentence-transformers")
+    found = loaded(tmp_path)
+    assert found.column_names == list(ROLES)
+    expected = select_rows(vectors, Choice("hardest"), 10**6)
+    for role in ROLES:
+        stored = np.eye(12, dtype=np.float32)[[getattr(row, role) for row in expected]]
+        assert np.array_equal(np.array(found[role], np.float32), stored)
+
+
+def test_a_limit_beyond_the_generation_is_all_of_it(images: Inspected, tmp_path: Path) -> None:
+    assert exported(images, tmp_path, "csv", limit=10**6).num_triplets == NUM_TRIPLETS
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_an_export_changes_nothing_in_the_workspace(images: Inspected, tmp_path: Path, layout: Format) -> None:
+    before = digests(images.workspace)
+    exported(images, tmp_path, layout)
+    assert digests(images.workspace) == before
+
+
+def test_a_target_that_is_a_file_is_refused(images: Inspected, tmp_path: Path) -> None:
+    (tmp_path / "export").write_text("mine")
+    with pytest.raises(InputError, match=str(tmp_path / "export")):
+        exported(images, tmp_path, "csv")
+    assert (tmp_path / "export").read_text() == "mine"

@@ -1,0 +1,87 @@
+"""The README's readers of the raw shards, run as they stand there, see what was published."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipeline.inspection.inspected import Inspected, open_generation
+from tests.unit.inspection.report_samples import finished_run
+
+README = Path(__file__).parents[3] / "README.md"
+_SECTION = "Look at the triplets"
+
+
+def blocks() -> list[str]:
+    """The section's blocks of Python; the first finds the shards for all others."""
+    section = re.split(r"^## ", README.read_text(), flags=re.MULTILINE)
+    (text,) = (one for one in section if one.startswith(_SECTION))
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(reader: str) -> tuple[dict[str, Any], Any]:
+    """Runs the first block and that of a reader; gives the names that they define, and what the reader printed."""
+    first, *others = blocks()
+    (code,) = (one for one in others if one.startswith(f"# {reader}"))
+    printed: list[Any] = []
+    names: dict[str, Any] = {"print": printed.append}
+    exec(first + code, names)
+    (answer,) = printed
+    return names, answer
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+    folder = tmp_path_factory.mktemp("readers")
+    return open_generation(finished_run(folder, str(folder / "build" / "demo")))
+
+
+@pytest.fixture(autouse=True)
+def here(inspected: Inspected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with a finished run in build/demo."""
+    monkeypatch.chdir(Path(inspected.workspace.store.uri).parents[1])
+
+
+def published(inspected: Inspected) -> pd.DataFrame:
+    shards = [inspected.generation.shard(index) for index in range(inspected.generation.num_shards)]
+    frame: pd.DataFrame = pa.concat_tables(shards).to_pandas()
+    return frame
+
+
+def test_there_are_readers_for_pandas_duckdb_and_polars() -> None:
+    first, *others = blocks()
+    assert [re.split(r"\W+", code)[1] for code in others] == ["pandas", "DuckDB", "Polars"]
+    assert "pipeline" not in first + "".join(others)
+
+
+def test_pandas_reads_every_triplet(inspected: Inspected) -> None:
+    names, answer = run("pandas")
+    assert names["triplets"].reset_index(drop=True).equals(published(inspected))
+    assert answer["d_an"].tolist() == published(inspected)["d_an"].nsmallest(5).tolist()
+
+
+def test_duckdb_joins_the_labels(inspected: Inspected) -> None:
+    _, answer = run("DuckDB")
+    codes, names = inspected.corpus.labels, inspected.corpus.label_names
+    frame = published(inspected)
+    counts = Counter(
+        (names[codes[a]], names[codes[n]]) for a, n in zip(frame["anchor"], frame["negative"], strict=True)
+    )
+    found = answer.fetchall()
+    assert [row[2] for row in found] == sorted(counts.values(), reverse=True)[:5]
+    assert all(counts[label, negative_label] == num for label, negative_label, num in found)
+
+
+def test_polars_describes_the_margins(inspected: Inspected) -> None:
+    _, answer = run("Polars")
+    frame = published(inspected)
+    margin = (frame["d_an"] - frame["d_ap"]).to_numpy()
+    described = dict(answer.iter_rows())
+    assert described["count"] == len(margin) and described["null_count"] == 0
+    expected = [margin.min(), margin.mean(dtype=np.float64), margin.max()]
+    assert [described[name] for name in ("min", "mean", "max")] == pytest.approx(expected, abs=1e-6)

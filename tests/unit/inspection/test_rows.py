@@ -1,0 +1,298 @@
+"""Triplets are chosen and ordered as a filter and a sort over all rows would, and shown as text."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.config import BandConfig, MiningConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.errors import InputError
+from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.rows import ORDERS, ROLES, Choice, Kind, Order, TripletRow, drawn, hardest, select_rows
+from pipeline.inspection.sql import Session
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.schema import TRIPLETS, triplet_table
+from tests.unit.corpus.samples import run_prepare
+from tests.unit.inspection.command_line import RunTriplets
+from tests.unit.inspection.mined_samples import all_triplets, mined
+from tests.unit.inspection.report_samples import PER_LABEL, SCRIPT, image_corpus, publish_generation, vector_corpus
+
+MARKUP = "[b]Ada[/b] [link=x]l[/link] [/] :smile:"
+CONTROL = "Zoë\x1b[31m\x07\u202etxt"
+LABELS = (MARKUP, CONTROL, SCRIPT, "plain")
+BAND_MARGIN = 0.25
+NUM_TRIPLETS = 150
+
+Filter = Callable[[TripletRow], bool]
+
+
+def coarse(corpus: Corpus, num: int = NUM_TRIPLETS) -> pa.Table:
+    """Different triplets whose distances are multiples of 1/8: many margins are equal, some equal to the band's."""
+    rng, labels, ids = np.random.default_rng(3), corpus.labels, np.arange(corpus.num_examples)
+    every = [
+        (anchor, positive, negative)
+        for anchor in ids
+        for positive in ids[(labels == labels[anchor]) & (ids != anchor)]
+        for negative in ids[labels != labels[anchor]]
+    ]
+    chosen = np.array(every)[np.sort(rng.choice(len(every), num, replace=False))]
+    d_ap, d_an = (rng.integers(1, 9, num).astype(np.float32) / np.float32(8) for _ in range(2))
+    anchor, positive, negative = chosen.T
+    return triplet_table(anchor, positive, negative, d_ap, d_an)
+
+
+def generation(folder: Path, table: pa.Table | None = None) -> Inspected:
+    """In shards of 40."""
+    workspace = Workspace.open(str(folder / "workspace"), "main")
+    run_prepare(image_corpus(folder / "source", LABELS), workspace)
+    found = coarse(Corpus.open(workspace)) if table is None else table
+    mining = MiningConfig(band=BandConfig(margin=BAND_MARGIN))
+    publish_generation(workspace, 0, found, rows_per_shard=40, mining=mining)
+    return open_generation(workspace)
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+    """Read only."""
+    made = generation(tmp_path_factory.mktemp("run"))
+    assert made.generation.num_shards > 2
+    return made
+
+
+@pytest.fixture(scope="module")
+def rows(inspected: Inspected) -> list[TripletRow]:
+    """All, by another way: with kinds and labels from their definitions."""
+    corpus, found = inspected.corpus, []
+    for anchor, positive, negative, d_ap, d_an in all_triplets(inspected).itertuples(index=False):
+        kind = "hard" if d_an <= d_ap else "easy" if d_an >= d_ap + BAND_MARGIN else "semi_hard"
+        names = [corpus.label_names[corpus.labels[one]] for one in (anchor, negative)]
+        found.append(TripletRow(anchor, positive, negative, d_ap, d_an, kind, *names))
+    return found
+
+
+def ids(row: TripletRow) -> tuple[int, int, int]:
+    return row.anchor, row.positive, row.negative
+
+
+def by_digest(seed: int) -> Callable[[TripletRow], int]:
+    """MD5 of seed and ids, as the little-endian number that DuckDB takes it for: stands for good, as seeds must."""
+
+    def key(row: TripletRow) -> int:
+        digest = hashlib.md5(" ".join(map(str, (seed, *ids(row)))).encode(), usedforsecurity=False).digest()
+        return int.from_bytes(digest, "little")
+
+    return key
+
+
+def oracle(rows: list[TripletRow], order: Order, seed: int = 0) -> list[TripletRow]:
+    if order == "random":
+        return sorted(rows, key=by_digest(seed))
+    if order == "anchor":
+        return sorted(rows, key=lambda row: (row.anchor, row.positive, row.d_an, row.negative))
+    if order == "closest":
+        return sorted(rows, key=lambda row: (row.d_an, *ids(row)))
+    sign = {"hardest": 1, "easiest": -1}[order]
+    return sorted(rows, key=lambda row: (sign * row.margin, *ids(row)))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("num", [1, 40, 10**6])
+def test_an_order_is_that_of_a_sort_with_ties_by_id(
+    inspected: Inspected, rows: list[TripletRow], order: Order, num: int
+) -> None:
+    found = select_rows(inspected, Choice(order, seed=5), num)
+    assert found == oracle(rows, order, seed=5)[:num]
+
+
+def test_margins_tie_so_that_the_order_by_id_counts(rows: list[TripletRow]) -> None:
+    assert max(Counter(row.margin for row in rows).values()) > 5
+    assert {row.kind for row in rows if row.margin == BAND_MARGIN} == {"easy"}
+    assert {row.kind for row in rows if row.margin == 0} == {"hard"}
+
+
+def of_kind(kind: Kind) -> tuple[Choice, Filter]:
+    return Choice(kind=kind), lambda row: row.kind == kind
+
+
+def of_label(label: str) -> tuple[Choice, Filter]:
+    return Choice(label=label), lambda row: row.label == label
+
+
+FILTERS: dict[str, tuple[Choice, Filter]] = {
+    "hard": of_kind("hard"),
+    "semi_hard": of_kind("semi_hard"),
+    "easy": of_kind("easy"),
+    "markup": of_label(MARKUP),
+    "control": of_label(CONTROL),
+    "script": of_label(SCRIPT),
+    "anchor": (Choice(anchor=3), lambda row: row.anchor == 3),
+    "positive": (Choice(positive=0), lambda row: row.positive == 0),
+    "negative": (Choice(negative=11), lambda row: row.negative == 11),
+    "example": (Choice(example=4), lambda row: 4 in ids(row)),
+    "two": (Choice(label=SCRIPT, kind="easy"), lambda row: row.label == SCRIPT and row.kind == "easy"),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_is_that_of_every_row(inspected: Inspected, rows: list[TripletRow], name: str) -> None:
+    choice, keep = FILTERS[name]
+    kept = list(filter(keep, rows))
+    assert 0 < len(kept) < len(rows)
+    assert select_rows(inspected, choice, 10**6) == oracle(kept, "hardest")
+
+
+def test_filters_and_a_random_order_go_together(inspected: Inspected, rows: list[TripletRow]) -> None:
+    kept = [row for row in rows if row.label == CONTROL]
+    assert drawn(inspected, 5, seed=2, label=CONTROL) == oracle(kept, "random", seed=2)[:5]
+    assert hardest(inspected, 5, label=CONTROL) == oracle(kept, "hardest")[:5]
+
+
+def test_a_draw_is_the_same_for_a_seed_however_the_shards_are_cut(inspected: Inspected, tmp_path: Path) -> None:
+    workspace = generation(tmp_path).workspace
+    publish_generation(workspace, 1, coarse(inspected.corpus), rows_per_shard=7)
+    again = open_generation(workspace, 1)
+    assert again.generation.num_shards > 10
+    first = [ids(row) for row in drawn(inspected, 20, seed=1)]
+    assert [ids(row) for row in drawn(again, 20, seed=1)] == first
+    assert [ids(row) for row in drawn(inspected, 20, seed=2)] != first
+
+
+def test_a_draw_is_uniform(inspected: Inspected) -> None:
+    num_draws, num = 200, 30
+    with Session.of(inspected) as session:
+        drawings = [drawn(inspected, num, seed, session=session) for seed in range(num_draws)]
+    assert all(len({ids(row) for row in drawing}) == num for drawing in drawings)
+    times = Counter(ids(row) for drawing in drawings for row in drawing)
+    expected = num_draws * num / NUM_TRIPLETS
+    variance = expected * (1 - num / NUM_TRIPLETS)  # without replacement
+    statistic = sum((times[ids(row)] - expected) ** 2 for row in hardest(inspected, NUM_TRIPLETS)) / variance
+    assert abs(statistic - NUM_TRIPLETS) < 4 * np.sqrt(2 * NUM_TRIPLETS)  # chi-squared of as many degrees of freedom
+
+
+def test_a_row_says_all_of_its_triplet(inspected: Inspected, rows: list[TripletRow]) -> None:
+    (row,) = hardest(inspected, 1)
+    assert astuple(row) == astuple(oracle(rows, "hardest")[0])
+    assert row.margin == row.d_an - row.d_ap < 0 and row.kind == "hard"
+
+
+def test_an_empty_generation_gives_no_rows(tmp_path: Path) -> None:
+    inspected = generation(tmp_path, TRIPLETS.empty_table())
+    for order in ORDERS:
+        assert select_rows(inspected, Choice(order, label=MARKUP), 5) == []
+    assert hardest(inspected, 5) == drawn(inspected, 5, seed=0) == []
+
+
+def test_a_choice_that_no_triplet_meets_gives_no_rows(inspected: Inspected) -> None:
+    assert select_rows(inspected, Choice(anchor=0, negative=0), 5) == []
+
+
+UNKNOWN = [
+    (Choice(label="plian"), "corpus 0 has no label 'plian': did you mean 'plain'?"),
+    (Choice(label="Plain"), "corpus 0 has no label 'Plain': did you mean 'plain'?"),
+    (Choice(label="p"), "corpus 0 has no label 'p': did you mean 'plain'?"),
+    (Choice(label="zzz"), "corpus 0 has no label 'zzz'"),
+    (Choice(label="' OR true --"), 'corpus 0 has no label "\' OR true --"'),
+    *(
+        (Choice(**{role: example}), f"corpus 0 has no example {example}: its ids are 0 to 11")  # type: ignore[arg-type]
+        for role in (*ROLES, "example")
+        for example in (-1, 12)
+    ),
+]
+
+
+@pytest.mark.parametrize(("choice", "words"), UNKNOWN)
+def test_what_is_not_in_the_corpus_is_one_sentence(inspected: Inspected, choice: Choice, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        select_rows(inspected, choice, 5)
+    assert str(refused.value) == words
+
+
+def test_show_gives_json_with_paths_and_everything_as_it_is(
+    inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets
+) -> None:
+    where = ("--workspace", inspected.workspace.store.uri)
+    report = triplets("show", "--json", "--number", 7, *where).report
+    assert (report["generation"], report["num_triplets"], report["order"]) == (0, NUM_TRIPLETS, "hardest")
+    expected = oracle(rows, "hardest")[:7]
+    paths = inspected.corpus.paths_of(range(12))
+    for document, row in zip(report["rows"], expected, strict=True):
+        assert document == {
+            **{"anchor": row.anchor, "positive": row.positive, "negative": row.negative},
+            **{"d_ap": row.d_ap, "d_an": row.d_an, "margin": row.margin, "kind": row.kind},
+            **{"label": row.label, "negative_label": row.negative_label},
+            **{f"{role}_path": paths[getattr(row, role)] for role in ROLES},
+        }
+
+
+def test_show_draws_by_the_seed_of_the_run(inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets) -> None:
+    where = ("--workspace", inspected.workspace.store.uri, "--json", "--order", "random")
+    for seed in (0, 9):
+        report = triplets("show", *where, "--seed", seed, "--number", 20).report
+        found = [(one["anchor"], one["positive"], one["negative"]) for one in report["rows"]]
+        assert found == [ids(row) for row in oracle(rows, "random", seed)[:20]]
+
+
+def test_show_takes_every_filter(inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets) -> None:
+    row = oracle(rows, "hardest")[0]
+    values = {"kind": row.kind, "label": row.label, **{role: getattr(row, role) for role in ROLES}}
+    flags = [word for name, value in (values | {"example": row.negative}).items() for word in (f"--{name}", value)]
+    report = triplets("show", "--json", *flags, "--workspace", inspected.workspace.store.uri).report
+    assert [(one["anchor"], one["positive"], one["negative"]) for one in report["rows"]] == [ids(row)]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"), [(MARKUP, MARKUP), (CONTROL, "Zoë\\x1b[31m\\x07\\u202etxt"), (SCRIPT, SCRIPT)]
+)
+def test_labels_and_paths_are_shown_as_text(inspected: Inspected, triplets: RunTriplets, label: str, text: str) -> None:
+    anchor = PER_LABEL * LABELS.index(label)
+    flags = ("--label", label, "--anchor", anchor, "--workspace", inspected.workspace.store.uri)
+    shown = triplets("show", *flags)
+    assert shown.code == 0
+    assert f"{anchor} {text} " in shown.out and f"{text}/" in shown.out
+    assert all(char.isprintable() or char == "\n" for char in shown.out)
+
+
+def test_of_vectors_the_own_id_stands_where_a_path_would(tmp_path: Path, triplets: RunTriplets) -> None:
+    workspace = Workspace.open(str(tmp_path / "workspace"), "main")
+    run_prepare(vector_corpus(tmp_path / "source"), workspace)
+    publish_generation(workspace, 0, coarse(Corpus.open(workspace), 5))
+    report = triplets("show", "--json", "--workspace", workspace.store.uri).report
+    assert [one["anchor_path"] for one in report["rows"]] == [f"v{one['anchor']}" for one in report["rows"]]
+
+
+def test_show_says_why_there_is_nothing(inspected: Inspected, tmp_path: Path, triplets: RunTriplets) -> None:
+    kinds = ", ".join(f"{num} {kind}" for kind, num in inspected.manifest.kinds.items())
+    ended = triplets("show", "--anchor", 0, "--negative", 0, "--workspace", inspected.workspace.store.uri)
+    assert ended.code == 0 and f"the generation holds {kinds}: choose less narrowly" in ended.out
+    split = mined(str(tmp_path / "workspace"), tmp_path)
+    example = int(np.flatnonzero(split.corpus.is_test)[0])
+    label = split.corpus.label_names[split.corpus.labels[example]]
+    for flags, what in ((("--label", label), f"label {label!r}"), (("--example", example), f"example {example}")):
+        ended = triplets("show", *flags, "--workspace", split.workspace.store.uri)
+        assert ended.code == 0 and f"{what} is kept for evaluation: it is never mined" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--label", "plian"), "has no label 'plian': did you mean 'plain'?"),
+        (("--example", 12), "has no example 12: its ids are 0 to 11"),
+        (("--order", "softest"), "'softest'"),
+        (("--kind", "soft"), "'soft'"),
+        (("--number", 0), "'0' is no whole number from 1 on"),
+        (("--generation", 3), "run 'main' has no generation 3: choose one of [0]"),
+        (("--anchor", "Ada"), "'Ada'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(
+    inspected: Inspected, triplets: RunTriplets, flags: tuple[object, ...], words: str
+) -> None:
+    ended = triplets("show", *flags, "--workspace", inspected.workspace.store.uri)
+    assert ended.code == 2 and ended.out == ""
+    assert ended.words.startswith("error: ") and words in ended.words and ended.words.count("\n") == 1
