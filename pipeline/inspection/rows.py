@@ -91,7 +91,7 @@ class Choice:
             place = bisect.bisect_left(corpus.label_names, self.label)
             if corpus.label_names[place : place + 1] != [self.label]:
                 begun = corpus.label_names[place : place + 1]  # names are sorted: what begins so stands here
-                near = [name for name in begun if name.startswith(self.label)]
+                near = [name for name in begun if self.label and name.startswith(self.label)]
                 near = near or difflib.get_close_matches(self.label, corpus.label_names, n=1)
                 hint = f": did you mean {near[0]!r}?" if near else ""
                 raise InputError(f"corpus {corpus.manifest.number} has no label {self.label!r}{hint}")
