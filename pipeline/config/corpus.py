@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.base import ConfigPart, Fraction, PositiveInt, Seed
 
@@ -65,12 +65,17 @@ class CorpusConfig(ConfigPart):
         return self
 
 
+def _as_number(value: object) -> object:
+    """A command line gives text, which a Literal of numbers does not take."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 class TransformConfig(ConfigPart):
     """Preprocessing of a payload before the encoder; part of the embeddings' cache key."""
 
     height: PositiveInt = 32
     width: PositiveInt = 32
-    channels: Literal[1, 3] = 1
+    channels: Annotated[Literal[1, 3], BeforeValidator(_as_number)] = 1
     """1: grey, 3: RGB."""
     crop: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Central share of each side that is kept before resizing (faces in LFW fill about the middle half)."""

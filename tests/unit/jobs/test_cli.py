@@ -81,6 +81,12 @@ def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(job: Callabl
     assert_refused(job("mine", "--config", file.with_name("none.yaml")), "none.yaml")
     file.write_text("mining: {band: {margin: 0.2}}\n")
     assert_refused(job("mine", "--config", file, "--mining.band.mode=semihard"), "command line: mining.band.mode")
+    assert_refused(job("mine", "--transform.channels", "4"), "command line: transform.channels", "1 or 3 (got 4)")
+
+
+def test_a_number_of_channels_is_taken_from_the_command_line(job: Callable[..., Ended], tmp_path: Path) -> None:
+    few = ("--corpus.source.glyphs.max_labels=20", "--corpus.source.glyphs.image_size=16")
+    assert job("prepare", "--workspace", tmp_path, *few, "--transform.channels", "3").code == 0
 
 
 @pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n", "\x00"])
