@@ -91,6 +91,7 @@ def test_lfw_without_its_files_and_harmonic_without_an_old_encoder_are_explained
         assert refused.code == 2 and words in " ".join(refused.words.split())
 
 
+@pytest.mark.slow
 def test_exported_int8_vectors_can_be_measured_where_the_images_are_no_more(trained: Path, tmp_path: Path) -> None:
     exported = succeed(
         "export", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4", "--checkpoint=4", "--dtype=int8"

@@ -27,7 +27,7 @@ LONGER = (
 WIDER = ('--encoder.options={"base_width": 40}', "--seed=1")
 
 
-pytestmark = pytest.mark.timeout(900)  # the fixture runs four jobs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the fixture runs four jobs
 
 
 @pytest.fixture(scope="module")

@@ -217,6 +217,7 @@ def test_two_ddp_workers_reach_what_one_reaches(looped: tuple[Path, Finished]) -
         np.testing.assert_allclose(weight.numpy(), states[1][name].numpy(), atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_may_change_between_runs(looped: tuple[Path, Finished]) -> None:
     """No step is lost or taken twice, and each trains on the batch that it would have trained on."""
     flags = ("--training.source=online", "--training.optimiser.schedule=constant", "--workspace", looped[0])

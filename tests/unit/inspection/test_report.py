@@ -214,7 +214,8 @@ def test_a_run_with_nothing_to_show_is_an_input_error_that_says_what_to_run(tmp_
     with pytest.raises(InputError) as caught:
         write_report(workspace, CONFIG)
     assert str(caught.value) == (
-        f"run 'main' in {workspace.store.uri} has no generation yet: run jobs.mine or jobs.loop first"
+        f"run 'main' in {workspace.store.uri} has no generation yet: check --workspace and --run, or run jobs.mine or "
+        "jobs.loop first"
     )
     assert not workspace.store.exists(workspace.report_key)
 

@@ -155,7 +155,9 @@ def test_flags_that_do_not_go_together_are_refused(
 def test_a_workspace_without_a_generation_says_what_to_run(tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path / "workspace"), "main")
     run_prepare(faces_config(tmp_path / "faces", faces()), workspace)
-    with pytest.raises(InputError, match=r"has no generation yet: run jobs\.mine or jobs\.loop first"):
+    with pytest.raises(
+        InputError, match=r"has no generation yet: check --workspace and --run, or run jobs\.mine or jobs\.loop first"
+    ):
         command(workspace)
 
 

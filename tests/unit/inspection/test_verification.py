@@ -291,7 +291,8 @@ def test_a_truncated_a_flipped_and_a_missing_part_are_each_one_clear_sentence(tm
     inspected = mined(str(tmp_path / "w"), tmp_path)
     store, part = inspected.workspace.store, inspected.manifest.parts_of("triplets")[1]
     data, where = store.get(part.key), f"part {part.key!r} in {tmp_path / 'w'}"
-    advice = "restore it, or publish it again"
+    manifest = generations(inspected.workspace).manifest_key(0)
+    advice = f"restore it, or remove {manifest!r} and run the job that published it again"
     store.put(part.key, data[:-7])
     size = f"{where} has {len(data) - 7} bytes instead of {len(data)}: {advice}"
     assert refused(lambda: verify(inspected, 10, seed=0)) == size
@@ -313,14 +314,13 @@ def test_a_generation_that_is_collected_while_it_is_read_was_removed(tmp_path: P
     )
 
 
-@pytest.mark.parametrize("num_distances", [None, 10])
 def test_without_embeddings_distances_are_said_to_be_unchecked(
-    tmp_path: Path, num_distances: int | None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inspected = mined(str(tmp_path / "w"), tmp_path)
     for part in (1, 3):
         inspected.workspace.store.delete(f"embeddings/{KEY}/{part:06d}.parquet")
-    report = verify(inspected, num_distances, seed=0)
+    report = verify(inspected, 10, seed=0)
     why = (
         f"2 of 5 parts of the embeddings {KEY} are not stored any more (jobs.mine makes those of the newest checkpoint "
         "only)"
@@ -329,17 +329,20 @@ def test_without_embeddings_distances_are_said_to_be_unchecked(
     assert f"warning: the distances of generation 0 are not checked: {why}" in capsys.readouterr().err
     assert show_verification(report)[1] == f"distances were not checked: {why}"
     assert report["checked"]["in_band"] == inspected.manifest.num_triplets
+    assert refused(lambda: verify(inspected, None, seed=0), InputError) == (
+        f"the distances of generation 0 cannot all be computed again: {why}; verify without --all checks the rest"
+    )
 
 
 def test_without_embeddings_everything_else_is_checked(tmp_path: Path) -> None:
     sound = mined(str(tmp_path / "w"), tmp_path)
     sound.workspace.store.delete(f"embeddings/{KEY}/000000.parquet")
-    message = refused(lambda: verify(tampered(sound, lambda rows: break_band(rows, sound)), None, seed=0))
+    message = refused(lambda: verify(tampered(sound, lambda rows: break_band(rows, sound)), 10, seed=0))
     assert "triplets have their negative outside the band" in message
 
 
 def test_distances_between_vectors_of_two_encoders_are_said_to_be_unchecked(tmp_path: Path) -> None:
-    report = verify(with_manifest(mined(str(tmp_path / "w"), tmp_path), old_share=0.25), None, seed=0)
+    report = verify(with_manifest(mined(str(tmp_path / "w"), tmp_path), old_share=0.25), 10, seed=0)
     assert report["distances"] is None
     assert report["distances_unchecked"] == "a share of 0.25 of the examples stood with vectors of an older encoder"
 
