@@ -58,7 +58,7 @@ class Harvest:
         self.tally.add(self._corpus.labels[anchor_T], self._corpus.labels[negative_T], d_an_T)
         for kind, count in count_kinds(d_ap_T, d_an_T, self._mining.band.margin).items():
             self.kinds[kind] += count
-        self.negatives_N += np.bincount(negative_T, minlength=len(self.negatives_N))
+        np.add.at(self.negatives_N, negative_T, 1)  # a bincount would pass over all N at every block
         self.num_triplets += len(table)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.inspection.summary import QUANTILES
 from pipeline.inspection.survey import MOST_PER_ANCHOR
-from pipeline.inspection.tables import plain_text
+from pipeline.inspection.tables import plain_text, text_table
 
 NONE = "–"
 
@@ -105,13 +105,8 @@ def _aged(by: str, one: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=plain_text(title), title_justify="left", box=box.SIMPLE)
     words = {"", "example", "label", "reason", "measured by"}
-    for name in columns:
-        table.add_column(plain_text(name), justify="left" if name in words else "right")
-    for row in rows:
-        table.add_row(*map(plain_text, row))
-    return table
+    return text_table(title, columns, rows, right=set(columns) - words, frame=box.SIMPLE)
 
 
 def _number(value: float | None, digits: int = 4, sign: str = "") -> str:

@@ -18,6 +18,7 @@ def text_table(
     rows: Iterable[Sequence[str]],
     right: Iterable[str] = (),
     has_lines: bool = False,
+    frame: box.Box = box.HEAVY_HEAD,
 ) -> Table:
     """A table whose cells are never taken for markup or for control sequences of a terminal.
 
@@ -27,9 +28,10 @@ def text_table(
         rows: Their cells; a new line begins a new line.
         right: Columns that are numbers.
         has_lines: Whether a line parts the rows.
+        frame: Its lines.
     """
     numbers = set(right)
-    table = Table(title=plain_text(title), title_justify="left", show_lines=has_lines)
+    table = Table(title=plain_text(title), title_justify="left", show_lines=has_lines, box=frame)
     for name in columns:
         table.add_column(plain_text(name), justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
