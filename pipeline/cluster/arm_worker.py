@@ -13,9 +13,9 @@ import numpy.typing as npt
 import threadpoolctl
 import torch
 
+from pipeline.cluster.encode_worker import limit_gpu_memory
 from pipeline.cluster.generation_feed import to_mined
 from pipeline.cluster.staleness import measure
-from pipeline.cluster.worker import limit_gpu_memory
 from pipeline.comparison.results import ArmResult, CurvePoint
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache

@@ -13,12 +13,12 @@ import torch.distributed as dist
 from ray.actor import ActorHandle
 from torch import nn
 
+from pipeline.cluster.encode_worker import limit_gpu_memory
 from pipeline.cluster.generation_feed import GenerationChooser
 from pipeline.cluster.harmonic import wait_for_old_vectors
 from pipeline.cluster.round_meter import RoundMeter
 from pipeline.cluster.segments import GenerationFeed, Segment
 from pipeline.cluster.staleness import measure
-from pipeline.cluster.worker import limit_gpu_memory
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus

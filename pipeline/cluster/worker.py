@@ -1,25 +1,17 @@
-"""The actor of a refresh: embeds a part, loads a shard, searches a shard for a block of anchors."""
+"""The actor of a refresh: embeds as its base does, loads a shard, searches a shard for a block of anchors."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import threadpoolctl
 import torch
 
+from pipeline.cluster.encode_worker import EncodeWorker
 from pipeline.cluster.harmonic import Mixture, check_usable, is_old
 from pipeline.config import MiningConfig, PositivesConfig, RunConfig
-from pipeline.corpus.cache import ExampleCache
-from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
-from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.errors import CorruptDataError
-from pipeline.evaluation.perturbations import Perturbation
 from pipeline.mining.audit import Moments
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import ShardSearch, make_queries, neighbour_queries, shard_search
@@ -31,16 +23,9 @@ from pipeline.mining.surroundings import MOST_OWN
 from pipeline.mining.suspects import Floors
 from pipeline.mining.verify import brute_force, hold
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
-from pipeline.storage.workspace import Workspace
 
 _SHORTEST = 0.5  # encoders give unit vectors; what is far shorter was zero before it was normalised
 _BLOCKS_KEPT = 4  # an actor often searches several shards for one block
-
-
-def limit_gpu_memory(gpus: float) -> None:
-    """Keeps this process to its part of a GPU that it shares, so that it cannot starve the others of memory."""
-    if 0.0 < gpus < 1.0:
-        torch.cuda.set_per_process_memory_fraction(gpus)
 
 
 @dataclass(frozen=True)
@@ -62,82 +47,14 @@ class ShardStatistics:
     moments: Moments
 
 
-class RefreshWorker:
-    """Holds what is worth keeping between calls: the corpus's labels, one encoder, one refresh's searches."""
+class RefreshWorker(EncodeWorker):
+    """Also holds one refresh's searches."""
 
     def __init__(self, config: RunConfig, corpus_number: int) -> None:
-        """Sets the number of threads before any is started.
-
-        Nothing is opened here: an error in an actor's constructor would reach the driver as a dead actor.
-
-        Args:
-            config: The run.
-            corpus_number: The corpus that the job has pinned.
-        """
-        torch.set_num_threads(config.cluster.threads_per_actor)
-        self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)
-        self._config, self._corpus_number = config, corpus_number
-        self._device = config.cluster.actor_device
-        limit_gpu_memory(config.cluster.gpus_per_actor)
-        self._encoder: tuple[tuple[str, int], RunConfig, torch.nn.Module] | None = None
+        """As an ``EncodeWorker``, with nothing searched."""
+        super().__init__(config, corpus_number)
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
         self._blocks: dict[int, tuple[Pairs, Queries, Nearest]] = {}
-
-    @functools.cached_property
-    def _workspace(self) -> Workspace:
-        return Workspace.open(self._config.workspace, self._config.run)
-
-    @functools.cached_property
-    def _corpus(self) -> Corpus:
-        return Corpus.open(self._workspace, self._corpus_number)
-
-    def embed_part(self, run: str, step: int, key: str, part: int) -> int:
-        """Encodes one part of the corpus with a checkpoint and stores it; returns its number of examples.
-
-        The checkpoint may be of another run and architecture than the config: its own preprocessing is taken too.
-        """
-        table = self._corpus.read_part(part)
-        config, encoder = self._load(run, step)
-        payloads: list[Any]
-        transform: Callable[[Any], npt.NDArray[Any]]
-        if self._corpus.manifest.payload == "image":
-            payloads = [value["bytes"].as_py() for value in table["image"]]
-            transform = Transform(config.transform)
-        else:
-            payloads = [value.values.to_numpy() for value in table["vector"]]
-            transform = np.asarray
-        embed = config.embed
-        vectors = encode(encoder, payloads, transform, embed, self._device)
-        parts = EmbeddingParts(self._workspace, key)
-        parts.write(part, self._corpus.part_ids(part).start, vectors, embed.dtype)
-        return len(vectors)
-
-    def embed_spoilt(
-        self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
-    ) -> npt.NDArray[np.float32]:
-        """Encodes a few examples, each spoilt in the same way every time; stores nothing."""
-        config, encoder = self._load(run, step)
-        transform, cache = Transform(config.transform), self._cache
-
-        def load(example: int) -> npt.NDArray[np.float32]:
-            payload = cache.payload(example)
-            return transform(payload, lambda image: perturbation.apply(image, example))  # type: ignore[arg-type]
-
-        embed = config.embed
-        return encode(encoder, ids.tolist(), load, embed, self._device)
-
-    @functools.cached_property
-    def _cache(self) -> ExampleCache:
-        return ExampleCache(self._corpus, self._config.cluster.cache_dir)
-
-    def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
-        if self._encoder is None or self._encoder[0] != (run, step):
-            publication = checkpoints(Workspace(self._workspace.store, run))
-            manifest = publication.read(step)
-            config = config_of(manifest, self._config)
-            encoder = load_encoder(publication, manifest, config.encoder, config.transform, self._device)
-            self._encoder = ((run, step), config, encoder)
-        return self._encoder[1:]
 
     def load_shard(
         self, key: str, first_id: int, last_id: int, sample_seed: int, mixture: Mixture | None = None
