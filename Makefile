@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slow test-native benchmark lint format clean
+.PHONY: help install demo test test-quick test-slow test-faults test-native benchmark lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with
 	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
 	$(MAKE) --no-print-directory lint
 
 test-quick: $(INSTALLED) ## Run the unit tests only
@@ -36,6 +36,9 @@ test-quick: $(INSTALLED) ## Run the unit tests only
 
 test-slow: $(INSTALLED) ## Run what takes minutes a test: training runs whose outcome is judged
 	$(BIN)/python -m pytest -m slow --capture no
+
+test-faults: $(INSTALLED) ## Kill processes, break the store, fill the disk, and see that nothing is lost or torn
+	$(BIN)/python -m pytest -m faults --capture no
 
 test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and undefined-behaviour sanitizers
 	mkdir -p build/sanitized

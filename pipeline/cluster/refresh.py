@@ -15,6 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit import check_yield
 from pipeline.mining.hubs import find_hubs
 from pipeline.mining.miner import resolve_backend, to_triplets
@@ -170,6 +171,7 @@ def _write(
         for block in mine.blocks(previous):
             triplets, unanswered = to_triplets(block.pairs, block.nearest)
             harvest.add(triplet_table(*vars(triplets).values()))
+            reach(Failpoint.BLOCK_TAKEN)
             num_pairs += len(block.pairs)
             num_unanswered += unanswered
             num_handed_on += block.num_handed_on

@@ -12,6 +12,7 @@ from pipeline.cluster.harmonic import Mixture, check_usable, is_old
 from pipeline.config import MiningConfig, PositivesConfig, RunConfig
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.errors import CorruptDataError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit import Moments
 from pipeline.mining.merge import Nearest, merge
 from pipeline.mining.miner import ShardSearch, make_queries, neighbour_queries, shard_search
@@ -92,6 +93,7 @@ class RefreshWorker(EncodeWorker):
         )
         if mixture is not None and mixture.share > 0.0:
             self._mix(shard, mixture, sample_seed)
+        reach(Failpoint.SHARD_LOADED)
         fraction = self._config.mining.candidate_fraction
         return shard, None if fraction == 1.0 else sample_candidates(shard, fraction, sample_seed), statistics
 
@@ -160,6 +162,7 @@ class RefreshWorker(EncodeWorker):
         search = self._search(mining_pass, index, mining, backend, candidates)
         pairs, queries, warm = self._prepare(block, anchors_A, groups, old, floors, mining, backend, shards)
         found, handed_on = search(queries, mining.negatives_per_pair)
+        reach(Failpoint.BLOCK_SEARCHED)
         return (pairs, merge(found, warm), handed_on) if index == 0 else (Pairs.none(), found, handed_on)
 
     def list_neighbours(

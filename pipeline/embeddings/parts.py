@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import CorruptDataError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.workspace import Workspace
 
 DType = Literal["float32", "float16"]
@@ -83,7 +84,9 @@ class EmbeddingParts:
         )
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="none", use_dictionary=False, write_page_checksum=True)
+        reach(Failpoint.PART_ENCODED)
         self.workspace.store.create(self._object(part), bytes(sink.getvalue()))
+        reach(Failpoint.PART_STORED)
 
     def read(self, part: int, first_id: int, num_rows: int) -> npt.NDArray[np.floating]:
         """The vectors of one part, shape (N, D), in their stored dtype.

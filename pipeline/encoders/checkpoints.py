@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.encoders.registry import IMPORT_PATH, Encoder, build_encoder
 from pipeline.errors import CorruptDataError, InputError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
 
@@ -135,6 +136,7 @@ def save_checkpoint(
     torch.save(trainer_state, buffer)
     _parse_trainer_state(buffer.getvalue())  # what could not be resumed from must not be published
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
+    reach(Failpoint.CHECKPOINT)
     attempt = publication.begin(step)
     attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
     attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
@@ -154,7 +156,9 @@ def save_checkpoint(
         metrics=metrics,
         harmonic=harmonic,
     )
-    return attempt.publish(manifest)
+    published = attempt.publish(manifest)
+    reach(Failpoint.CHECKPOINT_PUBLISHED)
+    return published
 
 
 def config_of(manifest: CheckpointManifest, config: RunConfig) -> RunConfig:

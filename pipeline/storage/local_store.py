@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError, PipelineError, UnavailableError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.keys import TEMPORARY_PREFIX, ObjectMissingError, folder_of, validate_key
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -119,7 +120,9 @@ def _temporary_file(folder: Path, data: bytes) -> Iterator[Path]:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        reach(Failpoint.FILE_WRITTEN)
         yield path
+        reach(Failpoint.FILE_NAMED)
     finally:
         path.unlink(missing_ok=True)
 

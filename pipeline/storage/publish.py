@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from pipeline.errors import CorruptDataError, InputError, PipelineError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.manifest import LAST_NUMBER, Manifest, PartRecord, library_versions
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore
 
@@ -140,8 +141,10 @@ class Attempt(Generic[M]):
             raise ValueError(f"part {name!r} was added before: names within an attempt are never used twice")
         digest = hashlib.sha256(data).hexdigest()
         part = PartRecord(role=role, key=key, num_bytes=len(data), num_rows=num_rows, sha256=digest)
+        reach(Failpoint.PART)
         self._publication.store.put(key, data)
         self._parts[key] = part
+        reach(Failpoint.PART_PUT)
         return part
 
     def read_back(self, part: PartRecord) -> bytes:
@@ -185,7 +188,10 @@ class Attempt(Generic[M]):
             raise ValueError("a manifest is published with the number, writer and parts of its own attempt")
         publication = self._publication
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
-        if publication.store.create(publication.manifest_key(self.number), document):
+        reach(Failpoint.MANIFEST)
+        created = publication.store.create(publication.manifest_key(self.number), document)
+        reach(Failpoint.MANIFEST_CREATED)
+        if created:
             return manifest, True
         standing = publication.read(self.number)
         return standing, standing.writer == self.writer
