@@ -42,10 +42,10 @@ class Failpoint(StrEnum):
     CHECKPOINT = "checkpoint.serialised"
     CHECKPOINT_PUBLISHED = "checkpoint.published"
     """The workers have yet to agree on it."""
-    TOMBSTONE_PUT = "prune.tombstone-put"
+    RETIRED = "prune.retired"
+    """The manifest is in both places."""
     MANIFEST_DELETED = "prune.manifest-deleted"
-    PART_DELETED = "prune.part-deleted"
-    TOMBSTONE_DELETED = "prune.tombstone-deleted"
+    OBJECT_DELETED = "prune.object-deleted"
 
 
 def _kill() -> None:

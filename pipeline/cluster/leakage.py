@@ -10,6 +10,7 @@ from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.storage.publish import Publication
+from pipeline.storage.retired import history
 from pipeline.storage.workspace import Workspace
 
 
@@ -46,16 +47,15 @@ def _gather(
 
     A run may have been resumed on another corpus, so each of its checkpoints counts.
     """
-    publication = checkpoints(workspace)
-    numbers = set(publication.numbers())
+    manifests = {manifest.step: manifest for manifest in history(checkpoints(workspace))}
     while (workspace.run, checkpoint.step) not in visited:
         visited.add((workspace.run, checkpoint.step))
         if checkpoint.step > 0:
             fingerprints.add(checkpoint.corpus_fingerprint)
         if checkpoint.parent is not None:
-            if checkpoint.parent not in numbers:
+            if checkpoint.parent not in manifests:
                 return False
-            checkpoint = publication.read(checkpoint.parent)
+            checkpoint = manifests[checkpoint.parent]
         elif (source := checkpoint.encoder.pretrained) is not None:
             try:
                 run, checkpoint = find_checkpoint(source, workspace)

@@ -102,6 +102,7 @@ def refresh(
             effective_rank=mine.report.effective_rank,
             harmonic=checkpoint.harmonic,
             old_share=0.0 if mixture is None else mixture.share,
+            old_embeddings_key=None if mixture is None else mixture.key,
         )
         published, ours = attempt.publish(manifest)
         pool.tell_all("rest")

@@ -17,6 +17,7 @@ from pipeline.config.evaluation import (
 )
 from pipeline.config.harmonic import HarmonicConfig, OldEncoder
 from pipeline.config.mining import AuditConfig, BandConfig, IndexConfig, MiningConfig, PositivesConfig
+from pipeline.config.retention import RetentionConfig
 from pipeline.config.run import ClusterConfig, RunConfig
 from pipeline.config.training import (
     AugmentConfig,
@@ -53,6 +54,7 @@ __all__ = [
     "PositiveInt",
     "PositivesConfig",
     "RecognitionConfig",
+    "RetentionConfig",
     "RetrievalConfig",
     "RobustnessConfig",
     "RunConfig",

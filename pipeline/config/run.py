@@ -10,6 +10,7 @@ from pipeline.config.encoder import EmbedConfig, EncoderConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.harmonic import HarmonicConfig
 from pipeline.config.mining import MiningConfig
+from pipeline.config.retention import RetentionConfig
 from pipeline.config.training import TrainingConfig
 
 
@@ -62,6 +63,7 @@ class RunConfig(ConfigPart):
     harmonic: HarmonicConfig | None = None
     """Makes the new embeddings comparable with an older encoder's; null: they need not be."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    retention: RetentionConfig = RetentionConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     def at_step(self, step: int) -> "RunConfig":

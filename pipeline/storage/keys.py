@@ -1,5 +1,7 @@
 """What a key is: the name of an object below a store's root, the same for every kind of store."""
 
+from dataclasses import dataclass
+
 from pipeline.errors import InputError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -8,6 +10,21 @@ TEMPORARY_PREFIX = ".tmp-"
 
 class ObjectMissingError(InputError):
     """No object is stored under the key."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object in a listing.
+
+    Attributes:
+        key: Its name.
+        num_bytes: Its size.
+        age_s: Seconds since it was stored, by the store's clock; never negative.
+    """
+
+    key: str
+    num_bytes: int
+    age_s: float
 
 
 def validate_key(key: str) -> str:

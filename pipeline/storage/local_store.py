@@ -3,14 +3,16 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.failpoints import Failpoint, reach
-from pipeline.storage.keys import TEMPORARY_PREFIX, ObjectMissingError, folder_of, validate_key
+from pipeline.storage.keys import TEMPORARY_PREFIX, Entry, ObjectMissingError, folder_of, validate_key
 
+_NUM_OPENS = 10
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
@@ -78,6 +80,25 @@ class LocalStore:
                     raise
                 return []  # the prefix is the name of an object, not of a folder
 
+    def entries(self, prefix: str) -> Sequence[Entry]:
+        """Looks at the files; the clock is the file system's, which a file that is made now tells."""
+        found = []
+        with _named_errors("list", self.root):
+            now = _clock(self.root)
+            for key in self.list(prefix):
+                try:
+                    status = (self.root / key).stat()
+                except FileNotFoundError:
+                    continue  # deleted meanwhile
+                found.append(Entry(key, status.st_size, max(now - status.st_mtime, 0.0)))
+        return found
+
+    def clear_unfinished(self, min_age_s: float) -> int:
+        """Removes old temporary files, and old folders that are empty."""
+        with _named_errors("clean", self.root):
+            now = _clock(self.root)
+            return _clear(self.root, now - min_age_s) if self.root.is_dir() else 0
+
     def exists(self, key: str) -> bool:
         """Says whether a regular file has the name."""
         path = self._path(key)
@@ -113,10 +134,9 @@ def _real(path: Path) -> Path:
 @contextmanager
 def _temporary_file(folder: Path, data: bytes) -> Iterator[Path]:
     """A complete, durable file beside its destination; gone at the end unless it was renamed."""
-    _ensure_folder(folder)
     path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
-        with path.open("xb") as file:
+        with _open_new(path) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -125,6 +145,17 @@ def _temporary_file(folder: Path, data: bytes) -> Iterator[Path]:
         reach(Failpoint.FILE_NAMED)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _open_new(path: Path) -> BinaryIO:
+    """Opens a new file in a folder that may not be there, or may be cleared away as empty before the file is in it."""
+    for _ in range(_NUM_OPENS - 1):
+        _ensure_folder(path.parent)
+        try:
+            return path.open("xb")
+        except FileNotFoundError:
+            continue
+    return path.open("xb")
 
 
 def _ensure_folder(folder: Path) -> None:
@@ -160,6 +191,31 @@ def _regular_files(folder: Path) -> Iterator[Path]:
             yield from _regular_files(Path(entry.path))
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path)
+
+
+def _clock(folder: Path) -> float:
+    """What time it is for the file system, in seconds: a server's clock may differ from this machine's."""
+    if not folder.is_dir():
+        return 0.0
+    with _temporary_file(folder, b"") as file:
+        return file.stat().st_mtime
+
+
+def _clear(folder: Path, before: float) -> int:
+    """Removes temporary files and empty folders below ``folder`` that were last changed before that time."""
+    num_removed = 0
+    for entry in list(os.scandir(folder)):
+        with suppress(FileNotFoundError):
+            is_old = entry.stat(follow_symlinks=False).st_mtime <= before
+            if entry.is_dir(follow_symlinks=False):
+                num_removed += _clear(Path(entry.path), before)
+                if is_old:
+                    with suppress(OSError):  # not empty
+                        Path(entry.path).rmdir()
+            elif is_old and entry.name.startswith(TEMPORARY_PREFIX):
+                Path(entry.path).unlink()
+                num_removed += 1
+    return num_removed
 
 
 @contextmanager

@@ -6,16 +6,17 @@ store that cannot do that is refused by ``probe`` before anything relies on it.
 
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
 from pipeline.errors import InputError, UnavailableError
-from pipeline.storage.keys import ObjectMissingError
+from pipeline.storage.keys import Entry, ObjectMissingError
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.s3_store import S3Store
 
-__all__ = ["PROBE_PREFIX", "ObjectMissingError", "ObjectStore", "open_store", "probe"]
+__all__ = ["PROBE_PREFIX", "Entry", "ObjectMissingError", "ObjectStore", "open_store", "probe"]
 
 PROBE_PREFIX = ".probe"
 """Folder of the short-lived objects that test a store."""
@@ -51,11 +52,20 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Returns all keys below the folder ``prefix`` at any depth, sorted; ``""`` means the whole store."""
 
+    def entries(self, prefix: str) -> Sequence[Entry]:
+        """Returns what ``list`` does, with sizes, and ages by the store's own clock."""
+
     def exists(self, key: str) -> bool:
         """Says whether an object is stored under the key."""
 
     def delete(self, key: str) -> None:
         """Removes the object; one that is absent is fine."""
+
+    def clear_unfinished(self, min_age_s: float) -> int:
+        """Removes what killed writers left half-written for longer than that, by the store's clock; returns how many.
+
+        No listing shows it, and no reader can meet it: it only takes up room.
+        """
 
     def local_path(self, key: str) -> Path | None:
         """Where the object is a file on this machine that others may map and read; None in a remote store."""

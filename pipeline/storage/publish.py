@@ -52,7 +52,7 @@ class Publication(Generic[M]):
 
         Raises:
             InputError: Nothing is published under the number.
-            CorruptDataError: What is stored is no manifest of this kind and format.
+            CorruptDataError: What is stored is no manifest of this kind and format, or names parts of others.
         """
         key = self.manifest_key(number)
         try:
@@ -62,6 +62,10 @@ class Publication(Generic[M]):
                 f"number {number} is not published under {self.prefix!r} in {self.store.uri}: "
                 f"choose one of {self.numbers()}"
             ) from None
+        return self.parse(key, document, number)
+
+    def parse(self, key: str, document: bytes, number: int) -> M:
+        """Returns the manifest of ``number`` that was stored under ``key``; raises CorruptDataError as ``read``."""
         try:
             manifest = self.manifest_type.model_validate_json(document)
         except ValidationError as error:
@@ -73,6 +77,12 @@ class Publication(Generic[M]):
             raise CorruptDataError(
                 f"manifest {key!r} in {self.store.uri} says that it is number {manifest.number}: restore it"
             )
+        for part in manifest.parts:  # a manifest is data: it may not send its readers elsewhere
+            if not _lies_in(self.folder(number, manifest.writer), part.key):
+                raise CorruptDataError(
+                    f"manifest {key!r} in {self.store.uri} names the part {part.key!r}, which is none of its own: "
+                    "restore it"
+                )
         return manifest
 
     def read_part(self, part: PartRecord) -> bytes:
@@ -115,6 +125,10 @@ class Publication(Generic[M]):
         """Returns the key of a manifest."""
         return f"{self.prefix}/manifests/{number:09d}.json"
 
+    def folder(self, number: int, writer: str) -> str:
+        """Returns the folder of the parts that one attempt puts for a number."""
+        return f"{self.prefix}/data/{number}-{writer}"
+
 
 class Attempt(Generic[M]):
     """One writer's attempt to publish a number. Its parts lie in a folder that no other attempt uses.
@@ -136,7 +150,7 @@ class Attempt(Generic[M]):
 
     def add_part(self, role: str, name: str, data: bytes, num_rows: int) -> PartRecord:
         """Puts a complete part and returns its record; raises ValueError for a name used before."""
-        key = f"{self._publication.prefix}/data/{self.number}-{self.writer}/{name}"
+        key = f"{self._publication.folder(self.number, self.writer)}/{name}"
         if key in self._parts:
             raise ValueError(f"part {name!r} was added before: names within an attempt are never used twice")
         digest = hashlib.sha256(data).hexdigest()
@@ -195,6 +209,11 @@ class Attempt(Generic[M]):
             return manifest, True
         standing = publication.read(self.number)
         return standing, standing.writer == self.writer
+
+
+def _lies_in(folder: str, key: str) -> bool:
+    parent, _, name = key.rpartition("/")
+    return parent == folder and name not in {"", ".", ".."}
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -8,8 +8,9 @@ import base64
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as EndpointUnreachableError
 
 from pipeline.errors import CorruptDataError, InputError, PipelineError, UnavailableError
-from pipeline.storage.keys import ObjectMissingError, folder_of, validate_key
+from pipeline.storage.keys import Entry, ObjectMissingError, folder_of, validate_key
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -106,12 +107,27 @@ class S3Store:
 
     def list(self, prefix: str) -> list[str]:
         """Lists page by page."""
-        folder = self._folder + folder_of(prefix)
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> Sequence[Entry]:
+        """Lists page by page; the clock is the server's, which dates its answers."""
+        folder, found = self._folder + folder_of(prefix), []
         with self._named_errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder)
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+            for page in pages:
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for item in page.get("Contents", ()):
+                    key, age_s = (
+                        str(item["Key"]).removeprefix(self._folder),
+                        (now - item["LastModified"]).total_seconds(),
+                    )
+                    found.append(Entry(key, int(item["Size"]), max(age_s, 0.0)))
         # Keys that end in a slash are the folder markers of web consoles, not objects of ours.
-        return sorted(str(key).removeprefix(self._folder) for key in keys if not key.endswith("/"))
+        return sorted((entry for entry in found if not entry.key.endswith("/")), key=lambda entry: entry.key)
+
+    def clear_unfinished(self, min_age_s: float) -> int:
+        """Objects are sent in one request each: none is ever half-written."""
+        return 0
 
     def exists(self, key: str) -> bool:
         """Lists one key: unlike HEAD, a listing tells a missing object from a missing bucket."""

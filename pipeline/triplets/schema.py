@@ -90,6 +90,8 @@ class GenerationManifest(Manifest):
     """The old encoder whose vectors a share of the examples stood with: distances are between vectors of both."""
     old_share: float = 0.0
     """That share; which examples it was, seed and checkpoint step say."""
+    old_embeddings_key: str | None = None
+    """Of the stored embeddings of the old encoder."""
 
 
 def triplet_table(

@@ -1,0 +1,115 @@
+"""What a prune will do, before it does anything."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import RetentionConfig
+from pipeline.retention.holdings import Holdings
+from pipeline.retention.kept import Kept, choose
+from pipeline.storage import leases
+from pipeline.storage.object_store import PROBE_PREFIX, Entry
+from pipeline.storage.publish import Publication
+from pipeline.storage.retired import Retired
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """A number that leaves its publication; its parts go when a later prune finds the grace period over.
+
+    Attributes:
+        publication: It.
+        number: The number.
+        num_bytes: Of its parts.
+    """
+
+    publication: Publication[Any]
+    number: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Objects that go now.
+
+    Attributes:
+        what: In words for people.
+        entries: The objects.
+    """
+
+    what: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Their size."""
+        return sum(entry.num_bytes for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a prune will do."""
+
+    retirements: tuple[Retirement, ...]
+    removals: tuple[Removal, ...]
+
+
+def make_plan(holdings: Holdings, retention: RetentionConfig) -> Plan:
+    """Plans; reads manifests, and changes nothing."""
+    kept = choose(holdings, retention)
+    retirements: list[Retirement] = []
+    removals: list[Removal] = []
+    for publication, standing, lasting in holdings.publications():
+        for number, manifest in standing.items():
+            if publication.manifest_key(number) not in kept.manifests:
+                num_bytes = sum(part.num_bytes for part in manifest.parts if part.role not in lasting)
+                retirements.append(Retirement(publication, number, num_bytes))
+        removals += _of_publication(holdings, publication, standing, lasting, retention.grace_s)
+    removals += _unnamed(holdings, kept, retention.grace_s)
+    return Plan(tuple(retirements), tuple(removal for removal in removals if removal.entries))
+
+
+def _of_publication(
+    holdings: Holdings,
+    publication: Publication[Any],
+    standing: Mapping[int, Any],
+    lasting: frozenset[str],
+    grace_s: float,
+) -> Iterator[Removal]:
+    """Parts of the retired, and of attempts that published nothing."""
+    retired = Retired(publication)
+    for folder, entries in _by_folder(holdings.below(f"{publication.prefix}/data/")).items():
+        number, _, writer = folder.rpartition("/")[2].partition("-")
+        if not number.isdecimal() or f"{folder}/" in holdings.pins:
+            continue
+        place, key = f"{publication.prefix} {int(number)}", publication.manifest_key(int(number))
+        manifest = standing.get(int(number))
+        if manifest is not None and manifest.writer == writer:
+            continue
+        grave = holdings.entries.get(retired.key(int(number)))
+        if grave is not None and (was := retired.read(int(number))).writer == writer:
+            if grave.age_s < grace_s or key in holdings.entries or key in holdings.pins:
+                continue
+            history = {part.key for part in was.parts if part.role in lasting}
+            yield Removal(f"parts of {place}, retired", tuple(one for one in entries if one.key not in history))
+        elif min(entry.age_s for entry in entries) >= grace_s:
+            yield Removal(f"parts of an attempt at {place} that published nothing", tuple(entries))
+
+
+def _unnamed(holdings: Holdings, kept: Kept, grace_s: float) -> Iterator[Removal]:
+    """Embeddings that no kept generation names, and what jobs that were killed left of probes and leases."""
+    for folder, entries in _by_folder(holdings.below("embeddings/")).items():
+        key = folder.rpartition("/")[2]
+        is_old = min(entry.age_s for entry in entries) >= grace_s
+        if key not in kept.embeddings and f"{folder}/" not in holdings.pins and is_old:
+            yield Removal(f"embeddings {key}", tuple(entries))
+    for prefix, what in ((PROBE_PREFIX, "probes of the store"), (leases.PREFIX, "leases")):
+        lapsed = tuple(entry for entry in holdings.below(f"{prefix}/") if entry.age_s > max(grace_s, leases.LEASE_S))
+        yield Removal(f"{what} that killed jobs left", lapsed)
+
+
+def _by_folder(entries: list[Entry]) -> dict[str, list[Entry]]:
+    folders: dict[str, list[Entry]] = {}
+    for entry in entries:
+        folders.setdefault(entry.key.rpartition("/")[0], []).append(entry)
+    return folders

@@ -1,0 +1,57 @@
+"""Retired numbers: taken out of a publication to make room; their manifests stay, as its history.
+
+A number retires in two steps that lie far apart. First its manifest moves from ``manifests/`` to ``retired/``: nobody
+finds it any more. A grace period later its parts are deleted: whoever had read the manifest before has had that long,
+or holds a lease (see ``retention``).
+"""
+
+import re
+from typing import Generic, TypeVar
+
+from pipeline.failpoints import Failpoint, reach
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.publish import Publication
+
+M = TypeVar("M", bound=Manifest)
+
+
+class Retired(Generic[M]):
+    """What was taken out of one publication.
+
+    Args:
+        publication: It.
+    """
+
+    def __init__(self, publication: Publication[M]) -> None:
+        self._publication = publication
+
+    def numbers(self) -> list[int]:
+        """Returns the retired numbers, ascending."""
+        folder = f"{self._publication.prefix}/retired/"
+        names = (key.removeprefix(folder) for key in self._publication.store.list(folder))
+        return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
+
+    def read(self, number: int) -> M:
+        """Returns the manifest that a number had; its parts may be gone. Errors as ``Publication.read``."""
+        return self._publication.parse(self.key(number), self._publication.store.get(self.key(number)), number)
+
+    def add(self, number: int) -> None:
+        """Takes a published number out; one that was taken out before is fine. Its parts stay."""
+        publication = self._publication
+        document = publication.store.get(publication.manifest_key(number))
+        publication.store.put(self.key(number), document)
+        reach(Failpoint.RETIRED)
+        publication.store.delete(publication.manifest_key(number))
+        reach(Failpoint.MANIFEST_DELETED)
+
+    def key(self, number: int) -> str:
+        """Returns the key of a retired manifest."""
+        return f"{self._publication.prefix}/retired/{number:09d}.json"
+
+
+def history(publication: Publication[M]) -> list[M]:
+    """All manifests that were ever published, by number: those that stand, and those that are retired."""
+    standing, retired = publication.numbers(), Retired(publication)
+    manifests = {number: retired.read(number) for number in retired.numbers() if number not in set(standing)}
+    manifests |= {number: publication.read(number) for number in standing}
+    return [manifests[number] for number in sorted(manifests)]
