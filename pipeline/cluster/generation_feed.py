@@ -14,6 +14,7 @@ from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import AuditRefusedError, UnavailableError
+from pipeline.storage.leases import Lease
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.triplets.quarantine import excluded_examples
@@ -24,6 +25,7 @@ from pipeline.triplets.schema import GenerationManifest
 TRIPLET_IDS = ("anchor", "positive", "negative")
 
 _POLL_INTERVAL_S = 0.25
+_NUM_PINNED = 2  # the one in use, and its successor
 
 
 T = TypeVar("T")
@@ -44,10 +46,19 @@ class GenerationChooser:
     in the run is not for this trainer.
     """
 
-    def __init__(self, workspace: Workspace, corpus: Corpus, config: RunConfig) -> None:
-        """Takes the run's workspace; reads nothing yet."""
+    def __init__(self, workspace: Workspace, corpus: Corpus, config: RunConfig, lease: Lease | None = None) -> None:
+        """Takes the run's workspace; reads nothing yet.
+
+        Args:
+            workspace: The run's.
+            corpus: The pinned corpus.
+            config: The run.
+            lease: Pins what is chosen, so that it is not pruned while it is trained on; the first worker's.
+        """
         self._workspace, self._publication = workspace, generations(workspace)
-        self._corpus, self._config = corpus, config
+        self._corpus, self._config, self._lease = corpus, config, lease
+        self._chosen: tuple[GenerationManifest, ...] = ()
+        self._opened: dict[int, Generation] = {}
 
     def look(self, checkpoint: CheckpointManifest) -> GenerationManifest | None:
         """The generation to use after a checkpoint, or None if it has yet to be mined.
@@ -67,6 +78,16 @@ class GenerationChooser:
                 if not alternate:
                     break
         return found
+
+    def choose(self, checkpoint: CheckpointManifest) -> int | None:
+        """The number of what ``look`` finds, from now on pinned with the generation before it."""
+        found = self.look(checkpoint)
+        if found is None or self._lease is None or found in self._chosen:
+            return None if found is None else found.number
+        self._chosen = (found, *self._chosen[: _NUM_PINNED - 1])  # the one in use is still needed
+        numbers = {number for one in self._chosen for number in (one.number, one.parent) if number is not None}
+        self._lease.pin(*(self._publication.manifest_key(number) for number in numbers))
+        return found.number if found.number in self._publication.numbers() else None  # it may have retired just before
 
     def _fits(self, manifest: GenerationManifest, checkpoint: CheckpointManifest) -> bool:
         wanted = self._config.at_step(manifest.checkpoint_step).mining
@@ -102,11 +123,10 @@ class GenerationChooser:
         """
         start = time.monotonic()
         while True:
-            found = self.look(checkpoint)
-            number = agree(None if found is None else found.number)
+            number = agree(self.choose(checkpoint))
             waited = time.monotonic() - start
             if number is not None:
-                return self._publication.read(number), waited
+                return self._open(number).manifest, waited
             if (reason := agree(self._refused(checkpoint))) is not None:
                 raise AuditRefusedError(f"no generation can be mined from checkpoint {checkpoint.step}: {reason}")
             if waited > self._config.training.generation_timeout_s:
@@ -128,34 +148,42 @@ class GenerationChooser:
 
     def num_shards(self, number: int) -> int:
         """Shards of a generation."""
-        return Generation(self._publication, self._publication.read(number)).num_shards
+        return self._open(number).num_shards
 
     def open_shard(self, number: int, shard: int) -> Mined:
         """Reads a shard (modulo their number) and the neighbours table into what the batch builder takes."""
-        generation = Generation(self._publication, self._publication.read(number))
+        generation = self._open(number)
         triplets = generation.shard(shard % generation.num_shards)
         columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
         return to_mined(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
 
     def band(self, number: int) -> BandConfig:
         """What a generation was mined for."""
-        return self._publication.read(number).mining.band
+        return self._open(number).manifest.mining.band
 
     def stands_old(self, number: int, ids_N: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which examples stood with their old vector when a generation was mined, bool, shape (N,)."""
-        manifest = self._publication.read(number)
+        manifest = self._open(number).manifest
         return is_old(ids_N, manifest.old_share, sample_seed(manifest.seed, manifest.checkpoint_step))
 
     def quarantined(self, number: int) -> npt.NDArray[np.int64]:
         """Examples that a generation left out in every role, int64, ascending."""
-        return excluded_examples(Generation(self._publication, self._publication.read(number)).quarantine())
+        return excluded_examples(self._open(number).quarantine())
 
     def before(self, number: int) -> int | None:
         """The generation that the miner found when it made this one, if it is of the pinned corpus."""
-        parent = self._publication.read(number).parent
-        if parent is None or self._publication.read(parent).corpus_fingerprint != self._corpus.fingerprint:
+        parent = self._open(number).manifest.parent
+        if parent is None or self._open(parent).manifest.corpus_fingerprint != self._corpus.fingerprint:
             return None
         return parent
+
+    def _open(self, number: int) -> Generation:
+        """A generation whose manifest is read once: should it retire while it is in use, its parts are still there."""
+        if number not in self._opened:
+            while len(self._opened) >= 2 * _NUM_PINNED:
+                self._opened.pop(next(iter(self._opened)))
+            self._opened[number] = Generation(self._publication, self._publication.read(number))
+        return self._opened[number]
 
 
 def to_mined(

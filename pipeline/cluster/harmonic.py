@@ -125,6 +125,13 @@ def embed_old(
     return Mixture(embed(pool, config, place, corpus, old), config.harmonic.mined_share)
 
 
+def old_key(config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest) -> str | None:
+    """The key of what ``embed_old`` embeds."""
+    if checkpoint.harmonic is None or config.harmonic is None:
+        return None
+    return key_of(config, corpus, open_old(workspace, checkpoint.harmonic)[1])
+
+
 def lacks_old_vectors(config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest) -> bool:
     """Whether vectors by the old encoder of a run's checkpoint have yet to be made."""
     if checkpoint.harmonic is None:

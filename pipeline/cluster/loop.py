@@ -6,13 +6,15 @@ The two share nothing but the workspace, so they run in one job or in two.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+from pipeline.cluster.claims import sole_trainer
 from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
 from pipeline.cluster.examination import has_test_pairs
 from pipeline.cluster.harmonic import embed_old, lacks_old_vectors
 from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.refresh import find_generation, refresh
+from pipeline.cluster.refresh import refresh, refresh_claimed
+from pipeline.cluster.request import claim_refresh, find_generation
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.train_stage import TrainingRun, check_trainable, newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
@@ -22,6 +24,7 @@ from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.inspection.report import write_report
 from pipeline.progress import say, stage
+from pipeline.storage.leases import Lease
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
@@ -49,17 +52,18 @@ def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[
         The generation, and whether this call published it.
     """
     checkpoint = newest_checkpoint(config, workspace, corpus)
-    standing = find_generation(config, workspace, corpus, checkpoint)
-    if standing is not None:
-        say(f"{describe(standing)} — nothing to do")
-        return standing, False
+    claimed = claim_refresh(config, workspace, corpus, checkpoint)
+    if not isinstance(claimed, Lease):
+        say(f"{describe(claimed)} — nothing to do")
+        return claimed, False
     required = required_resources(config, pool=True, trainer=False)
     with (
+        claimed.kept(),
         reported_refusal(config, workspace),
         session(config.cluster, required),
         ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
     ):
-        return _mine(pool, config, workspace, corpus, checkpoint)
+        return _told(workspace, *refresh_claimed(pool, config, workspace, corpus, checkpoint, claimed))
 
 
 def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[int]:
@@ -93,7 +97,10 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
             ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
         ):
             embed_old(pool, config, workspace, corpus, start)
-    with session(config.cluster, required_resources(config, pool=False, trainer=True)):
+    with (
+        sole_trainer(workspace),
+        session(config.cluster, required_resources(config, pool=False, trainer=True)),
+    ):
         run = TrainingRun(config, corpus, start.step)
         _show_training(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
@@ -108,11 +115,13 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
     """
     check_trainable(config)
     start = newest_checkpoint(config, workspace, corpus)
+    trains = start.step < config.training.num_steps
     with (
+        sole_trainer(workspace) if trains else nullcontext(),
         reported_refusal(config, workspace),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
     ):
-        if start.step < config.training.num_steps:
+        if trains:
             run = TrainingRun(config, corpus, start.step)
 
             def idle(checkpoint: CheckpointManifest) -> None:
@@ -169,10 +178,8 @@ def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
     return place
 
 
-def _mine(
-    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> tuple[GenerationManifest, bool]:
-    manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
+def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
+    """Says what came of a refresh, and passes it on."""
     folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
     say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
@@ -208,7 +215,7 @@ def _follow_checkpoints(
                 idle(checkpoint)
                 continue
             try:
-                _mine(pool, config, workspace, corpus, checkpoint)
+                _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
             except AuditRefusedError as error:
                 if config.training.mode == "alternate":  # its trainer cannot go on without
                     raise

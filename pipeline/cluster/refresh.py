@@ -1,19 +1,18 @@
 """A refresh: embed, mine and publish one generation; nothing to do where that stands already."""
 
-import hashlib
-
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cluster.audit_stage import hub_rows
 from pipeline.cluster.embed_stage import embed, key_of
-from pipeline.cluster.harmonic import embed_old
+from pipeline.cluster.harmonic import embed_old, old_key
 from pipeline.cluster.harvest import Harvest
 from pipeline.cluster.mine_stage import Mine
 from pipeline.cluster.pool import ActorPool
+from pipeline.cluster.request import claim_refresh, find_generation, refresh_key
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import PipelineError
 from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit import check_yield
@@ -21,6 +20,7 @@ from pipeline.mining.hubs import find_hubs
 from pipeline.mining.miner import resolve_backend, to_triplets
 from pipeline.mining.native import why_missing
 from pipeline.progress import say, stage
+from pipeline.storage.leases import Lease
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -29,39 +29,10 @@ from pipeline.triplets.schema import GenerationManifest, triplet_table
 from pipeline.triplets.writer import add_side_tables
 
 
-def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What a generation is asked for: equal keys, equal triplets.
-
-    Where a warm start of a sample (or of an approximate index) brings what the generation before knew, the triplets
-    also depend on that generation, which the manifest names.
-    """
-    mining = config.at_step(checkpoint.step).mining
-    mining = mining.model_copy(update={"backend": resolve_backend(mining, config.cluster.actor_device)})
-    texts = [key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)]
-    if checkpoint.harmonic is not None and config.harmonic is not None:
-        texts += [checkpoint.harmonic.digest(), str(config.harmonic.mined_share)]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
-def find_generation(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> GenerationManifest | None:
-    """The generation that a refresh from this checkpoint would publish, if it stands already."""
-    key = refresh_key(config, corpus, checkpoint)
-    publication = generations(workspace)
-    for number in reversed(publication.numbers()):
-        manifest = publication.read(number)
-        if manifest.refresh_key == key:
-            return manifest
-        if manifest.checkpoint_step < checkpoint.step:
-            return None
-    return None
-
-
 def refresh(
     pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> tuple[GenerationManifest, bool]:
-    """Publishes the generation of this checkpoint, unless it stands already.
+    """Publishes the generation of this checkpoint, unless it stands already; waits where another job is at it.
 
     Returns:
         The generation, and whether this call published it; False where it was there already.
@@ -70,49 +41,85 @@ def refresh(
         AuditRefusedError: The embeddings cannot be mined; nothing was published.
         InputError: The training examples cannot form a triplet, or the backend is not to be had.
     """
+    found = claim_refresh(config, workspace, corpus, checkpoint)
+    if not isinstance(found, Lease):
+        return found, False
+    with found.kept():
+        return refresh_claimed(pool, config, workspace, corpus, checkpoint, found)
+
+
+def refresh_claimed(
+    pool: ActorPool,
+    config: RunConfig,
+    workspace: Workspace,
+    corpus: Corpus,
+    checkpoint: CheckpointManifest,
+    lease: Lease,
+) -> tuple[GenerationManifest, bool]:
+    """As ``refresh``, for who holds the claim and knows that the generation did not stand."""
     config = config.at_step(checkpoint.step)
-    key = refresh_key(config, corpus, checkpoint)
     backend = _say_backend(config)
-    publication = generations(workspace)
-    while (standing := find_generation(config, workspace, corpus, checkpoint)) is None:
-        latest = publication.latest()
-        embeddings = embed(pool, config, workspace, corpus, checkpoint)
-        mixture = embed_old(pool, config, workspace, corpus, checkpoint)
-        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
-            mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
-            previous = _previous(config, publication, latest, corpus)
-            attempt = publication.begin(0 if latest is None else latest.number + 1)
-            with attempt.kept_if_whole():
-                facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
-        manifest = GenerationManifest(
-            **attempt.header(),
-            **facts,
-            parent=None if latest is None else latest.number,
-            seed=config.seed,
-            config_digest=config.digest(),
-            refresh_key=key,
-            checkpoint_step=checkpoint.step,
-            weights_digest=checkpoint.weights_digest,
-            corpus_fingerprint=corpus.fingerprint,
-            embeddings_key=embeddings,
-            mining=config.mining,
-            backend=backend,
-            warm_start_generation=None if previous is None else previous.number,
-            spread=mine.report.spread,
-            effective_rank=mine.report.effective_rank,
-            harmonic=checkpoint.harmonic,
-            old_share=0.0 if mixture is None else mixture.share,
-            old_embeddings_key=None if mixture is None else mixture.key,
-        )
-        published, ours = attempt.publish(manifest)
+    standing = None
+    while standing is None:
+        published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend, lease)
         pool.tell_all("rest")
-        if ours or published.refresh_key == key:
-            return published, ours
-        say(
-            f"another job published generation {published.number} of other content meanwhile: "
-            "mining for the next number"
-        )
+        if ours:
+            return published, True
+        standing = find_generation(config, workspace, corpus, checkpoint)
+        if standing is None:
+            say(f"another job published generation {published.number} of other content meanwhile: mining for the next")
     return standing, False
+
+
+def _mine(
+    pool: ActorPool,
+    config: RunConfig,
+    workspace: Workspace,
+    corpus: Corpus,
+    checkpoint: CheckpointManifest,
+    backend: str,
+    lease: Lease,
+) -> tuple[GenerationManifest, bool]:
+    """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
+    publication = generations(workspace)
+    latest = publication.latest()
+    attempt = publication.begin(0 if latest is None else latest.number + 1)
+    keys = (key_of(config, corpus, checkpoint), old_key(config, workspace, corpus, checkpoint))
+    lease.pin(
+        f"{publication.folder(attempt.number, attempt.writer)}/",
+        corpus.manifest_key,
+        checkpoints(workspace).manifest_key(checkpoint.step),
+        *([] if latest is None else [publication.manifest_key(latest.number)]),
+        *(f"{workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
+    )
+    embeddings = embed(pool, config, workspace, corpus, checkpoint)
+    mixture = embed_old(pool, config, workspace, corpus, checkpoint)
+    with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
+        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
+        previous = _previous(config, publication, latest, corpus)
+        with attempt.kept_if_whole():
+            facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
+    manifest = GenerationManifest(
+        **attempt.header(),
+        **facts,
+        parent=None if latest is None else latest.number,
+        seed=config.seed,
+        config_digest=config.digest(),
+        refresh_key=refresh_key(config, corpus, checkpoint),
+        checkpoint_step=checkpoint.step,
+        weights_digest=checkpoint.weights_digest,
+        corpus_fingerprint=corpus.fingerprint,
+        embeddings_key=embeddings,
+        mining=config.mining,
+        backend=backend,
+        warm_start_generation=None if previous is None else previous.number,
+        spread=mine.report.spread,
+        effective_rank=mine.report.effective_rank,
+        harmonic=checkpoint.harmonic,
+        old_share=0.0 if mixture is None else mixture.share,
+        old_embeddings_key=None if mixture is None else mixture.key,
+    )
+    return attempt.publish(manifest)
 
 
 def _say_backend(config: RunConfig) -> str:

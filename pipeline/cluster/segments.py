@@ -175,8 +175,7 @@ class Watcher:
 
     def _look(self) -> None:
         assert self._checkpoint is not None
-        found = self._chooser.look(self._checkpoint)
-        self._newest = None if found is None else found.number
+        self._newest = self._chooser.choose(self._checkpoint)
 
     def _run(self) -> None:
         while self._error is None:

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ from pipeline.encoders.checkpoints import (
 )
 from pipeline.encoders.frozen import freeze
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
+from pipeline.storage.leases import Lease, reader
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import LoadExample, StepDataset, batches
@@ -78,7 +80,8 @@ class TrainWorker:
         self._workspace = Workspace.open(config.workspace, config.run)
         self._corpus = Corpus.open(self._workspace, corpus_number)
         self._publication = checkpoints(self._workspace)
-        self._chooser = GenerationChooser(self._workspace, self._corpus, config)
+        self._lease = self._pin_what_all_need() if self._rank == 0 else None
+        self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
         self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
         number = self._agree(max(self._publication.numbers()))
         assert number is not None
@@ -89,6 +92,12 @@ class TrainWorker:
         self._load = self._loader()
         self._last_report = 0.0
         self._called_for: int | None = None
+
+    def _pin_what_all_need(self) -> Lease:
+        """Keeps from pruning the corpus, and checkpoints that have parts but no manifest yet."""
+        written = f"{self._workspace.checkpoints_prefix}/data/"
+        purpose = f"a worker that trains run {self._config.run!r}"
+        return reader(self._workspace.store, purpose, self._corpus.manifest_key, written)
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
@@ -124,8 +133,9 @@ class TrainWorker:
     def run(self) -> None:
         """Walks from the checkpoint's step to the last one, round by round."""
         step = self._checkpoint.step
-        while step < self._config.training.num_steps:
-            step = self._round(step)
+        with nullcontext() if self._lease is None else self._lease.kept():
+            while step < self._config.training.num_steps:
+                step = self._round(step)
 
     def _round(self, step: int) -> int:
         """Trains until a checkpoint is due, and publishes it; returns its step."""

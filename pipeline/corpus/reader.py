@@ -35,6 +35,7 @@ class Corpus:
 
     def __init__(self, publication: Publication[CorpusManifest], manifest: CorpusManifest) -> None:
         self._publication = publication
+        self.manifest_key = publication.manifest_key(manifest.number)
         self.manifest = manifest
         self._parts = manifest.parts_of(EXAMPLES)
         self._starts = [0, *itertools.accumulate(part.num_rows for part in self._parts)]

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,18 +74,19 @@ class Lease:
     """A lease that this process holds."""
 
     def __init__(self, store: ObjectStore, name: str, record: LeaseRecord) -> None:
-        """Takes what ``claim`` or ``hold`` made."""
+        """Takes what ``claim`` or ``reader`` made."""
         self._store, self._key, self._record = store, _key(name), record
+        self._always = record.pins
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_ended, name=f"lease {name}", daemon=True)
 
     def pin(self, *pins: str) -> None:
-        """Pins these, and nothing that was pinned before; in force on return.
+        """Pins these, and besides only what it was made with; in force on return.
 
         Raises:
             PipelineError: The store fails.
         """
-        self._record = self._record.model_copy(update={"pins": tuple(sorted(set(pins)))})
+        self._record = self._record.model_copy(update={"pins": tuple(sorted({*self._always, *pins}))})
         self._put()
 
     def _put(self) -> None:
@@ -116,18 +117,19 @@ class Lease:
                     self._store.delete(self._key)
 
 
-def claim(store: ObjectStore, name: str, purpose: str) -> Lease | Standing:
+def claim(store: ObjectStore, name: str, purpose: str, *pins: str) -> Lease | Standing:
     """Claims a piece of work that everybody knows by one name.
 
     Args:
         store: Of the workspace.
         name: Of the work.
         purpose: In words for people.
+        *pins: What it pins.
 
     Returns:
         The lease, to be used as ``with lease.kept()``; or the one of another holder that is in force.
     """
-    record = _record(purpose)
+    record = _record(purpose, pins)
     if store.create(_key(name), record.model_dump_json(indent=2).encode()):
         return Lease(store, name, record)
     standing = find(store, name)
@@ -138,14 +140,12 @@ def claim(store: ObjectStore, name: str, purpose: str) -> Lease | Standing:
     return lease
 
 
-@contextmanager
-def hold(store: ObjectStore, purpose: str, pins: Iterable[str]) -> Iterator[Lease]:
-    """Pins what the block reads, under a name of its own."""
-    record = _record(purpose)
+def reader(store: ObjectStore, purpose: str, *pins: str) -> Lease:
+    """A lease under a name of its own, for what somebody reads or writes; in force on return, to be ``kept``."""
+    record = _record(purpose, pins)
     lease = Lease(store, f"reader-{record.holder}", record)
-    lease.pin(*pins)
-    with lease.kept():
-        yield lease
+    lease.pin()
+    return lease
 
 
 def find(store: ObjectStore, name: str) -> Standing | None:
@@ -181,7 +181,7 @@ def _read(store: ObjectStore, key: str) -> LeaseRecord | None:
         return None
 
 
-def _record(purpose: str) -> LeaseRecord:
+def _record(purpose: str, pins: tuple[str, ...]) -> LeaseRecord:
     process = os.getpid()
     return LeaseRecord(
         holder=uuid.uuid4().hex,
@@ -190,6 +190,7 @@ def _record(purpose: str) -> LeaseRecord:
         host=socket.gethostname(),
         process=process,
         started=_started(process),
+        pins=pins,
     )
 
 

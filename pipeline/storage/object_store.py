@@ -88,6 +88,11 @@ def open_store(uri: str) -> ObjectStore:
         return LocalStore(Path(unquote(rest)))
     if scheme == "s3":
         bucket, _, prefix = rest.partition("/")
+        if "@" in bucket:  # no message may repeat what stands before it
+            raise InputError(
+                "an s3:// address holds no credentials: write s3://bucket/prefix, and give them as AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role"
+            )
         if not bucket:
             raise InputError(f"workspace {uri!r} names no bucket: write s3://bucket/prefix")
         return S3Store(bucket, prefix)

@@ -176,10 +176,13 @@ class Attempt(Generic[M]):
         try:
             yield
         except BaseException:
-            with suppress(PipelineError):  # what went wrong first is what counts
-                for part in self.parts:
-                    self.take_back(part)
+            self._discard()
             raise
+
+    def _discard(self) -> None:
+        with suppress(PipelineError):  # there is a more important thing to tell; jobs.prune finds what stays
+            for part in self.parts:
+                self.take_back(part)
 
     def header(self) -> dict[str, Any]:
         """Returns the fields of the manifest that the attempt knows, to be splatted into its constructor."""
@@ -208,6 +211,8 @@ class Attempt(Generic[M]):
         if created:
             return manifest, True
         standing = publication.read(self.number)
+        if standing.writer != self.writer:
+            self._discard()
         return standing, standing.writer == self.writer
 
 

@@ -1,7 +1,7 @@
 """A store in an S3 bucket; the only module that knows boto3.
 
 Credentials, region and endpoint come from botocore's own chain (``AWS_ENDPOINT_URL_S3`` and so on). Every
-request is bounded in time: a few attempts, each with a connect and a read timeout.
+request is bounded in time: a few attempts, each with a connect and a read timeout, and growing waits in between.
 """
 
 import base64
@@ -24,18 +24,23 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     ResponseStreamingError,
+    SSLError,
 )
 from botocore.exceptions import ConnectionError as EndpointUnreachableError
+from urllib3.exceptions import HTTPError
 
 from pipeline.errors import CorruptDataError, InputError, PipelineError, UnavailableError
 from pipeline.storage.keys import Entry, ObjectMissingError, folder_of, validate_key
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
-NUM_ATTEMPTS = 4
-"""Attempts of one request, the first included; botocore waits between them (standard mode)."""
+NUM_ATTEMPTS = 8
+"""Attempts of one request, the first included. botocore waits between them (standard mode): at random up to 1, 2, 4 …
+20 s where the server asks to slow down, 71 s in all, and up to 0.05, 0.1 … 3.2 s after other errors, 6.4 s in all. (A
+server may ask for 5 s more each time.) So a request that is always refused fails within two minutes, and one that
+is never answered within 8 × 30 s + 6.4 s."""
 NUM_SENDS = 6
-"""Attempts of what botocore does not try again: a conflict (409), a body that broke off."""
+"""Attempts of what botocore does not try again: a conflict (409), a body that broke off, stalled or was damaged."""
 FIRST_WAIT_S = 0.1
 
 _REFUSED_CODES = {
@@ -49,7 +54,7 @@ _BUCKET_CODES = {
     "PermanentRedirect",
     "IllegalLocationConstraintException",
 }
-_BROKEN_BODY = (IncompleteReadError, ResponseStreamingError)
+_BROKEN_BODY = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 
 T = TypeVar("T")
 
@@ -86,17 +91,17 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """Downloads the object; where the server stored a checksum, botocore compares it."""
-        with self._named_errors(key):
+        with self._named_errors("read", key):
             return _with_resends(lambda: self._download(key), lambda error: isinstance(error, _BROKEN_BODY))
 
     def put(self, key: str, data: bytes) -> None:
         """Uploads the object in one request; the server compares its SHA-256 before it shows it."""
-        with self._named_errors(key):
+        with self._named_errors("write", key):
             self._put_object(key, data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Uploads with ``If-None-Match: *``: 412 says taken, 409 says that another upload is under way."""
-        with self._named_errors(key):
+        with self._named_errors("write", key):
             try:
                 _with_resends(lambda: self._put_object(key, data, IfNoneMatch="*"), _is_conflict)
             except ClientError as error:
@@ -112,7 +117,7 @@ class S3Store:
     def entries(self, prefix: str) -> Sequence[Entry]:
         """Lists page by page; the clock is the server's, which dates its answers."""
         folder, found = self._folder + folder_of(prefix), []
-        with self._named_errors(prefix):
+        with self._named_errors("list", prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder)
             for page in pages:
                 now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -132,14 +137,14 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """Lists one key: unlike HEAD, a listing tells a missing object from a missing bucket."""
         full = self._full(key)
-        with self._named_errors(key):
+        with self._named_errors("list", key):
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=full, MaxKeys=1)
         # The key itself sorts before all longer ones.
         return any(entry["Key"] == full for entry in page.get("Contents", ()))
 
     def delete(self, key: str) -> None:
         """Deletes the object; S3 accepts a key that is absent."""
-        with self._named_errors(key):
+        with self._named_errors("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
 
     def local_path(self, key: str) -> None:
@@ -161,8 +166,11 @@ class S3Store:
         return self._folder + validate_key(key)
 
     def _download(self, key: str) -> bytes:
-        response = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
-        return bytes(response["Body"].read())
+        body = self._client.get_object(Bucket=self._bucket, Key=self._full(key))["Body"]
+        try:
+            return bytes(body.read())
+        except HTTPError as error:  # a body that stalls, or TLS that breaks: told apart from a server that is silent
+            raise ResponseStreamingError(error=error) from error
 
     def _put_object(self, key: str, data: bytes, **conditions: str) -> None:
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
@@ -171,16 +179,16 @@ class S3Store:
         )
 
     @contextmanager
-    def _named_errors(self, key: str) -> Iterator[None]:
+    def _named_errors(self, action: str, key: str) -> Iterator[None]:
         """Turns botocore's errors into one sentence that names the place and what to do, and no secret."""
         try:
             yield
         except ClientError as error:
-            raise self._answer_error(key, error) from error
+            raise self._answer_error(action, key, error) from error
         except BotoCoreError as error:
             raise self._request_error(key, error) from error
 
-    def _answer_error(self, key: str, error: ClientError) -> PipelineError:
+    def _answer_error(self, action: str, key: str, error: ClientError) -> PipelineError:
         """What the server's refusal means; its own message stays out where it could quote credentials."""
         code, status = str(error.response.get("Error", {}).get("Code", "")), _status(error)
         if code == "NoSuchKey":
@@ -192,11 +200,15 @@ class S3Store:
             )
         if code in _REFUSED_CODES or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return InputError(
-                f"S3 refuses these credentials for {self.uri} ({code or status}): check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and their right to read, write and list it"
+                f"S3 does not let these credentials {action} {key!r} in {self.uri} ({code or status}): check "
+                f"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and their right to {action} there"
             )
         message = error.response.get("Error", {}).get("Message", "no message")
-        return UnavailableError(f"S3 failed on {key!r} in {self.uri} ({status} {code}: {message}): try again later")
+        num_attempts = 1 + int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0))
+        return UnavailableError(
+            f"S3 failed to {action} {key!r} in {self.uri} ({status} {code}: {message}; attempts: {num_attempts}): "
+            "run the same command again later"
+        )
 
     def _request_error(self, key: str, error: BotoCoreError) -> PipelineError:
         """What it means that no proper answer came."""
@@ -204,6 +216,12 @@ class S3Store:
             return CorruptDataError(
                 f"object {key!r} in {self.uri} does not have the checksum it was stored with: "
                 "restore it, or make it again"
+            )
+        if isinstance(error, SSLError):
+            return UnavailableError(
+                f"no trusted TLS connection to {self._client.meta.endpoint_url} for {self.uri} "
+                f"({error.kwargs['error']}): set AWS_CA_BUNDLE to a PEM file with the authority that signed its "
+                "certificate, and check that AWS_ENDPOINT_URL_S3 has the host name that the certificate is for"
             )
         reason = type(error).__name__
         if isinstance(error, (EndpointUnreachableError, HTTPClientError, *_BROKEN_BODY)):
