@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cluster.embed_stage import key_of
 from pipeline.cluster.examination import Examination, examine
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
@@ -20,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.pictures import draw_learning_curve, has_curve
 from pipeline.evaluation.report import to_markdown
 from pipeline.progress import say
+from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
 Wanted = tuple[str, int]
@@ -104,11 +106,17 @@ def evaluate_checkpoints(
             would be measured on.
     """
     places = [(Workspace(workspace.store, run), step) for run, step in dict.fromkeys(wanted)]
-    chosen = _choose(config, corpus, [checkpoints(place).read(step) for place, step in places], protocols)
+    manifests = [checkpoints(place).read(step) for place, step in places]
+    chosen = _choose(config, corpus, manifests, protocols)
     results: dict[str, dict[str, Result]] = {}
     steps: dict[str, int] = {}
     one: Examination | None = None
-    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
+    read = [corpus.manifest_key, *(checkpoints(place).manifest_key(step) for place, step in places)]
+    read += [f"{workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
+    with (
+        reader(workspace.store, "an evaluation", *read).kept(),
+        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+    ):
         for place, step in places:
             one = examine(pool, config, place, corpus, step)
             found = results.setdefault(one.name, {})

@@ -9,6 +9,7 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.corpus.split import Split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
+from pipeline.storage.leases import reader
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.publish import Attempt, Publication
 
@@ -55,6 +56,19 @@ def publish_corpus(
         InputError: What was written is no corpus that can be mined; nothing is published.
     """
     attempt = publication.begin(0 if latest is None else latest.number + 1)
+    being_written = f"{publication.folder(attempt.number, attempt.writer)}/"
+    with reader(publication.store, f"writing of corpus {attempt.number}", being_written).kept():
+        return _publish(publication, latest, split, origin, write, attempt)
+
+
+def _publish(
+    publication: Publication[CorpusManifest],
+    latest: CorpusManifest | None,
+    split: Split,
+    origin: Origin,
+    write: Callable[[Attempt[CorpusManifest]], CorpusWriter],
+    attempt: Attempt[CorpusManifest],
+) -> tuple[CorpusManifest, bool]:
     with ExitStack() as cleanup:
         cleanup.callback(_discard, publication.store, attempt)
         writer = write(attempt)
@@ -83,7 +97,6 @@ def publish_corpus(
     standing, ours = attempt.publish(manifest)
     if not ours:
         progress.say(f"corpus {standing.number} was published by another job meanwhile: it is kept")
-        _discard(publication.store, attempt)
     return standing, ours
 
 

@@ -41,6 +41,10 @@ def test_triplets_are_those_of_float64_brute_force(
     )
     triplets = mine(config, vectors, labels, num_shards, anchors_per_block=17)
     exact = all_distances(vectors)
+    assert (np.diff(triplets.anchor_T) >= 0).all(), "sorted by anchor"
+    ids = np.stack([triplets.anchor_T, triplets.positive_T, triplets.negative_T])
+    assert ((ids >= 0) & (ids < len(labels))).all()
+    assert len(np.unique(ids, axis=1).T) == len(triplets), "none twice"
     found: dict[tuple[int, int], list[int]] = {}
     for a, p, n, d_ap, d_an in zip(*vars(triplets).values(), strict=True):
         assert a != p and labels[a] == labels[p] and labels[a] != labels[n]

@@ -121,6 +121,13 @@ def test_a_uri_that_names_no_store_is_an_input_error(uri: str) -> None:
         open_store(uri)
 
 
+def test_an_address_that_holds_credentials_is_refused_without_repeating_them() -> None:
+    for uri in ("s3://an-id:a-secret@bucket/prefix", "s3://a-secret@", "s3://a-secret@bucket"):
+        with pytest.raises(InputError, match="AWS_PROFILE") as refused:
+            open_store(uri)
+        assert "a-secret" not in str(refused.value) and "an-id" not in str(refused.value)
+
+
 def test_the_probe_passes_a_store_that_keeps_its_promise_and_leaves_nothing(store: ObjectStore) -> None:
     probe(store)
     assert store.list("") == []

@@ -177,6 +177,33 @@ def test_a_manifest_that_cannot_be_trusted_is_corrupt_and_named(store: ObjectSto
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "",
+        "corpus/data/0-{writer}/examples-00000.parquet",
+        "runs/other/things/data/3-{writer}/part-0.bin",
+        "runs/main/things/data/2-{writer}/part-0.bin",
+        "runs/main/things/data/3-{writer}0/part-0.bin",
+        "runs/main/things/data/3-{writer}/../2-{writer}/part-0.bin",
+        "runs/main/things/data/3-{writer}/",
+        "runs/main/things/data/3-{writer}/..",
+        "runs/main/things/manifests/000000003.json",
+    ],
+)
+def test_a_manifest_sends_nobody_to_bytes_that_are_not_its_own(store: ObjectStore, elsewhere: str) -> None:
+    manifest, _ = _publish(store, 3)
+    (part,) = manifest.parts
+    stray = part.model_copy(update={"key": elsewhere.format(writer=manifest.writer)})
+    forged = manifest.model_copy(update={"parts": (part, stray)})
+    store.put(_things(store).manifest_key(3), forged.model_dump_json().encode())
+    for read in (lambda: _things(store).read(3), _things(store).latest):
+        with pytest.raises(CorruptDataError, match=r"000000003\.json.*none of its own: restore it"):
+            read()
+
+
 def test_reading_a_number_that_was_not_published_is_an_input_error_naming_what_was(
     store: ObjectStore,
 ) -> None:

@@ -1,0 +1,67 @@
+"""Jobs that overlap: a scheduler starts a refresh while the last one runs, somebody starts a second trainer."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.encoders.checkpoints import checkpoints
+from pipeline.storage.leases import standing_leases
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+from tests.cluster.run_jobs import ROOT, TINY, command, environment, succeed
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def start(name: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(name, *TINY, *arguments),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    succeed("prepare", *TINY, "--workspace", tmp_path)
+    return Workspace.open(str(tmp_path), "main")
+
+
+def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(workspace: Workspace) -> None:
+    jobs = [start("mine", "--workspace", workspace.store.uri) for _ in range(2)]
+    words = [job.communicate(timeout=280)[1] for job in jobs]
+    print("two refreshes at once:", *words, sep="\n")
+    assert [job.returncode for job in jobs] == [0, 0], words
+    assert generations(workspace).numbers() == [0]
+    first, second = sorted(words, key=lambda text: "nothing to do" in text)
+    assert "generation 0: " in first and "published in" in first
+    assert "another job is at it: refresh of run 'main' from checkpoint 0 (host " in second
+    assert "generation 0: " in second and "nothing to do" in second and "mine step" not in second
+    parts = workspace.store.list(f"{workspace.generations_prefix}/data")
+    assert {part.key for part in generations(workspace).read(0).parts} == set(parts), "nobody wrote in vain"
+    assert standing_leases(workspace.store) == []
+
+
+def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace) -> None:
+    flags = ("--workspace", workspace.store.uri, "--training.source=random")
+    long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
+    first = start("train", *flags, *long)
+    try:
+        while not standing_leases(workspace.store):
+            assert first.poll() is None
+        second = start("train", *flags, *long)
+        words = second.communicate(timeout=280)[1]
+    finally:
+        first.kill()
+        first.communicate()
+    print("two trainers at once:", words)
+    assert second.returncode == 2
+    assert "run 'main' in " in words and "is being trained by another job: training of run 'main' (host " in words
+    assert "--run" in words
+    done = succeed("train", *TINY, *flags)
+    assert "has a trainer" not in done.words, "that the first one was killed on this machine is known at once"
+    assert checkpoints(workspace).numbers() == [0, 2, 4, 6]

@@ -1,0 +1,230 @@
+"""jobs.prune beside readers and writers, killed in its tracks, and under clocks that are off by a day."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import RetentionConfig
+from pipeline.errors import InputError
+from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint, arrivals
+from pipeline.retention.prune import prune
+from pipeline.storage.leases import reader
+from pipeline.storage.object_store import open_store
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import Generation, generations
+from tests.cluster.run_jobs import ROOT, command, environment
+from tests.s3_server import S3Server
+from tests.unit.triplets.samples import manifest_of, publish, triplets
+
+SEED = 7
+NUM_GENERATIONS = 60
+RETENTION = RetentionConfig(keep_generations=1, keep_checkpoints=1, grace_s=0.0)
+FLAGS = ("--retention.keep_generations=1", "--retention.keep_checkpoints=1", "--retention.grace_s=0")
+PLACES = [place for place in Failpoint if place.startswith("prune.")]
+
+
+@pytest.fixture(params=["local", "s3"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    """An empty one."""
+    if request.param == "local":
+        return Workspace(open_store(str(tmp_path / "w")), "main")
+    server: S3Server = request.getfixturevalue("s3_environment")
+    return Workspace(open_store(f"s3://{server.bucket}/{tmp_path.name}"), "main")
+
+
+def publish_next(workspace: Workspace, number: int) -> None:
+    """As a refresh does: the parts of its attempt are pinned until the manifest stands."""
+    publication = generations(workspace)
+    attempt = publication.begin(number)
+    with reader(workspace.store, "a refresh", f"{publication.folder(number, attempt.writer)}/").kept():
+        for index in range(3):
+            attempt.add_part("triplets", f"triplets-{index:05d}.parquet", os.urandom(200), 1)
+        parent = {"parent": number - 1 if number else None}
+        assert attempt.publish(manifest_of(attempt, 3).model_copy(update=parent))[1]
+
+
+def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iterator[int]:
+    """Pins some generation, reads it part by part while others come and go, and gives its number; again and again."""
+    publication, rng = generations(workspace), random.Random(seed)
+    while not ended.is_set():
+        numbers = publication.numbers()
+        if not numbers:
+            continue
+        number = rng.choice(numbers)
+        with reader(workspace.store, "a trainer", publication.manifest_key(number)).kept():
+            try:
+                manifest = publication.read(number)
+            except InputError:
+                continue  # it retired between the look and the pin: look again
+            for _ in range(3):
+                for part in manifest.parts:
+                    publication.read_part(part)  # raises where it is missing or torn
+        yield number
+
+
+def test_beside_a_tight_loop_of_prunes_no_pinned_object_is_ever_missing(workspace: Workspace) -> None:
+    publish_next(workspace, 0)
+    ended, errors = threading.Event(), []
+    read: list[int] = []
+    num_prunes = 0
+
+    def follow(seed: int) -> None:
+        try:
+            for number in read_pinned(workspace, ended, seed):
+                read.append(number)
+        except Exception as error:  # noqa: BLE001 — whatever it is, the test must know
+            errors.append(error)
+
+    def write() -> None:
+        try:
+            for number in range(1, NUM_GENERATIONS):
+                publish_next(workspace, number)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+        ended.set()
+
+    threads = [threading.Thread(target=follow, args=(SEED + index,)) for index in range(3)]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    while not ended.is_set():
+        prune(workspace, RETENTION)
+        num_prunes += 1
+    for thread in threads:
+        thread.join()
+    print(f"seed {SEED}: {num_prunes} prunes beside {len(read)} reads of {len(set(read))} of {NUM_GENERATIONS}")
+    assert errors == []
+    assert num_prunes > 5 and len(set(read)) > 5
+    for _ in range(2):
+        prune(workspace, RETENTION)
+    assert generations(workspace).numbers() == [NUM_GENERATIONS - 2, NUM_GENERATIONS - 1]
+    folders = {key.split("/")[4] for key in workspace.store.list(f"{workspace.generations_prefix}/data")}
+    assert len(folders) == 2, "and nothing that nobody needs stays"
+
+
+def history(folder: Path) -> Path:
+    """A workspace with five generations, and what a dead attempt left."""
+    for number in range(5):
+        publish(folder, [triplets(3, seed=number)], 10, number=number)
+    publication = generations(Workspace(open_store(str(folder)), "main"))
+    publication.begin(5).add_part("triplets", "triplets-00000.parquet", b"dead", 1)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arrival", [1, 2])
+def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_it(
+    place: Failpoint, arrival: int, tmp_path: Path
+) -> None:
+    undisturbed = history(tmp_path / "undisturbed")
+    workspace = Path(shutil.copytree(undisturbed, tmp_path / "w"))
+    folder = tmp_path / "failpoints"
+    folder.mkdir()
+    armed = {VARIABLE: f"{place}=kill@{arrival}", FOLDER_VARIABLE: str(folder)}
+    codes = []
+    for _ in range(2):  # what retires in the first is deleted in the second
+        codes.append(prune_job(workspace, *FLAGS, **armed))
+        readable(workspace)
+    assert -signal.SIGKILL in codes and arrivals(folder, place) >= arrival
+    print(f"killed at {place}, arrival {arrival}")
+    for each in (workspace, undisturbed):
+        for _ in range(2):
+            prune(Workspace(open_store(str(each)), "main"), RETENTION)
+    readable(workspace)
+    assert contents(workspace) == contents(undisturbed)
+
+
+def prune_job(workspace: Path, *flags: str, **environ: str) -> int:
+    arguments = command("prune", *flags, "--workspace", workspace)
+    done = subprocess.run(arguments, cwd=ROOT, env=environment(**environ), capture_output=True, check=False)
+    return done.returncode
+
+
+def readable(folder: Path) -> None:
+    """Every generation that stands is whole, and the newest one stands."""
+    publication = generations(Workspace(open_store(str(folder)), "main"))
+    assert publication.numbers()[-1] == 4
+    for number in publication.numbers():
+        for shard in range(Generation(publication, publication.read(number)).num_shards):
+            Generation(publication, publication.read(number)).shard(shard)
+
+
+SHIFTED_CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+static time_t shift(void) { return atol(getenv("CLOCK_SHIFT_S")); }
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int code = real(id, now);
+    if (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) now->tv_sec += shift();
+    return code;
+}
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    int (*real)(struct timeval *, void *) = dlsym(RTLD_NEXT, "gettimeofday");
+    int code = real(now, zone);
+    now->tv_sec += shift();
+    return code;
+}
+time_t time(time_t *out) {
+    time_t (*real)(time_t *) = dlsym(RTLD_NEXT, "time");
+    time_t now = real(0) + shift();
+    if (out) *out = now;
+    return now;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def shifted_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that moves the clock of the process that it is loaded into; files still get the kernel's time."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler, which moving a process's clock needs")
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "clock.c").write_text(SHIFTED_CLOCK)
+    library = folder / "clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "clock.c", "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("shift_s", [-86_400, 86_400])
+def test_a_clock_off_by_a_day_collects_nothing_that_is_live(shift_s: int, shifted_clock: Path, tmp_path: Path) -> None:
+    workspace = history(tmp_path / "w")
+    shifted = {"LD_PRELOAD": str(shifted_clock), "CLOCK_SHIFT_S": str(shift_s)}
+    tell = [sys.executable, "-c", "import time; print(time.time())"]
+    now, then = (
+        float(subprocess.run(tell, env=environment(**more), capture_output=True, check=True).stdout)
+        for more in ({}, shifted)
+    )
+    assert abs(then - now - shift_s) < 60, "the clock is off"
+    publication = generations(Workspace(open_store(str(workspace)), "main"))
+    parts = {key for key in contents(workspace) if "/data/" in key}
+    living = publication.begin(5)
+    living.add_part("triplets", "triplets-00000.parquet", b"living", 1)
+    pinned = publication.manifest_key(1)
+    with reader(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").kept():
+        # Half a day's grace: a day's error in either direction would decide wrongly about everything there is.
+        for _ in range(2):
+            assert prune_job(workspace, *FLAGS[:2], "--retention.grace_s=43200", **shifted) == 0
+        assert parts <= contents(workspace).keys(), "all of it was stored a moment ago"
+        assert publication.numbers() == [1, 4], "a lease is in force whatever the clock says"
+        for _ in range(2):
+            assert prune_job(workspace, *FLAGS, **shifted) == 0
+        assert publication.numbers() == [1, 4]
+        assert living.publish(manifest_of(living, 1))[1]
+    assert publication.read_part(publication.read(5).parts[0]) == b"living"
