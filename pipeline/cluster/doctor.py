@@ -20,6 +20,7 @@ from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.mining.index import import_faiss
 from pipeline.mining.miner import resolve_backend
 from pipeline.mining.native import instruction_sets, why_missing
+from pipeline.storage.leases import standing_leases
 from pipeline.storage.manifest import library_versions
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
@@ -50,6 +51,7 @@ def examine(config: RunConfig) -> list[Finding]:
         "encoder": _encoder,
         "workspace": _workspace,
         "contents": _contents,
+        "at work": _at_work,
         "cluster": _cluster,
     }
     findings = []
@@ -112,6 +114,11 @@ def _contents(config: RunConfig) -> str:
         f"run {config.run!r}: checkpoints {checkpoints(workspace).numbers()}, "
         f"generations {generations(workspace).numbers()}"
     )
+
+
+def _at_work(config: RunConfig) -> str:
+    leases = standing_leases(Workspace.open(config.workspace, config.run).store)
+    return "; ".join(f"{one.record}, heard of {one.age_s:.0f} s ago" for one in leases) or "nobody"
 
 
 def _cluster(config: RunConfig) -> str:

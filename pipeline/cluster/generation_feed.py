@@ -68,8 +68,7 @@ class GenerationChooser:
         """
         alternate = self._config.training.mode == "alternate"
         found = None
-        for number in reversed(self._publication.numbers()):
-            manifest = self._publication.read(number)
+        for manifest in self._publication.newest_first():
             if alternate and manifest.checkpoint_step < checkpoint.step:
                 break
             is_of_it = manifest.weights_digest == checkpoint.weights_digest

@@ -70,9 +70,9 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
     if fingerprint == corpus.fingerprint:
         return ~np.array([corpus.split.is_test(name) for name in corpus.label_names], dtype=np.bool_)
     publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for number in reversed(publication.numbers()):
-        if publication.read(number).fingerprint == fingerprint:
-            theirs = Corpus.open(workspace, number)
+    for manifest in publication.newest_first():
+        if manifest.fingerprint == fingerprint:
+            theirs = Corpus.open(workspace, manifest.number)
             trained = {name for name in theirs.label_names if not theirs.split.is_test(name)}
             return np.array([name in trained for name in corpus.label_names], dtype=np.bool_)
     return None

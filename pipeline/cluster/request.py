@@ -33,9 +33,7 @@ def find_generation(
 ) -> GenerationManifest | None:
     """The generation that a refresh from this checkpoint would publish, if it stands already."""
     key = refresh_key(config, corpus, checkpoint)
-    publication = generations(workspace)
-    for number in reversed(publication.numbers()):
-        manifest = publication.read(number)
+    for manifest in generations(workspace).newest_first():
         if manifest.refresh_key == key:
             return manifest
         if manifest.checkpoint_step < checkpoint.step:

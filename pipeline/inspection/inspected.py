@@ -88,9 +88,9 @@ def corpus_of(workspace: Workspace, manifest: GenerationManifest) -> Corpus:
         InputError: The workspace has it no more.
     """
     publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for number in reversed(publication.numbers()):
-        if publication.read(number).fingerprint == manifest.corpus_fingerprint:
-            return Corpus.open(workspace, number)
+    for corpus in publication.newest_first():
+        if corpus.fingerprint == manifest.corpus_fingerprint:
+            return Corpus.open(workspace, corpus.number)
     raise InputError(
         f"generation {manifest.number} was mined from a corpus that is not in {workspace.store.uri} any more: its ids "
         "mean nothing without it; restore that corpus, or mine again"

@@ -47,15 +47,13 @@ CHECKPOINTS = pa.schema(
 
 def generation_table(workspace: Workspace) -> pa.Table:
     """The run's generations, in the schema GENERATIONS."""
-    publication = generations(workspace)
-    rows = [_generation_row(publication.read(number)) for number in publication.numbers()]
+    rows = [_generation_row(manifest) for manifest in reversed(list(generations(workspace).newest_first()))]
     return pa.Table.from_pylist(rows, schema=GENERATIONS)
 
 
 def checkpoint_table(workspace: Workspace) -> pa.Table:
     """The run's checkpoints, in the schema CHECKPOINTS."""
-    publication = checkpoints(workspace)
-    rows = [_checkpoint_row(publication.read(number)) for number in publication.numbers()]
+    rows = [_checkpoint_row(manifest) for manifest in reversed(list(checkpoints(workspace).newest_first()))]
     return pa.Table.from_pylist(rows, schema=CHECKPOINTS)
 
 

@@ -11,6 +11,7 @@ from pipeline.config import BandConfig
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.survey import Histogram, Survey, survey
+from pipeline.storage.retired import history
 
 QUANTILES = {"p0": 0.0, "p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99,
              "p100": 1.0}  # fmt: skip
@@ -86,12 +87,11 @@ def band_words(band: BandConfig) -> str:
 
 def trained_on(inspected: Inspected) -> list[dict[str, Any]]:
     """What was left of the generation, by step, as trainers measured it that had pinned it; may be empty."""
-    publication, number = checkpoints(inspected.workspace), inspected.manifest.number
+    number = inspected.manifest.number
     measured = []
-    for step in publication.numbers():
-        if step <= inspected.manifest.checkpoint_step:
+    for checkpoint in history(checkpoints(inspected.workspace)):
+        if checkpoint.step <= inspected.manifest.checkpoint_step:
             continue
-        checkpoint = publication.read(step)
         if checkpoint.generation is not None and checkpoint.generation > number:
             break  # a trainer goes on to newer generations only
         shares = {
@@ -100,7 +100,7 @@ def trained_on(inspected: Inspected) -> list[dict[str, Any]]:
             if math.isfinite(checkpoint.metrics.get(name, math.nan))
         }
         if checkpoint.generation == number and shares:
-            measured.append({"step": step, **shares})
+            measured.append({"step": checkpoint.step, **shares})
     return measured
 
 

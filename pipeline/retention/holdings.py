@@ -100,7 +100,7 @@ def corpora(workspace: Workspace) -> Publication[CorpusManifest]:
 
 
 def _standing(publication: Publication[Any]) -> dict[int, Any]:
-    return {number: publication.read(number) for number in publication.numbers()}
+    return {manifest.number: manifest for manifest in publication.newest_first()}
 
 
 def newest(numbers: Mapping[int, object], count: int) -> Sequence[int]:

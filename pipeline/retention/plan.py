@@ -60,7 +60,7 @@ def make_plan(holdings: Holdings, retention: RetentionConfig) -> Plan:
     retirements: list[Retirement] = []
     removals: list[Removal] = []
     for publication, standing, lasting in holdings.publications():
-        for number, manifest in standing.items():
+        for number, manifest in sorted(standing.items()):
             if publication.manifest_key(number) not in kept.manifests:
                 num_bytes = sum(part.num_bytes for part in manifest.parts if part.role not in lasting)
                 retirements.append(Retirement(publication, number, num_bytes))

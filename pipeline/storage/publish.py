@@ -19,9 +19,13 @@ from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.manifest import LAST_NUMBER, Manifest, PartRecord, library_versions
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore
 
-__all__ = ["Attempt", "Manifest", "PartRecord", "Publication", "library_versions"]
+__all__ = ["Attempt", "Manifest", "NotPublishedError", "PartRecord", "Publication", "library_versions"]
 
 M = TypeVar("M", bound=Manifest)
+
+
+class NotPublishedError(InputError):
+    """No manifest stands under the number."""
 
 
 class Publication(Generic[M]):
@@ -47,18 +51,24 @@ class Publication(Generic[M]):
         numbers = self.numbers()
         return self.read(numbers[-1]) if numbers else None
 
+    def newest_first(self) -> Iterator[M]:
+        """Reads the manifests that stand, one after the other; one that is pruned meanwhile is left out."""
+        for number in reversed(self.numbers()):
+            with suppress(NotPublishedError):
+                yield self.read(number)
+
     def read(self, number: int) -> M:
         """Returns a manifest.
 
         Raises:
-            InputError: Nothing is published under the number.
+            NotPublishedError: Nothing is published under the number.
             CorruptDataError: What is stored is no manifest of this kind and format, or names parts of others.
         """
         key = self.manifest_key(number)
         try:
             document = self.store.get(key)
         except ObjectMissingError:
-            raise InputError(
+            raise NotPublishedError(
                 f"number {number} is not published under {self.prefix!r} in {self.store.uri}: "
                 f"choose one of {self.numbers()}"
             ) from None

@@ -51,7 +51,8 @@ class Retired(Generic[M]):
 
 def history(publication: Publication[M]) -> list[M]:
     """All manifests that were ever published, by number: those that stand, and those that are retired."""
-    standing, retired = publication.numbers(), Retired(publication)
-    manifests = {number: retired.read(number) for number in retired.numbers() if number not in set(standing)}
-    manifests |= {number: publication.read(number) for number in standing}
+    manifests = {manifest.number: manifest for manifest in publication.newest_first()}
+    retired = Retired(publication)
+    # Looked at second: what retires between the two looks is in one of them.
+    manifests |= {number: retired.read(number) for number in retired.numbers() if number not in manifests}
     return [manifests[number] for number in sorted(manifests)]

@@ -19,7 +19,7 @@ from pipeline.cluster.harmonic import (
     sample_seed,
     wait_for_old_vectors,
 )
-from pipeline.cluster.refresh import refresh_key
+from pipeline.cluster.request import refresh_key
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.corpus.ingest import prepare

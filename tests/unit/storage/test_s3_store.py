@@ -115,7 +115,7 @@ def test_a_server_that_never_answers_is_unavailable_in_bounded_time(
         start = time.monotonic()
         with pytest.raises(UnavailableError, match="cannot reach"):
             S3Store(s3_environment.bucket, read_timeout_s=0.2).create("a", b"x")
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 40
 
 
 def test_listings_go_on_over_many_pages(s3_environment: S3Server) -> None:
