@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.store_proxy import StoreProxy, run_store_proxy
 from tests.s3_server import S3Server, run_s3_server
 
 
@@ -22,3 +23,11 @@ def s3_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Se
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture
+def store_proxy(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreProxy]:
+    """A proxy before the server, which the environment points to; it passes everything on until it is told a fault."""
+    with run_store_proxy(s3_environment) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        yield proxy

@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 BUCKET = "motherlode-tests"
 ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
 READER_ACCESS_KEY, READER_SECRET_KEY = "reader-access-key", "reader-secret-key"
+REGION = "us-east-1"
 START_TIMEOUT_S = 60.0
 
 
@@ -41,7 +42,7 @@ class S3Server:
             "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": secret_key,
             "AWS_ENDPOINT_URL_S3": self.endpoint,
-            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -56,9 +57,16 @@ def run_s3_server(folder: Path) -> Iterator[S3Server]:
     services = ("master", "volume", "filer", "s3")
     ports = dict(zip([*services, *(f"{name}.grpc" for name in services)], _free_ports(8), strict=True))
     log = folder / "weed.log"
+    # It outlives the module that first asked for it, whose marks of its own processes it must not bear.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MOTHERLODE_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(folder, ports), cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            _command(folder, ports),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
     try:
         server = S3Server(endpoint=f"http://127.0.0.1:{ports['s3']}")
@@ -114,7 +122,7 @@ def _wait_until_writable(server: S3Server, process: subprocess.Popen[bytes], log
     client: Any = boto3.session.Session().client(
         "s3",
         endpoint_url=server.endpoint,
-        region_name="us-east-1",
+        region_name=REGION,
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
         config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1}, proxies={}),

@@ -23,6 +23,7 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    ReadTimeoutError,
     ResponseStreamingError,
     SSLError,
 )
@@ -37,8 +38,8 @@ READ_TIMEOUT_S = 30.0
 NUM_ATTEMPTS = 8
 """Attempts of one request, the first included. botocore waits between them (standard mode): at random up to 1, 2, 4 …
 20 s where the server asks to slow down, 71 s in all, and up to 0.05, 0.1 … 3.2 s after other errors, 6.4 s in all. (A
-server may ask for 5 s more each time.) So a request that is always refused fails within two minutes, and one that
-is never answered within 8 × 30 s + 6.4 s."""
+server may ask for 5 s more each time.) So a request that is always refused fails within two minutes, and one that is
+never answered within NUM_ATTEMPTS × (READ_TIMEOUT_S + 1 s) + 6.4 s: four minutes."""
 NUM_SENDS = 6
 """Attempts of what botocore does not try again: a conflict (409), a body that broke off, stalled or was damaged."""
 FIRST_WAIT_S = 0.1
@@ -169,7 +170,7 @@ class S3Store:
         body = self._client.get_object(Bucket=self._bucket, Key=self._full(key))["Body"]
         try:
             return bytes(body.read())
-        except HTTPError as error:  # a body that stalls, or TLS that breaks: told apart from a server that is silent
+        except (ReadTimeoutError, HTTPError) as error:  # it stalls, or TLS breaks; botocore tries neither again
             raise ResponseStreamingError(error=error) from error
 
     def _put_object(self, key: str, data: bytes, **conditions: str) -> None:

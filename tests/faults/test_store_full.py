@@ -1,0 +1,81 @@
+"""A disk that fills up in the middle of a job: a small tmpfs, which takes the right to mount one."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.corpus.reader import Corpus
+from pipeline.errors import UnavailableError
+from pipeline.storage.keys import TEMPORARY_PREFIX
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import open_store
+from pipeline.storage.publish import Publication
+from pipeline.storage.workspace import Workspace
+from tests.cluster.run_jobs import TINY, run, succeed
+
+DISK_BYTES = 2 << 20
+MOUNT = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=1777", "tmpfs")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    as_root = [] if os.geteuid() == 0 or shutil.which("sudo") is None else ["sudo", "--non-interactive"]
+    mounted = subprocess.run([*as_root, *MOUNT, place], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run([*as_root, "umount", "--lazy", place], check=True)
+
+
+def fill(disk: Path, num_bytes_left: int) -> Path:
+    """Leaves so little room; returns what takes up the rest."""
+    ballast = disk / "ballast"
+    ballast.unlink(missing_ok=True)
+    ballast.write_bytes(bytes(shutil.disk_usage(disk).free - num_bytes_left))
+    print(f"{shutil.disk_usage(disk).free} bytes are left in {disk}")
+    return ballast
+
+
+def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room(disk: Path) -> None:
+    store = open_store(str(disk / "store"))
+    things = Publication(store, "things", Manifest)
+    attempt = things.begin(0)
+    attempt.add_part("rows", "first.bin", b"first", 1)
+    ballast = fill(disk, 100_000)
+    with pytest.raises(UnavailableError, match=r"no space left to write .*second\.bin") as caught:
+        attempt.add_part("rows", "second.bin", bytes(200_000), 1)
+    assert "\n" not in str(caught.value)
+    assert len(store.list("")) == len(attempt.parts) == 1, "what was put before is untouched"
+    assert not list(disk.rglob(f"{TEMPORARY_PREFIX}*"))
+    fill(disk, 0)
+    with pytest.raises(UnavailableError, match="no space left"):
+        attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest=""))
+    assert things.numbers() == []
+    ballast.unlink()
+    standing, ours = attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest=""))
+    assert ours and things.read(0) == standing
+    assert things.read_part(standing.parts[0]) == b"first"
+
+
+def test_a_job_on_a_full_disk_publishes_nothing_and_succeeds_once_there_is_room(disk: Path) -> None:
+    flags = (*TINY, f"--workspace={disk / 'workspace'}")
+    ballast = fill(disk, 100_000)  # two of the corpus's five parts
+    full = run("prepare", *flags)
+    assert full.code == 4, full.words
+    assert full.words.count("no space left to write") == 1 and "Traceback" not in full.words
+    assert "examples-00002.parquet" in full.words, "it came as far as the third part"
+    assert [path for path in (disk / "workspace").rglob("*") if path.is_file()] == [], "no manifest, no part, no trace"
+    ballast.unlink()
+    assert succeed("prepare", *flags).report["published"] is True
+    workspace = Workspace.open(str(disk / "workspace"), "main")
+    corpus = Corpus.open(workspace)
+    assert sum(len(corpus.read_part(part)) for part in range(corpus.num_parts)) == corpus.manifest.num_examples
