@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slow test-faults test-native benchmark lint format clean
+.PHONY: help install demo test test-quick test-slow test-faults test-native audit benchmark lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and 
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=2000 \
 	    $(BIN)/python -m pytest -s tests/native
+
+audit: $(INSTALLED) ## Look for known vulnerabilities of what is installed, where a vulnerability service is reached
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'pip-audit>=2.9,<3'
+	$(BIN)/python infra/audit.py
 
 benchmark: $(INSTALLED) ## Measure mining here against FAISS, torch and this machine's matrix product (about 15 minutes)
 	$(BIN)/python -m jobs.benchmark mine

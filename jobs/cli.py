@@ -5,17 +5,19 @@ import difflib
 import json
 import logging
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console, RenderableType
 
+from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import read_split
@@ -29,6 +31,9 @@ EXIT_CODES = """exit codes:
   2  bad input, config or command line
   3  refused by the audit: nothing was published
   4  storage or cluster unavailable"""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 200  # of a wrong value in a message
 
 Report = dict[str, Any]
 
@@ -112,7 +117,8 @@ def _run(program: str, arguments: list[str], description: str, body: Body, add_f
     add_flags(parser)
     try:
         config, flags = _parse(parser, arguments)
-        answer = body(config, flags)
+        with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout, which belongs to the report
+            answer = body(config, flags)
     except PipelineError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -162,8 +168,10 @@ class _Parser(argparse.ArgumentParser):
     """Answers a wrong command line as every other wrong input: one sentence, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
-        raise InputError(f"command line: {message}{_suggestion(unknown, list(self._option_string_actions))}")
+        _, is_unknown, words = message.partition("unrecognized arguments: ")
+        name = words.split(" ")[0].partition("=")[0]
+        problem = f"unknown argument {name}" if is_unknown else message  # its value may be a secret
+        raise InputError(f"command line: {problem}{_suggestion(name, list(self._option_string_actions))}")
 
 
 def _suggestion(word: str, known: list[str]) -> str:
@@ -175,7 +183,8 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunCo
     """Command line over YAML over defaults."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
-    document = _read_yaml(first.parse_known_args(arguments)[0].config)
+    path = first.parse_known_args(arguments)[0].config
+    document = {} if path is None else read_settings(path)
     flags = argparse.Namespace()
 
     def parse_args(root: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
@@ -214,20 +223,6 @@ def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunCo
     return _resolved(RunConfig.model_validate(settings.model_dump())), flags
 
 
-def _read_yaml(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"--config {path} cannot be read ({error.strerror}): name an existing YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path} is not YAML ({' '.join(str(error).split())})") from None
-    if document is not None and not isinstance(document, dict):
-        raise InputError(f"--config {path} holds a {type(document).__name__}, not settings: write `key: value` lines")
-    return document or {}
-
-
 def _sentence(error: ValidationError, arguments: list[str], parser: argparse.ArgumentParser, path: Path | None) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
@@ -238,7 +233,7 @@ def _sentence(error: ValidationError, arguments: list[str], parser: argparse.Arg
     message = str(problem["msg"]).removeprefix("Value error, ")
     if isinstance(problem["input"], dict):  # a rule over several fields: it names them itself
         return f"config: {message}"
-    return f"{where}: {key}: {message} (got {problem['input']!r})"
+    return f"{where}: {key}: {message} (got {_SHORT.repr(problem['input'])})"
 
 
 def _resolved(config: RunConfig) -> RunConfig:

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 LINE_INTERVAL_S = 5.0
 
@@ -60,7 +61,12 @@ class StageProgress:
 
 def say(message: str) -> None:
     """One line for a person, on stderr: stdout belongs to ``--json``."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(plain_text(message))
+
+
+def plain_text(text: str) -> Text:
+    """Text as it is: no markup, and nothing that a terminal would act on, whatever labels and paths are called."""
+    return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from pipeline.inspection.summary import QUANTILES
 from pipeline.inspection.survey import MOST_PER_ANCHOR
-from pipeline.inspection.tables import plain_text, text_table
+from pipeline.inspection.tables import text_table
+from pipeline.progress import plain_text
 
 NONE = "–"
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
-from rich.text import Text
+
+from pipeline.progress import plain_text
 
 _READABLE, _BORDER = 12, 3
 """A column of so many characters can be read, though longer cells are folded; and what its edges take."""
@@ -37,11 +38,6 @@ def text_table(
     for row in rows:
         table.add_row(*map(plain_text, row))
     return table
-
-
-def plain_text(text: str) -> Text:
-    """Text as it is: no markup, and nothing that a terminal would act on."""
-    return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 
 @dataclass(frozen=True)

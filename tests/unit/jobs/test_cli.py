@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from jobs.cli import Report, run_job
 from tests.s3_server import S3Server
 
 JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "doctor")
@@ -182,3 +183,17 @@ def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(
     assert_refused(job("loop", *flags, "--training.source=random"), "jobs.train")
     assert_refused(job("mine", *flags, "--encoder.name=identity"), "the corpus holds images")
     assert_refused(job("prepare", *flags, "--corpus.source.kind=parquet"), "corpus.source.path")
+
+
+def test_nothing_but_the_report_reaches_stdout(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def body(*_: object) -> Report:
+        print("as Ray does where an actor dies")
+        return {"published": True}
+
+    monkeypatch.setattr(sys, "argv", ["jobs/mine.py", "--json"])
+    run_job("A job.", body)
+    captured = capfd.readouterr()
+    assert json.loads(captured.out) == {"published": True}
+    assert "an actor dies" in captured.err

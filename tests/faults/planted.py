@@ -1,0 +1,247 @@
+"""Where a job reads back what it or another one has written, and how to plant other bytes there."""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.settings_file import read_settings
+from pipeline.comparison.results import ArmResult
+from pipeline.config import CorpusConfig, EncoderConfig
+from pipeline.corpus.cache import SOURCE_DIGEST, ExampleCache
+from pipeline.corpus.image_archive import ImageArchive
+from pipeline.corpus.image_folder import ImageFolder
+from pipeline.corpus.lfw_files import read_pairs
+from pipeline.corpus.parquet_source import ParquetSource
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.split import read_split
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoints import checkpoints, load_trainer_state, load_weights, save_checkpoint
+from pipeline.encoders.pretrained import pretrained_encoder
+from pipeline.encoders.registry import initial_encoder
+from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.label_list import read_list
+from pipeline.inspection.report.history import read_evaluations, read_training
+from pipeline.inspection.sql import Session
+from pipeline.storage import leases
+from pipeline.storage.publish import Publication
+from pipeline.storage.retired import Retired, history
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+from pipeline.triplets.refusals import read_refusals
+from tests.unit.corpus.samples import LIMITS
+from tests.unit.inspection.mined_samples import ENCODER, KEY, TRANSFORM, mined
+
+MARK_VARIABLE = "MOTHERLODE_PLANTED_MARK"
+
+
+class LeavesAMark:
+    """Unpickled without care, it makes a folder."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (os.environ[MARK_VARIABLE],)
+
+
+def extension_schema() -> pa.Schema:
+    """A column of the type that older versions of pyarrow unpickled as they read it (CVE-2023-47248)."""
+    extension = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(LeavesAMark(), protocol=0).decode(),
+    }
+    return pa.schema([pa.field("example_id", pa.int64(), metadata=extension)])
+
+
+class Place:
+    """A small finished workspace, and files beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.generation = folder, mined(str(folder / "w"), folder)
+        self.workspace = self.generation.workspace
+        self.store = self.workspace.store
+        save_checkpoint(
+            checkpoints(self.workspace),
+            step=4,
+            encoder_module=initial_encoder(ENCODER, TRANSFORM, 4),
+            encoder_config=ENCODER,
+            transform_config=TRANSFORM,
+            trainer_state={},
+            corpus_fingerprint="f" * 64,
+            generation=0,
+            metrics={},
+            steps=b"",
+            seed=0,
+            config_digest="c" * 64,
+            parent=0,
+        )
+
+    def publication(self, kind: str) -> Publication[Any]:
+        found: dict[str, Publication[Any]] = {
+            "corpus": Publication(self.store, self.workspace.corpus_prefix, CorpusManifest),
+            "checkpoint": checkpoints(self.workspace),
+            "generation": generations(self.workspace),
+        }
+        return found[kind]
+
+    def plant(self, kind: str, number: int, role: str, data: bytes) -> Any:  # noqa: ANN401 — manifests of all kinds
+        """Puts bytes in place of the first part of a role; the manifest then promises just these."""
+        publication = self.publication(kind)
+        manifest = publication.read(number)
+        old = manifest.parts_of(role)[0]
+        new = old.model_copy(update={"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        parts = tuple(new if part == old else part for part in manifest.parts)
+        self.store.put(old.key, data)
+        document = manifest.model_copy(update={"parts": parts}).model_dump_json()
+        self.store.put(publication.manifest_key(number), document.encode())
+        return publication.read(number)
+
+    def file(self, name: str, data: bytes) -> Path:
+        path = self.folder / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def reopened(self) -> Inspected:
+        return open_generation(Workspace.open(self.store.uri, "main"))
+
+
+def weights(place: Place, data: bytes) -> object:
+    return load_weights(place.publication("checkpoint"), place.plant("checkpoint", 4, "encoder", data))
+
+
+def trainer_state(place: Place, data: bytes) -> object:
+    return load_trainer_state(place.publication("checkpoint"), place.plant("checkpoint", 4, "trainer", data))
+
+
+def steps(place: Place, data: bytes) -> object:
+    place.plant("checkpoint", 4, "steps", data)
+    return read_training(place.workspace)
+
+
+def examples(place: Place, data: bytes) -> object:
+    place.plant("corpus", 0, "examples", data)
+    return Corpus.open(place.workspace).read_part(0)
+
+
+def labels(place: Place, data: bytes) -> object:
+    place.plant("corpus", 0, "labels", data)
+    return Corpus.open(place.workspace)
+
+
+def embeddings(place: Place, data: bytes) -> object:
+    place.store.put(f"{place.workspace.embeddings_prefix(KEY)}/000000.parquet", data)
+    return EmbeddingParts(place.workspace, KEY).read(0, 0, 10)
+
+
+def triplets(place: Place, data: bytes) -> object:
+    place.plant("generation", 0, "triplets", data)
+    return place.reopened().generation.shard(0)["anchor"]
+
+
+def triplets_by_sql(place: Place, data: bytes) -> object:
+    place.plant("generation", 0, "triplets", data)
+    with Session.of(place.reopened()) as session:
+        return session.select("FROM triplets").fetch()
+
+
+def quarantine(place: Place, data: bytes) -> object:
+    place.plant("generation", 0, "quarantine", data)
+    return place.reopened().generation.quarantine()["reason"]
+
+
+def neighbours(place: Place, data: bytes) -> object:
+    place.plant("generation", 0, "neighbours", data)
+    return place.reopened().generation.neighbours()["label"]
+
+
+def manifest_of(kind: str) -> Callable[[Place, bytes], object]:
+    def read(place: Place, data: bytes) -> object:
+        publication = place.publication(kind)
+        place.store.put(publication.manifest_key(0), data)
+        return publication.read(0)
+
+    return read
+
+
+def retired(place: Place, data: bytes) -> object:
+    publication = place.publication("checkpoint")
+    place.store.put(Retired(publication).key(2), data)
+    return history(publication)
+
+
+def refusal(place: Place, data: bytes) -> object:
+    place.store.put(place.workspace.refusal_key(4), data)
+    return read_refusals(place.workspace)
+
+
+def lease(place: Place, data: bytes) -> object:
+    place.store.put(f"{leases.PREFIX}/planted.json", data)
+    return leases.standing_leases(place.store)
+
+
+def evaluation(place: Place, data: bytes) -> object:
+    place.store.put(f"{place.workspace.evaluation_prefix(4)}/verification.json", data)
+    return read_evaluations(place.workspace)
+
+
+def arm_result(place: Place, data: bytes) -> object:
+    return ArmResult.model_validate_json(data)
+
+
+def cache_of_examples(place: Place, data: bytes) -> object:
+    corpus = place.generation.corpus
+    cache = ExampleCache(corpus, place.folder / "planted")
+    sink = pa.BufferOutputStream()
+    schema = extension_schema().with_metadata({SOURCE_DIGEST: corpus.part_sha256(0).encode()})
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.table([list(range(10))], schema=schema))
+    for content in (data, sink.getvalue().to_pybytes()):
+        (cache.folder / "part-00000.arrow").write_bytes(content)
+        ExampleCache(corpus, place.folder / "planted").payload(0)
+    return None
+
+
+def pretrained(suffix: str) -> Callable[[Place, bytes], object]:
+    def read(place: Place, data: bytes) -> object:
+        file = place.file(f"weights{suffix}", data)
+        config = EncoderConfig(name="small_cnn", embedding_dim=8, pretrained=str(file))
+        return pretrained_encoder(config, TRANSFORM, 0, place.workspace, "f" * 64)
+
+    return read
+
+
+READERS: dict[str, Callable[[Place, bytes], object]] = {
+    "weights": weights,
+    "trainer state": trainer_state,
+    "steps": steps,
+    "examples": examples,
+    "labels": labels,
+    "embeddings": embeddings,
+    "triplets": triplets,
+    "triplets by SQL": triplets_by_sql,
+    "quarantine": quarantine,
+    "neighbours": neighbours,
+    "manifest of a corpus": manifest_of("corpus"),
+    "manifest of a checkpoint": manifest_of("checkpoint"),
+    "manifest of a generation": manifest_of("generation"),
+    "retired manifest": retired,
+    "refusal": refusal,
+    "lease": lease,
+    "evaluation": evaluation,
+    "result of a comparison": arm_result,
+    "cache of examples": cache_of_examples,
+    "pretrained weights": pretrained(".safetensors"),
+    "pretrained pickle": pretrained(".pt"),
+    "pretrained without a name": pretrained(""),
+    "LFW's pairs": lambda place, data: read_pairs(place.file("pairs.txt", data)),
+    "list of people": lambda place, data: read_split(CorpusConfig(test_people=str(place.file("people.txt", data)))),
+    "list of labels": lambda place, data: read_list(place.file("labels.csv", data)),
+    "settings": lambda place, data: read_settings(place.file("run.yaml", data)),
+    "image": lambda place, data: list(ImageFolder(place.file("ann/1.jpg", data).parents[1], LIMITS)),
+    "archive": lambda place, data: list(ImageArchive(place.file("images.tar", data), LIMITS)),
+    "vectors": lambda place, data: list(ParquetSource(place.file("vectors.parquet", data), LIMITS)),
+}

@@ -1,0 +1,200 @@
+"""Ray: whoever may submit a job may run anything, so nobody may without the token, and nobody from another machine."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import DEVNULL
+
+import psutil
+import pytest
+import ray
+
+from pipeline.cluster.session import session
+from pipeline.config import ClusterConfig
+from tests.cluster.run_jobs import ROOT
+from tests.cluster.test_submit import cluster, try_to_submit
+
+__all__ = ["cluster"]
+
+START_TIMEOUT_S = 120.0
+CLOSED = (401, 403)
+PATHS = ("/api/jobs/", "/api/jobs/own", "/api/jobs/own/logs", "/api/v0/actors", "/api/v0/tasks", "/nodes?view=summary")
+BADGES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"}
+MORE_TIME_S, WATCH_S = 5.0, 5.0
+SECRET_WORDS = "what only the owner may read"
+
+
+def ask(address: str, path: str, token: str | None, body: object = None) -> tuple[int, str]:
+    """Status and text of an HTTP answer; 0 where what listens there speaks another language."""
+    headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+    request = urllib.request.Request(address + path, None if body is None else json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
+        return 0, str(error)
+
+
+def wait_for(address: str, token: str, job: dict[str, str]) -> None:
+    """Submits a job as its owner, and waits until it has ended."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while ask(address, "/api/jobs/", token, job)[0] != 200:  # the head is up before its agent is
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    while (job_status := json.loads(ask(address, "/api/jobs/own", token)[1])["status"]) != "SUCCEEDED":
+        assert time.monotonic() < deadline and job_status != "FAILED"
+        time.sleep(0.5)
+
+
+def family(token: str) -> set[psutil.Process]:
+    """The processes that were given a token, and theirs: what sets its own title overwrites its environment."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RAY_AUTH_TOKEN") == token:
+                found |= {process, *process.children(recursive=True)}
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def listening(processes: Iterable[psutil.Process]) -> Iterator[tuple[str, int, str]]:
+    """Addresses, ports and names of what takes connections or datagrams from whoever sends them."""
+    for process in processes:
+        try:
+            for one in process.net_connections("inet"):
+                if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and not one.raddr):
+                    yield one.laddr.ip, one.laddr.port, " ".join(process.cmdline())[:80]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def connect(uri: str, mark: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process that joins a cluster and lets it make a folder."""
+    code = f"import ray, os; ray.init({uri!r}); ray.get(ray.remote(lambda: os.mkdir({str(mark)!r})).remote())"
+    return subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=DEVNULL, stderr=DEVNULL)
+
+
+@contextmanager
+def cleanup(processes: Iterable[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Ends them with the block."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    address, token = cluster["RAY_ADDRESS"], cluster["RAY_AUTH_TOKEN"]
+    mark, marks = tmp_path / "mark", tmp_path / "marks"
+    marks.mkdir()
+    theirs = {"entrypoint": f"touch {mark}", "submission_id": "theirs"}
+    wait_for(address, token, {"entrypoint": f"echo {SECRET_WORDS}", "submission_id": "own"})
+    assert SECRET_WORDS in ask(address, "/api/jobs/own/logs", token)[1]
+    wrong_tokens = {"none": None, "empty": "", "another": "0" * 64, "nearly": token[:-1] + "z"}
+    for path in PATHS:
+        assert ask(address, path, token)[0] == 200, path
+        for name, wrong in wrong_tokens.items():
+            status, words = ask(address, path, wrong)
+            print(f"{path}, token: {name}: {status}")
+            assert status in CLOSED and SECRET_WORDS not in words
+    assert all(ask(address, "/api/jobs/", wrong, theirs)[0] in CLOSED for wrong in wrong_tokens.values())
+    assert ask(address, "/api/jobs/own", None)[0] == 401
+
+    # The dashboard is one door; every process of Ray has others.
+    ports = {port: name for _, port, name in listening(family(token))}
+    assert sum("Agent" in name for name in ports.values()) > 1, ports
+    for port, name in sorted(ports.items()):
+        for path in ("/api/job_agent/jobs/", "/get_or_create_runtime_env"):
+            status, _ = ask(f"http://127.0.0.1:{port}", path, None, theirs)
+            print(f"{name}: {port}{path}: {status}")
+            assert status in (*CLOSED, 0, 405)  # 405: figures for Prometheus, which can be read
+    (control,) = (port for port, name in ports.items() if "gcs_server" in name)
+    (client,) = (port for port, name in ports.items() if "util.client.server" in name)
+    known = {name: value for name, value in cluster.items() if name not in BADGES}
+    stranger = known | {"HOME": str(tmp_path)}  # where a token may lie, too
+    owner, guesser = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": one} for one in (token, "0" * 64))
+    doors = (f"127.0.0.1:{control}", f"ray://127.0.0.1:{client}")
+    tries = {
+        (uri, who): connect(uri, marks / f"{number}-{who}", stranger | badge)
+        for number, uri in enumerate(doors)
+        for who, badge in (("owner", owner), ("stranger", {}), ("guesser", guesser))
+    }
+    with cleanup(tries.values()):
+        for uri in doors:
+            assert tries[uri, "owner"].wait(timeout=START_TIMEOUT_S) == 0
+        time.sleep(MORE_TIME_S)  # strangers are not told no: they are left to try
+    assert sorted(path.name for path in marks.iterdir()) == ["0-owner", "1-owner"]
+    assert try_to_submit(stranger | {"RAY_ADDRESS": address}, "jobs.doctor").returncode != 0
+    assert ask(address, "/api/jobs/theirs", token)[0] == 404 and not mark.exists()
+
+
+def test_a_ray_that_a_job_starts_takes_connections_from_this_machine_alone() -> None:
+    seen: set[tuple[str, int, str]] = set()
+    with session(ClusterConfig(), []):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        deadline = time.monotonic() + WATCH_S
+        while time.monotonic() < deadline:  # agents come later than the rest
+            seen.update(listening([psutil.Process(), *psutil.Process().children(recursive=True)]))
+            time.sleep(0.5)
+    names = " ".join(name for _, _, name in seen)
+    assert all(part in names for part in ("gcs_server", "raylet", "DashboardAgent", "RuntimeEnvAgent", "IDLE")), names
+    assert {address.removeprefix("::ffff:") for address, _, _ in seen} <= {"127.0.0.1", "::1"}, seen
+
+
+STARTS = re.compile(r"\bray (start|up)\b|kind: Ray(Cluster|Job|Service)\b")
+GUARD = re.compile(r"RAY_AUTH_MODE\W{1,12}(value: *)?[\"']?token\b|authOptions:\s+mode: token\b")
+NOT_SHIPPED = {"tests", "build", "dist"}
+
+
+def unguarded(text: str) -> bool:
+    """Whether a file starts a Ray that takes jobs from anybody."""
+    return bool(STARTS.search(text)) and not GUARD.search(text)
+
+
+def shipped_files() -> Iterator[Path]:
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_SHIPPED]
+        folders[:] = [name for name in folders if not name.endswith(".egg-info") and name != "__pycache__"]
+        yield from (Path(folder, name) for name in names)
+
+
+def test_every_file_that_starts_ray_asks_for_the_token() -> None:
+    files = list(shipped_files())
+    assert ROOT / "README.md" in files and ROOT / "pipeline" / "cluster" / "session.py" in files
+    assert [file for file in files if unguarded(file.read_bytes().decode(errors="replace"))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_unguarded"),
+    [
+        ("ray start --head", True),
+        ("  - ray up cluster.yaml\n", True),
+        ("apiVersion: ray.io/v1\nkind: RayCluster\n", True),
+        ("RAY_AUTH_MODE=off ray start --head", True),
+        ("RAY_AUTH_MODE=token ray start --head", False),
+        ("ENV RAY_AUTH_MODE=token\nCMD ray start --head", False),
+        ("- name: RAY_AUTH_MODE\n  value: token\nkind: RayCluster", False),
+        ('- {name: RAY_AUTH_MODE, value: "token"}\nkind: RayCluster', False),
+        ("kind: RayCluster\nspec:\n  authOptions:\n    mode: token\n", False),
+        ("an array starts here", False),
+    ],
+)
+def test_what_starts_ray_without_the_token_would_be_found(text: str, is_unguarded: bool) -> None:
+    assert unguarded(text) == is_unguarded
