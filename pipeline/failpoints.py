@@ -1,6 +1,7 @@
 """Places where a test may kill the process, to prove what a crash there leaves behind.
 
     MOTHERLODE_FAILPOINTS="publish.manifest=kill, embed.part-stored=raise@3"   # at the first arrival; at the third
+    MOTHERLODE_FAILPOINTS="publish.part=kill@2, publish.part=kill@5"          # at both
     MOTHERLODE_FAILPOINTS_FOLDER=/some/empty/folder                           # all arrivals, one file each
 
 Arrivals are counted over all processes that share the folder: what is killed once and started again is not killed
@@ -68,8 +69,8 @@ def reach(place: Failpoint) -> None:
     if _FOLDER is None:
         return
     arrival = _arrive(_FOLDER, place)
-    action, due = _ARMED.get(place, ("", 0))
-    if arrival == due:
+    action = _ARMED.get((place, arrival))
+    if action is not None:
         print(f"failpoint {place}, arrival {arrival}: {action}", file=sys.stderr, flush=True)  # noqa: T201
         _ACTIONS[action]()
 
@@ -89,7 +90,7 @@ def _arrive(folder: Path, place: Failpoint) -> int:
     raise AssertionError
 
 
-def _parse(text: str) -> dict[Failpoint, tuple[str, int]]:
+def _parse(text: str) -> dict[tuple[Failpoint, int], str]:
     """``"PLACE=ACTION[@N], ..."``; a name that nothing reaches would be a test that cannot fail."""
     armed = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
@@ -97,7 +98,7 @@ def _parse(text: str) -> dict[Failpoint, tuple[str, int]]:
         action, _, arrival = rest.partition("@")
         if action not in _ACTIONS:
             raise ValueError(f"{VARIABLE}: {item!r} names no action: use one of {', '.join(_ACTIONS)}")
-        armed[Failpoint(place)] = (action, int(arrival or 1))
+        armed[Failpoint(place), int(arrival or 1)] = action
     return armed
 
 

@@ -126,4 +126,4 @@ def _cluster(config: RunConfig) -> str:
     with session(config.cluster, required):
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     there = ", ".join(f"{total.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
-    return f"{config.cluster.address or 'local'}: {there}; jobs.loop reserves {required}"
+    return f"{config.cluster.address or 'local'}: {there}; jobs.loop reserves {' and '.join(map(str, required))}"

@@ -134,6 +134,7 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
 
             _follow_checkpoints(config, workspace, corpus, idle)
             while run.running:
+                run.status()
                 time.sleep(_POLL_INTERVAL_S)
             run.status()
         else:

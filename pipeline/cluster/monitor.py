@@ -1,5 +1,6 @@
 """What the training workers tell the driver: how far they are, and an error that no retry would mend."""
 
+import time
 from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
@@ -13,11 +14,13 @@ class TrainingStatus:
         step: Steps taken.
         note: Loss, active share and rate, for people; or what is being waited for.
         error: Set once, when training cannot go on.
+        silent_s: Seconds since the workers told anything.
     """
 
     step: int
     note: str = ""
     error: PipelineError | None = None
+    silent_s: float = 0.0
 
 
 class TrainingMonitor:
@@ -25,11 +28,11 @@ class TrainingMonitor:
 
     def __init__(self, step: int) -> None:
         """Starts at the step that training resumes from."""
-        self._status = TrainingStatus(step, "workers are starting")
+        self._status, self._heard = TrainingStatus(step, "workers are starting"), time.monotonic()
 
     def update(self, step: int, note: str) -> None:
         """Workers tell where they are."""
-        self._status = replace(self._status, step=step, note=note)
+        self._status, self._heard = replace(self._status, step=step, note=note), time.monotonic()
 
     def fail(self, error: PipelineError) -> None:
         """Workers tell why they stop."""
@@ -37,4 +40,4 @@ class TrainingMonitor:
 
     def status(self) -> TrainingStatus:
         """The driver asks."""
-        return self._status
+        return replace(self._status, silent_s=time.monotonic() - self._heard)

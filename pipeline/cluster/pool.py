@@ -1,6 +1,7 @@
 """A pool of equal actors: parts are handed to whichever is free, and a dead actor costs its part alone."""
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -8,14 +9,27 @@ from typing import Any, Generic, Self, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
+from pipeline.cluster.resources import actors_of, what_is_there
 from pipeline.config import ClusterConfig
 from pipeline.errors import PipelineError, UnavailableError
 
 K = TypeVar("K")
 
 _LONGEST_LANE = 32  # an actor with so many tasks waiting is helped by the others
+_PAUSE_S = 1.0  # between two looks whether an actor is back
+
+
+class _LostError(UnavailableError):
+    """An actor or its node died before its answer was here."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,11 @@ class Task(Generic[K]):
 
 
 class ActorPool:
-    """``num_actors`` actors of one class. Ray restarts those that die and repeats the calls that they held."""
+    """``num_actors`` actors of one class. Those that die are started again, and get the tasks that they held again.
+
+    Ray starts them, and makes values anew that were kept on a node that died. Tasks are repeated here: Ray would use up
+    its retries within seconds on an actor whose node it does not yet know to be dead.
+    """
 
     def __init__(self, config: ClusterConfig, actor_class: type, *args: object) -> None:
         """Remembers what to start; the first task starts the actors, so a run without tasks costs nothing.
@@ -77,7 +95,8 @@ class ActorPool:
         """
         lanes = _Lanes(tasks, self._config.num_actors)
         idle = list(range(self._config.num_actors))
-        running: dict[ray.ObjectRef[Any], tuple[K, tuple[ray.ObjectRef[Any], ...], int]] = {}
+        running: dict[ray.ObjectRef[Any], tuple[Task[K], tuple[ray.ObjectRef[Any], ...], int]] = {}
+        num_lost: Counter[K] = Counter()
         while True:
             for actor in list(idle):
                 task = lanes.next_for(actor)
@@ -86,31 +105,76 @@ class ActorPool:
                 if not self._actors:
                     self._start()
                 idle.remove(actor)
-                method = getattr(self._actors[actor], task.method).options(num_returns=task.num_kept + 1)
-                returned = method.remote(*task.args)
-                *kept, result = returned if task.num_kept else [returned]
-                running[result] = (task.key, tuple(kept), actor)
+                *kept, result = self._call(actor, task)
+                running[result] = (task, tuple(kept), actor)
             if not running:
                 return
             done, _ = ray.wait(list(running), num_returns=1, timeout=self._config.stall_timeout_s)
             if not done:
-                raise UnavailableError(
-                    f"no part finished for {self._config.stall_timeout_s:g} s (cluster.stall_timeout_s): "
-                    "the cluster is full or stuck; look at `ray status`"
-                )
-            key, kept, actor = running.pop(done[0])
+                raise self._stalled()
+            task, references, actor = running.pop(done[0])
             idle.append(actor)
-            yield key, ((*kept, result_of(done[0])) if kept else result_of(done[0]))
+            try:
+                result = result_of(done[0], self._config.stall_timeout_s)
+            except _LostError:
+                num_lost[task.key] += 1
+                if num_lost[task.key] > self._config.max_task_retries:
+                    raise
+                self._await(actor)
+                lanes.give_back(actor, task)
+                continue
+            yield task.key, ((*references, result) if references else result)
+
+    def _call(self, actor: int, task: Task[K]) -> list["ray.ObjectRef[Any]"]:
+        # What is kept can be made anew by Ray only if the call that made it may be repeated.
+        options = {} if task.num_kept else {"max_task_retries": 0}
+        method = getattr(self._actors[actor], task.method).options(num_returns=task.num_kept + 1, **options)
+        returned = method.remote(*task.args)
+        return list(returned) if task.num_kept else [returned]
+
+    def _await(self, actor: int) -> None:
+        """Waits until an actor that was lost answers again.
+
+        Raises:
+            UnavailableError: It does not, for ``stall_timeout_s``: most likely there is no room for it any more.
+        """
+        deadline = time.monotonic() + self._config.stall_timeout_s
+        is_ready: Any = self._actors[actor].__ray_ready__.options(max_task_retries=0)
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                ray.get(is_ready.remote(), timeout=left_s)
+                return
+            except ActorUnavailableError:
+                time.sleep(_PAUSE_S)
+            except GetTimeoutError:
+                break
+            except RayError as error:
+                raise UnavailableError(f"an actor cannot be started again: {first_line(error)}") from error
+        raise self._stalled()
 
     def tell_all(self, method: str) -> None:
         """Calls a method without arguments on every actor that was started, and waits until all have done it.
 
+        One that dies meanwhile is new when it is back, and is told nothing.
+
         Raises:
             PipelineError: As an actor's method raised it.
-            UnavailableError: An actor died too often.
+            UnavailableError: An actor has not done it within ``stall_timeout_s``.
         """
-        for reference in [getattr(actor, method).remote() for actor in self._actors]:
-            result_of(reference)
+        asked = [getattr(actor, method).options(max_task_retries=0).remote() for actor in self._actors]
+        if asked and ray.wait(asked, num_returns=len(asked), timeout=self._config.stall_timeout_s)[1]:
+            raise self._stalled()
+        for actor, reference in enumerate(asked):
+            try:
+                result_of(reference, self._config.stall_timeout_s)
+            except _LostError:
+                self._await(actor)
+
+    def _stalled(self) -> UnavailableError:
+        return UnavailableError(
+            f"no part finished for {self._config.stall_timeout_s:g} s (cluster.stall_timeout_s) by "
+            f"{actors_of(self._config)}, which are stuck or find no place: {what_is_there()}; look at `ray status`"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -143,26 +207,34 @@ class _Lanes(Generic[K]):
             self._lanes[task.preferred % len(self._lanes)].append(task)
         return self._lanes[actor].popleft()
 
+    def give_back(self, actor: int, task: Task[K]) -> None:
+        """The actor gets the task again, next."""
+        self._lanes[actor].appendleft(task)
 
-def result_of(reference: "ray.ObjectRef[Any]") -> Any:  # noqa: ANN401 — whatever the method returned
+
+def result_of(reference: "ray.ObjectRef[Any]", timeout_s: float) -> Any:  # noqa: ANN401 — whatever the method returned
     """The value of a finished call, with the errors that we foresaw as themselves.
+
+    Args:
+        reference: To it.
+        timeout_s: For fetching it: where its node died meanwhile, it is computed once more.
 
     Raises:
         PipelineError: As it was raised in the other process.
-        UnavailableError: The process died more often than it may.
+        UnavailableError: The process died, or Ray failed.
     """
     try:
-        return ray.get(reference)
+        return ray.get(reference, timeout=timeout_s)
     except RayTaskError as error:
         if isinstance(error.cause, PipelineError):
             raise error.cause from None
         raise
-    except RayActorError as error:
-        raise UnavailableError(
-            f"an actor died more than cluster.max_task_retries times on one part ({type(error).__name__}): "
+    except (RayActorError, ObjectLostError) as error:
+        raise _LostError(
+            f"an actor died more than cluster.max_task_retries times on one part ({first_line(error)}): "
             "look at its log under /tmp/ray/session_latest/logs; too little memory is the usual cause"
         ) from error
-    except RayError as error:  # the object store is full, a node is gone, …
+    except RayError as error:  # the object store is full, …
         raise UnavailableError(f"Ray could not finish a part: {first_line(error)}") from error
 
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import ray
@@ -11,35 +11,25 @@ from ray._private import ray_constants
 from ray.exceptions import RayError
 
 from pipeline.cluster.pool import first_line
+from pipeline.cluster.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
 
 
-def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> dict[str, float]:
-    """What a job reserves in all.
+def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> list[Reservation]:
+    """What a job reserves.
 
     Args:
         config: The run.
         pool: Whether it embeds or mines.
         trainer: Whether it trains.
-
-    Returns:
-        Logical CPUs and GPUs; a GPU entry only where some are wanted.
     """
-    cluster, training = config.cluster, config.training
-    cpus = gpus = 0.0
-    if pool:
-        cpus += cluster.num_actors * cluster.cpus_per_actor
-        gpus += cluster.num_actors * cluster.gpus_per_actor
-    if trainer:
-        cpus += training.num_workers * cluster.cpus_per_trainer
-        gpus += training.num_workers * cluster.gpus_per_trainer
-    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return [actors_of(config.cluster)] * pool + [trainers_of(config)] * trainer
 
 
 @contextmanager
-def session(config: ClusterConfig, required: dict[str, float]) -> Iterator[None]:
+def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[None]:
     """Joins a cluster, or starts Ray on this machine for as long as the block runs.
 
     A local Ray listens on the loopback address only, without a dashboard, and counts at least as many logical
@@ -48,10 +38,10 @@ def session(config: ClusterConfig, required: dict[str, float]) -> Iterator[None]
 
     Args:
         config: Its ``address`` decides; None means local.
-        required: What the job reserves in all; see ``required_resources``.
+        required: What the job reserves; see ``required_resources``.
 
     Raises:
-        UnavailableError: No cluster answers, or it has not what is required.
+        UnavailableError: No cluster answers, or it could never give what is required.
     """
     local = config.address in (None, "local")
     with _loopback_only() if local else nullcontext():
@@ -63,13 +53,13 @@ def session(config: ClusterConfig, required: dict[str, float]) -> Iterator[None]
             ray.shutdown()
 
 
-def _connect(config: ClusterConfig, local: bool, required: dict[str, float]) -> None:
+def _connect(config: ClusterConfig, local: bool, required: Sequence[Reservation]) -> None:
     try:
         if local:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, math.ceil(required["CPU"])),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(sum(one.total("CPU") for one in required))),
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
@@ -81,25 +71,19 @@ def _connect(config: ClusterConfig, local: bool, required: dict[str, float]) -> 
         raise UnavailableError(f"Ray cannot be reached {where} ({first_line(error)}): check cluster.address") from error
 
 
-def check_resources(required: dict[str, float]) -> None:
-    """Compares what a job reserves with what the cluster has in all.
+def check_resources(required: Sequence[Reservation]) -> None:
+    """Compares what a job reserves with the nodes that are alive.
+
+    What they have, but others hold, is waited for; see ``ClusterConfig.stall_timeout_s``.
 
     Raises:
         UnavailableError: The request could never be met, and would wait for ever.
     """
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    lacking = [
-        f"{amount:g} {name} asked for, {total.get(name, 0.0):g} there"
-        for name, amount in required.items()
-        if amount > total.get(name, 0.0) + 1e-9
-    ]
-    if lacking:
-        raise UnavailableError(
-            f"the cluster is too small ({'; '.join(lacking)}): add nodes, or lower cluster.num_actors, "
-            "cluster.*_per_actor, training.num_workers or cluster.*_per_trainer"
-        )
+    misfit = find_misfit(required, live_nodes())
+    if misfit is not None:
+        raise UnavailableError(misfit)
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    if any(amount > available.get(name, 0.0) + 1e-9 for name, amount in required.items()):
+    if any(sum(one.total(name) for one in required) > available.get(name, 0.0) + 1e-9 for name in ("CPU", "GPU")):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
 
 

@@ -1,18 +1,22 @@
 """Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
+import itertools
 import os
 import tempfile
 from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
-from ray.train import FailureConfig, ScalingConfig
+from ray.exceptions import RayActorError, RayError
+from ray.train import ControllerError, FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.harmonic import check_old, choose_old
 from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
+from pipeline.cluster.resources import what_is_there
 from pipeline.cluster.train_worker import train_worker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
@@ -92,7 +96,11 @@ def check_trainable(config: RunConfig) -> None:
 
 
 class TrainingRun:
-    """A training run in the background: a Ray task that runs the TorchTrainer, and dies with the session."""
+    """A training run in the background: a Ray task that runs the TorchTrainer, and dies with the session.
+
+    The task, Ray Train's controller and the monitor stay on the driver's own node, whose death they could not outlive
+    anyway; only workers may be lost with another node, and are started again.
+    """
 
     def __init__(self, config: RunConfig, corpus: Corpus, start_step: int) -> None:
         """Starts the workers; they resume from the newest checkpoint.
@@ -102,16 +110,20 @@ class TrainingRun:
             corpus: The pinned corpus.
             start_step: The newest checkpoint's step.
         """
-        monitor_class: Any = ray.remote(num_cpus=0)(TrainingMonitor)
-        self._monitor: ActorHandle[Any] = monitor_class.remote(start_step)
-        fit: Any = ray.remote(num_cpus=0, max_retries=0)(_fit)
+        here = {"num_cpus": 0, "scheduling_strategy": _here()}
+        monitor_class: Any = ray.remote(TrainingMonitor)
+        self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
+        fit: Any = ray.remote(_fit)
+        fit = fit.options(**here, max_retries=0)
         self._finished: ray.ObjectRef[None] = fit.remote(config, corpus.manifest.number, self._monitor)
+        self._stall_timeout_s = config.cluster.stall_timeout_s
 
     def status(self) -> TrainingStatus:
         """How far it is.
 
         Raises:
             PipelineError: Training cannot go on.
+            UnavailableError: The workers failed too often, or told nothing for ``stall_timeout_s``.
         """
         status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
         if status.error is not None:
@@ -121,6 +133,12 @@ class TrainingRun:
                 ray.get(self._finished)
             except RayError as error:
                 raise UnavailableError(f"the training workers failed too often: {_last_line(error)}") from error
+        elif status.silent_s > self._stall_timeout_s:
+            raise UnavailableError(
+                f"nothing was heard of the training workers for {status.silent_s:.0f} s (cluster.stall_timeout_s); the "
+                f"last was {status.note!r} at step {status.step}: they are stuck or find no place, as "
+                f"{what_is_there()}; look at `ray status`, or raise the limit if one step takes so long"
+            )
         return status
 
     @property
@@ -130,7 +148,33 @@ class TrainingRun:
         return not finished
 
 
+def _here() -> NodeAffinitySchedulingStrategy:
+    """On the driver's own node."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def _fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+    """Trains; a worker's death that Ray Train does not get over is got over here, as often as it may be."""
+    for num_deaths in itertools.count(1):
+        try:
+            return _fit_once(config, corpus_number, monitor)
+        except ControllerError as error:
+            # Workers that die while they start, or while they train, are started again. Of one that dies in between,
+            # in the second that loading our code takes, Ray 2.60 believes that its own controller has failed.
+            if not isinstance(error.controller_failure, RayActorError) or num_deaths > config.training.max_failures:
+                raise
+            _free_places()
+
+
+def _free_places() -> None:
+    """Frees what a controller that failed has left reserved, and ends the workers that hold it."""
+    job = ray.get_runtime_context().get_job_id()
+    for group, description in placement_group_table().items():
+        if group.endswith(job) and description["state"] != "REMOVED":  # ids end with their job's
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+
+def _fit_once(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
     training, cluster = config.training, config.cluster
     resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
     with tempfile.TemporaryDirectory(prefix="motherlode-ray-train-", ignore_cleanup_errors=True) as results:

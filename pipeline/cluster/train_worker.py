@@ -92,6 +92,7 @@ class TrainWorker:
         self._load = self._loader()
         self._last_report = 0.0
         self._called_for: int | None = None
+        self._tell(self._checkpoint.step, "workers have started")
 
     def _pin_what_all_need(self) -> Lease:
         """Keeps from pruning the corpus, and checkpoints that have parts but no manifest yet."""

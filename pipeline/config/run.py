@@ -34,9 +34,12 @@ class ClusterConfig(ConfigPart):
     64 MB on CPUs."""
     anchors_per_block: PositiveInt = 4096
     max_task_retries: Annotated[int, Field(ge=0)] = 3
-    """How often a part is given to a fresh actor after the one that held it died."""
+    """How often a part is given to a fresh actor after the one that held it died. With 0, what was in the memory of a
+    node that died is not made anew either."""
     stall_timeout_s: Annotated[float, Field(gt=0.0)] = 600.0
-    """No part finished for so long: the stage fails instead of hanging."""
+    """No part finished, or the training workers said nothing, for so long: the job fails instead of hanging. Workers
+    speak with every step and while they wait for a generation; the longest silences are their start, a wait for CPUs or
+    GPUs that others hold, the first step with training.compile, and a slow store."""
     cache_dir: str | None = None
     """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
 

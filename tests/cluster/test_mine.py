@@ -134,7 +134,7 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: 
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
     backends = ["reference"] if why_missing() else ["reference", "native"]
     hard = BandConfig(mode="hard")
-    with session(ClusterConfig(), {"CPU": 1.0}):
+    with session(ClusterConfig(), ()):
         split = [
             refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)
             for backend in backends
@@ -151,7 +151,7 @@ def test_a_sample_is_mined_from_what_the_generation_before_knew(prepared: tuple[
     whole = MiningConfig(backend="reference")
     sample = MiningConfig(backend="reference", candidate_fraction=0.2)
     cold = sample.model_copy(update={"warm_start": False})
-    with session(ClusterConfig(), {"CPU": 1.0}):
+    with session(ClusterConfig(), ()):
         mined(prepared[0], "warm", whole, 2)
         best = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
         warm = mined(prepared[0], "warm", sample, 3)
@@ -168,7 +168,7 @@ def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_pa
     flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={tmp_path}")
     succeed("prepare", *flags)
     mining = MiningConfig(backend="reference")
-    with session(ClusterConfig(), {"CPU": 1.0}):
+    with session(ClusterConfig(), ()):
         before = refreshed(tmp_path, "before", mining, 2)
         table = pq.read_table(vectors)
         other = tmp_path / "other.parquet"
@@ -181,7 +181,7 @@ def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_pa
 
 
 def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:
-    with session(ClusterConfig(), {"CPU": 1.0}):
+    with session(ClusterConfig(), ()):
         family = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = {
             connection.laddr.ip

@@ -39,10 +39,16 @@ class Worker:
         time.sleep(60)
         return number
 
+    def rest(self) -> None:
+        self.die_once(-1)
+
+    def hang_alike(self) -> None:
+        time.sleep(60)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_session() -> Iterator[None]:
-    with session(CONFIG, {"CPU": 1.0}):
+    with session(CONFIG, ()):
         yield
 
 
@@ -75,6 +81,16 @@ def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
     assert time.monotonic() - start < 30
 
 
+def test_telling_all_survives_an_actor_that_dies_and_gives_up_on_one_that_hangs(tmp_path: Path) -> None:
+    with ActorPool(CONFIG, Worker, str(tmp_path)) as pool:
+        assert dict(pool.run(Task(number, "double", (number,)) for number in range(2))) == {0: 0, 1: 2}
+        pool.tell_all("rest")
+        assert len(list(tmp_path.iterdir())) == 1, "it did die"
+        assert dict(pool.run(Task(number, "double", (number,)) for number in range(2))) == {0: 0, 1: 2}
+        with pytest.raises(UnavailableError, match=r"2 actors of 0\.5 CPU, which are stuck or find no place"):
+            pool.tell_all("hang_alike")
+
+
 def lanes_of(preferred: list[int | None]) -> _Lanes[int]:
     return _Lanes((Task(i, "double", (i,), preferred=one) for i, one in enumerate(preferred)), 2)
 
@@ -88,6 +104,14 @@ def drawn(lanes: _Lanes[int], actors: list[int]) -> list[int | None]:
 def test_tasks_go_to_the_actor_that_keeps_what_they_need() -> None:
     assert drawn(lanes_of([0, 1, 2, 3, 0, 1]), [1, 1, 0, 0, 1, 0]) == [1, 3, 0, 2, 5, 4]
     assert drawn(lanes_of([None] * 3), [1, 0, 0]) == [0, 1, 2]
+
+
+def test_a_task_that_is_given_back_is_the_next_one_of_its_actor() -> None:
+    lanes = lanes_of([0, 0, None])
+    lost = lanes.next_for(0)
+    assert lost is not None
+    lanes.give_back(0, lost)
+    assert drawn(lanes, [0, 0, 1]) == [0, 1, 2]
 
 
 def test_an_actor_that_falls_far_behind_is_helped_and_nothing_is_lost() -> None:

@@ -48,7 +48,7 @@ def test_label_errors_are_found_corrected_and_mined_anew(tmp_path: Path) -> None
     workspace = Workspace.open(config.workspace, config.run)
     prepare(config.corpus, workspace, config.seed, config.digest())
     file = tmp_path / "labels.csv"
-    with session(config.cluster, {"CPU": 1.0}):
+    with session(config.cluster, ()):
         first = refreshed(config, workspace)
         found = command(workspace, "--csv", file, "--accept-above", "0.2").report["suspects"]
         assert {row["example_id"]: row["suggested_label"] for row in found} == {

@@ -31,6 +31,12 @@ def test_a_place_kills_at_its_arrival_once_over_all_processes(tmp_path: Path) ->
     assert (arrivals(tmp_path, Failpoint.PART), arrivals(tmp_path, Failpoint.PART_PUT)) == (5, 0)
 
 
+def test_a_place_kills_at_several_arrivals(tmp_path: Path) -> None:
+    armed = {VARIABLE: "publish.part=kill@2, publish.part=kill@3", FOLDER_VARIABLE: str(tmp_path)}
+    assert [visit(**armed).returncode for _ in range(3)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert arrivals(tmp_path, Failpoint.PART) == 6
+
+
 @pytest.mark.parametrize("armed", ["publish.parts=kill", "publish.part=die", "publish.part"])
 def test_a_name_that_nothing_would_reach_is_an_error(armed: str, tmp_path: Path) -> None:
     assert visit(**{VARIABLE: armed, FOLDER_VARIABLE: str(tmp_path)}).returncode == 1

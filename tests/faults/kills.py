@@ -1,0 +1,175 @@
+"""What the tests that kill share: small jobs, a reader who looks on, and what is left in the end."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpus.schema import CorpusManifest
+from pipeline.encoders.checkpoints import checkpoints
+from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
+from pipeline.storage.keys import TEMPORARY_PREFIX
+from pipeline.storage.publish import Publication
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import Generation, generations
+from tests.cluster.run_jobs import TINY
+from tests.unit.mining.oracle import unit_vectors
+
+NUM_VECTORS, NUM_DIMS = 400, 16
+LOOP = (*TINY, "--corpus.test_fraction=0", "--training.num_steps=9", "--training.steps_per_round=3")
+"""Three rounds of three steps, and nothing to evaluate."""
+_PAUSE_S = 0.05
+
+
+def mine_flags(vectors: Path) -> tuple[str, ...]:
+    """The flags of jobs that mine vectors as they are: no encoder, and parts, shards and blocks by the dozen."""
+    return (
+        "--corpus.source.kind=parquet", f"--corpus.source.path={vectors}", "--corpus.test_fraction=0",
+        "--corpus.examples_per_part=50", "--encoder.name=identity", f"--encoder.embedding_dim={NUM_DIMS}",
+        "--mining.rows_per_shard=300", "--cluster.num_actors=1", "--cluster.num_shards=2",
+        "--cluster.anchors_per_block=80",
+    )  # fmt: skip
+
+
+def write_vectors(path: Path, seed: int) -> Path:
+    """Writes vectors of a hundred labels as a user's Parquet file; returns its path."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 100, NUM_VECTORS).astype(np.int32)
+    matrix = unit_vectors(rng, labels, NUM_DIMS, 0.8)
+    columns = {"id": [f"doc-{row}" for row in range(NUM_VECTORS)], "label": labels, "vector": matrix.tolist()}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def armed(folder: Path, place: Failpoint, *arrivals: int) -> dict[str, str]:
+    """The environment of a job that is killed when it arrives at a place for these times."""
+    folder.mkdir(exist_ok=True)
+    kills = ", ".join(f"{place}=kill@{arrival}" for arrival in arrivals)
+    return {VARIABLE: kills, FOLDER_VARIABLE: str(folder)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What must not depend on who was killed.
+
+    Attributes:
+        corpora: Fingerprint of each corpus.
+        weights: Weights digest of each checkpoint, by step.
+        triplets: All triplets of each generation, by number.
+        losses: Every step that the run took with its loss, from the log that checkpoints carry.
+    """
+
+    corpora: dict[int, str]
+    weights: dict[int, str]
+    triplets: dict[int, pa.Table]
+    losses: list[tuple[int, float]]
+
+    @classmethod
+    def of(cls, folder: Path, run: str = "main") -> Self:
+        """What a run has left in a workspace."""
+        corpora, trained, mined = publications(folder, run)
+        return cls(
+            {number: corpora.read(number).fingerprint for number in corpora.numbers()},
+            {step: trained.read(step).weights_digest for step in trained.numbers()},
+            {number: _triplets(Generation(mined, mined.read(number))) for number in mined.numbers()},
+            _losses(trained),
+        )
+
+
+def publications(folder: Path, run: str = "main") -> tuple[Publication[Any], Publication[Any], Publication[Any]]:
+    """The corpora, the checkpoints and the generations of a workspace."""
+    workspace = Workspace.open(str(folder), run)
+    corpora = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    return corpora, checkpoints(workspace), generations(workspace)
+
+
+def numbers_of(folder: Path) -> str:
+    """What is published, in words."""
+    return ", ".join(f"{one.prefix.rpartition('/')[2]} {one.numbers()}" for one in publications(folder))
+
+
+def _triplets(generation: Generation) -> pa.Table:
+    return pa.concat_tables(generation.shard(index) for index in range(generation.num_shards))
+
+
+def _losses(trained: Publication[Any]) -> list[tuple[int, float]]:
+    trace: list[tuple[int, float]] = []
+    for number in trained.numbers()[1:]:
+        log = pq.read_table(pa.BufferReader(trained.read_part(trained.read(number).parts_of("steps")[0])))
+        trace += zip(log["step"].to_pylist(), log["loss"].to_pylist(), strict=True)
+    return trace
+
+
+def read_all(publication: Publication[Any]) -> dict[int, str]:
+    """Reads everything that is listed, each part checked by size and digest; returns the manifests by number.
+
+    Raises:
+        PipelineError: Something that is listed is missing, torn or damaged.
+    """
+    found = {}
+    for number in publication.numbers():
+        manifest = publication.read(number)
+        for part in manifest.parts:
+            publication.read_part(part)
+        found[number] = manifest.model_dump_json()
+    return found
+
+
+class Reader:
+    """Reads everything again and again while others write and are killed: ``with Reader(publications): ...``.
+
+    What it finds must be whole; what it found once must stay as it was; and no listing may show a temporary file.
+    What is wrong is raised at the end of the block.
+
+    Attributes:
+        num_looks: How often it has read everything.
+    """
+
+    def __init__(self, publications: Sequence[Publication[Any]]) -> None:
+        self._publications = publications
+        self._seen: dict[str, dict[int, str]] = {publication.prefix: {} for publication in publications}
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._look_until_ended)
+        self.num_looks = 0
+
+    def look(self) -> None:
+        """Reads everything once."""
+        with self._lock:  # of two looks at once, the one that began first may end last
+            for publication in self._publications:
+                seen, found = self._seen[publication.prefix], read_all(publication)
+                lost = [number for number, manifest in seen.items() if found.get(number) != manifest]
+                assert not lost, f"{publication.prefix}: {lost} vanished or changed, of {sorted(seen)}"
+                seen.update(found)
+            names = self._publications[0].store.list("")
+            assert not [name for name in names if TEMPORARY_PREFIX in name], "a temporary file is listed"
+            self.num_looks += 1
+
+    def _look_until_ended(self) -> None:
+        try:
+            while not self._ended.is_set():
+                self.look()
+                time.sleep(_PAUSE_S)
+        except Exception as error:  # noqa: BLE001 — raised where the block ends
+            self._error = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        if error is None:
+            self.look()

@@ -1,0 +1,29 @@
+"""Publishes three numbers of two parts each, those that are missing: ``python -m tests.faults.publish_three URI``."""
+
+import sys
+
+from pipeline.storage.object_store import open_store
+from pipeline.storage.publish import Manifest, Publication
+
+NUMBERS, PARTS = range(3), range(2)
+
+
+def publication(uri: str) -> Publication[Manifest]:
+    return Publication(open_store(uri), "things", Manifest)
+
+
+def part_of(number: int, part: int) -> bytes:
+    return f"part {part} of number {number}".encode() * 10_000
+
+
+def main(uri: str) -> None:
+    things = publication(uri)
+    for number in sorted(set(NUMBERS) - set(things.numbers())):
+        attempt = things.begin(number)
+        for part in PARTS:
+            attempt.add_part("thing", f"{part}.bin", part_of(number, part), 1)
+        assert attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest="c" * 64))[1]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

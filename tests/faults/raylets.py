@@ -1,0 +1,169 @@
+"""A cluster of several nodes on this machine, each of them a raylet with an object store of its own.
+
+It lives in a process of its own, ``python -m tests.faults.raylets CPUS...``: Ray reads its environment, token
+included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from tests.cluster.run_jobs import ROOT, environment
+
+_STORE_BYTES = 100 * 2**20
+_END_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Raylets:
+    """A running cluster.
+
+    Attributes:
+        server: The process that it lives in.
+        address: Of its control store.
+        pids: Of its raylets; the first node is the head, and the one that drivers of this machine belong to.
+        session_folder: Of sockets and logs.
+        environ: What a process needs in its environment to be let in.
+    """
+
+    server: "subprocess.Popen[str]"
+    address: str
+    pids: list[int]
+    session_folder: str
+    environ: dict[str, str]
+
+    def state(self) -> dict[str, Any]:
+        """``actors`` that are not dead, by class; ``num_nodes`` alive; ``object_bytes`` in all object stores."""
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write("\n")
+        self.server.stdin.flush()
+        state: dict[str, Any] = json.loads(self.server.stdout.readline())
+        return state
+
+    def workers(self, *names: str) -> list[psutil.Process]:
+        """The processes on all living nodes whose titles begin so, as in ``ray::RefreshWorker.embed_part``."""
+        found: list[psutil.Process] = []
+        for pid in self.pids:
+            if psutil.pid_exists(pid):
+                found += psutil.Process(pid).children(recursive=True)
+        return [process for process in found if title(process).startswith(names)]
+
+    def node_of(self, process: psutil.Process) -> int:
+        """The node that a worker process belongs to."""
+        above = {parent.pid for parent in process.parents()}
+        return next(node for node, raylet in enumerate(self.pids) if raylet in above)
+
+    def kill(self, node: int) -> None:
+        """kill -9 of a raylet; its workers find out by themselves, and may still answer until they do."""
+        os.kill(self.pids[node], signal.SIGKILL)
+
+
+def title(process: psutil.Process) -> str:
+    """What a Ray worker calls itself; empty where it has ended."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@contextmanager
+def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
+    """Starts a node with so many logical CPUs each, the head first.
+
+    Args:
+        *cpus: Of each node.
+        **environ: For the nodes, and so for all workers.
+    """
+    surroundings = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.cluster.session: the loopback address only
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    folder = tempfile.mkdtemp(prefix="raylets-", dir="/tmp")  # sockets want a short path
+    surroundings["RAY_TMPDIR"] = folder  # Ray notes its newest cluster there
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.raylets", *map(str, cpus)],
+        cwd=ROOT,
+        env=environment(**surroundings, **environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdin is not None and server.stdout is not None
+    try:
+        line = server.stdout.readline()
+        assert line, "the cluster does not start"
+        yield Raylets(server, **json.loads(line), environ=surroundings)
+    finally:
+        family = psutil.Process(server.pid).children(recursive=True)
+        server.stdin.close()
+        try:
+            server.wait(timeout=_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        for process in family:
+            if process.is_running():
+                process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until(what: str, is_so: Any, timeout_s: float = 200.0) -> Any:  # noqa: ANN401 — whatever is waited for
+    """Asks again and again until the answer is true, and returns it; fails after a while."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := is_so()):
+        assert time.monotonic() < deadline, f"in vain for {timeout_s:g} s: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+def _serve(cpus: Sequence[float]) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    nodes = [
+        cluster.add_node(
+            num_cpus=one,
+            node_ip_address="127.0.0.1",
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+            dashboard_agent_listen_port=0,
+        )
+        for one in cpus
+    ]
+    started = {
+        "address": cluster.address,
+        "pids": [node.all_processes["raylet"][0].process.pid for node in nodes],
+        "session_folder": nodes[0].get_session_dir_path(),
+    }
+    print(json.dumps(started), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(_state(cluster.global_state)), flush=True)
+
+
+def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped
+    from ray._private import internal_api
+
+    stats: Any = internal_api.node_stats
+    alive = [node for node in known.node_table() if node["Alive"]]
+    stores = [stats(node["NodeManagerAddress"], node["NodeManagerPort"], False).store_stats for node in alive]
+    actors = [actor["ActorClassName"] for actor in known.actor_table(None).values() if actor["State"] != "DEAD"]
+    object_bytes = sum(store.object_store_bytes_used for store in stores)
+    return {"actors": sorted(actors), "num_nodes": len(alive), "object_bytes": object_bytes}
+
+
+if __name__ == "__main__":
+    _serve([float(one) for one in sys.argv[1:]])
