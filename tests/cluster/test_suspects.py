@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.refresh import find_generation, refresh
+from pipeline.cluster.refresh import refresh
+from pipeline.cluster.request import find_generation
 from pipeline.cluster.session import session
 from pipeline.cluster.train_stage import newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
