@@ -201,7 +201,7 @@ def test_a_collapsed_encoder_is_refused_and_nothing_published(prepared: tuple[Pa
 
 def test_more_than_the_cluster_has_is_an_error_at_once(prepared: tuple[Path, tuple[str, ...]]) -> None:
     refused = run("mine", *prepared[1], "--cluster.gpus_per_actor=8")
-    assert refused.code == 4 and "16 GPU asked for, 0 there" in refused.words
+    assert refused.code == 4 and "one actor reserves 0.5 CPU and 8 GPU, and no node of the cluster" in refused.words
 
 
 def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server) -> None:
