@@ -21,6 +21,7 @@ from pipeline.encoders.checkpoints import weights_digest
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.errors import InputError
 from pipeline.progress import say, stage
+from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
 _LONGEST_ARM_S = 7 * 86400.0  # an arm is one task: that none has finished for a while is no sign of a hang
@@ -85,6 +86,7 @@ def train_arms(
         cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
         waiting = (Task(key, "train", (task,)) for key, task in open_tasks.items())
         with (
+            reader(workspace.store, title, corpus.manifest_key).kept(),
             session(cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(cluster, ArmWorker, config, corpus.manifest.number) as pool,
             stage(title, len(open_tasks), "runs") as done,

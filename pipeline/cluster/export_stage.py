@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.cluster.embed_stage import embed
+from pipeline.cluster.embed_stage import embed, key_of
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.worker import RefreshWorker
@@ -17,6 +17,7 @@ from pipeline.encoders.checkpoints import checkpoints, config_of
 from pipeline.evaluation.pairs import refuse_broken
 from pipeline.evaluation.quantisation import quantise
 from pipeline.progress import stage
+from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
 
@@ -53,29 +54,35 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
     """
     checkpoint = checkpoints(workspace).read(step)
     own = config_of(checkpoint, config)
-    with (
-        session(config.cluster, required_resources(config, pool=True, trainer=False)),
-        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
-    ):
-        key = embed(pool, own, workspace, corpus, checkpoint)
-    facts = {
-        "run": workspace.run,
-        "checkpoint_step": str(step),
-        "weights_digest": checkpoint.weights_digest,
-        "corpus_fingerprint": corpus.fingerprint,
-    }
-    folder = f"{workspace.export_prefix(step)}/{corpus.manifest.number:09d}-{dtype}"
-    parts = EmbeddingParts(workspace, key)
-    with stage(f"export step {step}", corpus.num_examples, "examples") as done:
-        for part in range(corpus.num_parts):
-            ids = corpus.part_ids(part)
-            vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
-            refuse_broken(vectors)
-            labels = [corpus.label_names[code] for code in corpus.labels[ids.start : ids.stop]]
-            stored = quantise(vectors) if dtype == "int8" else vectors
-            data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)
-            workspace.store.put(f"{folder}/{part:06d}.parquet", data)
-            done(len(ids))
+    read = (
+        corpus.manifest_key,
+        checkpoints(workspace).manifest_key(step),
+        f"{workspace.embeddings_prefix(key_of(own, corpus, checkpoint))}/",
+    )
+    with reader(workspace.store, f"export of checkpoint {step}", *read).kept():
+        with (
+            session(config.cluster, required_resources(config, pool=True, trainer=False)),
+            ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+        ):
+            key = embed(pool, own, workspace, corpus, checkpoint)
+        facts = {
+            "run": workspace.run,
+            "checkpoint_step": str(step),
+            "weights_digest": checkpoint.weights_digest,
+            "corpus_fingerprint": corpus.fingerprint,
+        }
+        folder = f"{workspace.export_prefix(step)}/{corpus.manifest.number:09d}-{dtype}"
+        parts = EmbeddingParts(workspace, key)
+        with stage(f"export step {step}", corpus.num_examples, "examples") as done:
+            for part in range(corpus.num_parts):
+                ids = corpus.part_ids(part)
+                vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
+                refuse_broken(vectors)
+                labels = [corpus.label_names[code] for code in corpus.labels[ids.start : ids.stop]]
+                stored = quantise(vectors) if dtype == "int8" else vectors
+                data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)
+                workspace.store.put(f"{folder}/{part:06d}.parquet", data)
+                done(len(ids))
     document = facts | {"num_examples": corpus.num_examples, "num_files": corpus.num_parts, "dtype": dtype}
     workspace.store.put(f"{folder}/_export.json", (json.dumps(document, indent=2) + "\n").encode())
     num_bytes = corpus.num_examples * own.encoder.embedding_dim * np.dtype(dtype).itemsize

@@ -15,6 +15,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import AuditRefusedError, UnavailableError
 from pipeline.storage.leases import Lease
+from pipeline.storage.retired import read_even_retired
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.triplets.quarantine import excluded_examples
@@ -181,7 +182,7 @@ class GenerationChooser:
         if number not in self._opened:
             while len(self._opened) >= 2 * _NUM_PINNED:
                 self._opened.pop(next(iter(self._opened)))
-            self._opened[number] = Generation(self._publication, self._publication.read(number))
+            self._opened[number] = Generation(self._publication, read_even_retired(self._publication, number))
         return self._opened[number]
 
 

@@ -70,9 +70,9 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
     if fingerprint == corpus.fingerprint:
         return ~np.array([corpus.split.is_test(name) for name in corpus.label_names], dtype=np.bool_)
     publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for manifest in publication.newest_first():
+    for manifest in reversed(history(publication)):  # the labels of those that were pruned stay
         if manifest.fingerprint == fingerprint:
-            theirs = Corpus.open(workspace, manifest.number)
+            theirs = Corpus(publication, manifest)
             trained = {name for name in theirs.label_names if not theirs.split.is_test(name)}
             return np.array([name in trained for name in corpus.label_names], dtype=np.bool_)
     return None

@@ -13,8 +13,8 @@ from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
 from pipeline.cluster.examination import has_test_pairs
 from pipeline.cluster.harmonic import embed_old, lacks_old_vectors
 from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.refresh import refresh, refresh_claimed
-from pipeline.cluster.request import claim_refresh, find_generation
+from pipeline.cluster.refresh import refresh
+from pipeline.cluster.request import await_generation, find_generation
 from pipeline.cluster.session import required_resources, session
 from pipeline.cluster.train_stage import TrainingRun, check_trainable, newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
@@ -24,7 +24,6 @@ from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.inspection.report import write_report
 from pipeline.progress import say, stage
-from pipeline.storage.leases import Lease
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
@@ -52,18 +51,18 @@ def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[
         The generation, and whether this call published it.
     """
     checkpoint = newest_checkpoint(config, workspace, corpus)
-    claimed = claim_refresh(config, workspace, corpus, checkpoint)
-    if not isinstance(claimed, Lease):
-        say(f"{describe(claimed)} — nothing to do")
-        return claimed, False
+    standing = await_generation(config, workspace, corpus, checkpoint)
+    if standing is not None:
+        say(f"{describe(standing)} — nothing to do")
+        return standing, False
     required = required_resources(config, pool=True, trainer=False)
     with (
-        claimed.kept(),
         reported_refusal(config, workspace),
         session(config.cluster, required),
         ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
     ):
-        return _told(workspace, *refresh_claimed(pool, config, workspace, corpus, checkpoint, claimed))
+        pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
+        return _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
 
 
 def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[int]:

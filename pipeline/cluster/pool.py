@@ -82,6 +82,16 @@ class ActorPool:
         )
         self._actors = [remote.remote(*self._args) for _ in range(config.num_actors)]
 
+    def start(self) -> None:
+        """Starts the actors, and waits until all have their places.
+
+        Raises:
+            UnavailableError: They have not within ``stall_timeout_s``.
+        """
+        self._start()
+        for actor in range(len(self._actors)):
+            self._await(actor)
+
     def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
         """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
 

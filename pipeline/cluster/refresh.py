@@ -20,7 +20,7 @@ from pipeline.mining.hubs import find_hubs
 from pipeline.mining.miner import resolve_backend, to_triplets
 from pipeline.mining.native import why_missing
 from pipeline.progress import say, stage
-from pipeline.storage.leases import Lease
+from pipeline.storage.leases import Lease, reader
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -44,30 +44,19 @@ def refresh(
     found = claim_refresh(config, workspace, corpus, checkpoint)
     if not isinstance(found, Lease):
         return found, False
-    with found.kept():
-        return refresh_claimed(pool, config, workspace, corpus, checkpoint, found)
-
-
-def refresh_claimed(
-    pool: ActorPool,
-    config: RunConfig,
-    workspace: Workspace,
-    corpus: Corpus,
-    checkpoint: CheckpointManifest,
-    lease: Lease,
-) -> tuple[GenerationManifest, bool]:
-    """As ``refresh``, for who holds the claim and knows that the generation did not stand."""
     config = config.at_step(checkpoint.step)
     backend = _say_backend(config)
     standing = None
-    while standing is None:
-        published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend, lease)
-        pool.tell_all("rest")
-        if ours:
-            return published, True
-        standing = find_generation(config, workspace, corpus, checkpoint)
-        if standing is None:
-            say(f"another job published generation {published.number} of other content meanwhile: mining for the next")
+    with found.kept():
+        while standing is None:
+            published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend)
+            pool.tell_all("rest")
+            if ours:
+                return published, True
+            standing = find_generation(config, workspace, corpus, checkpoint)
+            if standing is None:
+                number = published.number
+                say(f"another job published generation {number} of other content meanwhile: mining for the next")
     return standing, False
 
 
@@ -78,48 +67,50 @@ def _mine(
     corpus: Corpus,
     checkpoint: CheckpointManifest,
     backend: str,
-    lease: Lease,
 ) -> tuple[GenerationManifest, bool]:
     """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
     publication = generations(workspace)
     latest = publication.latest()
     attempt = publication.begin(0 if latest is None else latest.number + 1)
     keys = (key_of(config, corpus, checkpoint), old_key(config, workspace, corpus, checkpoint))
-    lease.pin(
+    pinned = reader(
+        workspace.store,
+        f"mining of generation {attempt.number} of run {workspace.run!r}",
         f"{publication.folder(attempt.number, attempt.writer)}/",
         corpus.manifest_key,
         checkpoints(workspace).manifest_key(checkpoint.step),
         *([] if latest is None else [publication.manifest_key(latest.number)]),
         *(f"{workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
     )
-    embeddings = embed(pool, config, workspace, corpus, checkpoint)
-    mixture = embed_old(pool, config, workspace, corpus, checkpoint)
-    with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
-        mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
-        previous = _previous(config, publication, latest, corpus)
-        with attempt.kept_if_whole():
-            facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
-    manifest = GenerationManifest(
-        **attempt.header(),
-        **facts,
-        parent=None if latest is None else latest.number,
-        seed=config.seed,
-        config_digest=config.digest(),
-        refresh_key=refresh_key(config, corpus, checkpoint),
-        checkpoint_step=checkpoint.step,
-        weights_digest=checkpoint.weights_digest,
-        corpus_fingerprint=corpus.fingerprint,
-        embeddings_key=embeddings,
-        mining=config.mining,
-        backend=backend,
-        warm_start_generation=None if previous is None else previous.number,
-        spread=mine.report.spread,
-        effective_rank=mine.report.effective_rank,
-        harmonic=checkpoint.harmonic,
-        old_share=0.0 if mixture is None else mixture.share,
-        old_embeddings_key=None if mixture is None else mixture.key,
-    )
-    return attempt.publish(manifest)
+    with pinned.kept():
+        embeddings = embed(pool, config, workspace, corpus, checkpoint)
+        mixture = embed_old(pool, config, workspace, corpus, checkpoint)
+        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
+            mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
+            previous = _previous(config, publication, latest, corpus)
+            with attempt.kept_if_whole():
+                facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
+        manifest = GenerationManifest(
+            **attempt.header(),
+            **facts,
+            parent=None if latest is None else latest.number,
+            seed=config.seed,
+            config_digest=config.digest(),
+            refresh_key=refresh_key(config, corpus, checkpoint),
+            checkpoint_step=checkpoint.step,
+            weights_digest=checkpoint.weights_digest,
+            corpus_fingerprint=corpus.fingerprint,
+            embeddings_key=embeddings,
+            mining=config.mining,
+            backend=backend,
+            warm_start_generation=None if previous is None else previous.number,
+            spread=mine.report.spread,
+            effective_rank=mine.report.effective_rank,
+            harmonic=checkpoint.harmonic,
+            old_share=0.0 if mixture is None else mixture.share,
+            old_embeddings_key=None if mixture is None else mixture.key,
+        )
+        return attempt.publish(manifest)
 
 
 def _say_backend(config: RunConfig) -> str:

@@ -2,11 +2,11 @@
 
 import hashlib
 
-from pipeline.cluster.claims import claim_or_await
+from pipeline.cluster.claims import await_others, claim_or_await
 from pipeline.cluster.embed_stage import key_of
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.mining.miner import resolve_backend
 from pipeline.storage.leases import Lease
 from pipeline.storage.workspace import Workspace
@@ -47,7 +47,21 @@ def claim_refresh(
     """The generation, once it stands; or the claim to make it, where nobody else is at it."""
     return claim_or_await(
         workspace,
-        f"refresh-{refresh_key(config, corpus, checkpoint)[:32]}",
+        _name(config, corpus, checkpoint),
         f"refresh of run {workspace.run!r} from checkpoint {checkpoint.step}",
         lambda: find_generation(config, workspace, corpus, checkpoint),
+        corpus.manifest_key,
+        checkpoints(workspace).manifest_key(checkpoint.step),
     )
+
+
+def await_generation(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> GenerationManifest | None:
+    """The generation, once it stands; None where it does not and nobody is at it."""
+    name = _name(config, corpus, checkpoint)
+    return await_others(workspace, name, lambda: find_generation(config, workspace, corpus, checkpoint))
+
+
+def _name(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    return f"refresh-{refresh_key(config, corpus, checkpoint)[:32]}"

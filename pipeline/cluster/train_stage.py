@@ -1,23 +1,16 @@
 """Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
-import itertools
-import os
-import tempfile
 from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError
-from ray.train import ControllerError, FailureConfig, ScalingConfig
-from ray.train import RunConfig as RayRunConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.cluster.fit import fit
 from pipeline.cluster.harmonic import check_old, choose_old
 from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
 from pipeline.cluster.resources import what_is_there
-from pipeline.cluster.train_worker import train_worker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
@@ -113,9 +106,10 @@ class TrainingRun:
         here = {"num_cpus": 0, "scheduling_strategy": _here()}
         monitor_class: Any = ray.remote(TrainingMonitor)
         self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
-        fit: Any = ray.remote(_fit)
-        fit = fit.options(**here, max_retries=0)
-        self._finished: ray.ObjectRef[None] = fit.remote(config, corpus.manifest.number, self._monitor)
+        remote_fit: Any = ray.remote(fit)
+        self._finished: ray.ObjectRef[None] = remote_fit.options(**here, max_retries=0).remote(
+            config, corpus.manifest.number, self._monitor
+        )
         self._stall_timeout_s = config.cluster.stall_timeout_s
 
     def status(self) -> TrainingStatus:
@@ -151,50 +145,6 @@ class TrainingRun:
 def _here() -> NodeAffinitySchedulingStrategy:
     """On the driver's own node."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def _fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
-    """Trains; a worker's death that Ray Train does not get over is got over here, as often as it may be."""
-    for num_deaths in itertools.count(1):
-        try:
-            return _fit_once(config, corpus_number, monitor)
-        except ControllerError as error:
-            # Workers that die while they start, or while they train, are started again. Of one that dies in between,
-            # in the second that loading our code takes, Ray 2.60 believes that its own controller has failed.
-            if not isinstance(error.controller_failure, RayActorError) or num_deaths > config.training.max_failures:
-                raise
-            _free_places()
-
-
-def _free_places() -> None:
-    """Frees what a controller that failed has left reserved, and ends the workers that hold it."""
-    job = ray.get_runtime_context().get_job_id()
-    for group, description in placement_group_table().items():
-        if group.endswith(job) and description["state"] != "REMOVED":  # ids end with their job's
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
-
-
-def _fit_once(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
-    training, cluster = config.training, config.cluster
-    resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
-    with tempfile.TemporaryDirectory(prefix="motherlode-ray-train-", ignore_cleanup_errors=True) as results:
-        trainer = TorchTrainer(
-            train_worker,
-            train_loop_config={"config": config.model_dump(mode="json"), "corpus": corpus_number, "monitor": monitor},
-            torch_config=TorchConfig(backend="nccl" if training.device == "cuda" else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=training.num_workers,
-                use_gpu=training.device == "cuda",
-                resources_per_worker={name: amount for name, amount in resources.items() if amount},
-            ),
-            # Ray's own results folder holds nothing of ours: checkpoints go to the workspace.
-            run_config=RayRunConfig(
-                name=f"motherlode-{config.run}-{os.getpid()}",
-                storage_path=results,
-                failure_config=FailureConfig(max_failures=training.max_failures),
-            ),
-        )
-        trainer.fit()
 
 
 def _last_line(error: BaseException) -> str:

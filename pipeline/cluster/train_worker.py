@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.cluster.encode_worker import limit_gpu_memory
 from pipeline.cluster.generation_feed import GenerationChooser
-from pipeline.cluster.harmonic import wait_for_old_vectors
+from pipeline.cluster.harmonic import old_key, wait_for_old_vectors
 from pipeline.cluster.round_meter import RoundMeter
 from pipeline.cluster.segments import GenerationFeed, Segment
 from pipeline.cluster.staleness import measure
@@ -80,12 +80,12 @@ class TrainWorker:
         self._workspace = Workspace.open(config.workspace, config.run)
         self._corpus = Corpus.open(self._workspace, corpus_number)
         self._publication = checkpoints(self._workspace)
-        self._lease = self._pin_what_all_need() if self._rank == 0 else None
-        self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
-        self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
         number = self._agree(max(self._publication.numbers()))
         assert number is not None
         self._checkpoint = self._publication.read(number)
+        self._lease = self._pin_what_all_need() if self._rank == 0 else None
+        self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
+        self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
         self._trainer = self._resume(self._checkpoint)
         train_ids = (~self._corpus.is_test).nonzero()[0]
         self._pool = Pool(train_ids, self._corpus.labels[train_ids])
@@ -95,10 +95,11 @@ class TrainWorker:
         self._tell(self._checkpoint.step, "workers have started")
 
     def _pin_what_all_need(self) -> Lease:
-        """Keeps from pruning the corpus, and checkpoints that have parts but no manifest yet."""
-        written = f"{self._workspace.checkpoints_prefix}/data/"
+        """Keeps from pruning the corpus, and the vectors of the old encoder of a harmonic run."""
+        old = old_key(self._config, self._workspace, self._corpus, self._checkpoint)
+        vectors = [] if old is None else [f"{self._workspace.embeddings_prefix(old)}/"]
         purpose = f"a worker that trains run {self._config.run!r}"
-        return reader(self._workspace.store, purpose, self._corpus.manifest_key, written)
+        return reader(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config

@@ -12,6 +12,7 @@ from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parque
 from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import Publication
+from pipeline.storage.retired import read_even_retired
 from pipeline.storage.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ class Corpus:
             InputError: The workspace has none yet, or not that one.
         """
         publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        manifest = publication.latest() if number is None else publication.read(number)
+        manifest = publication.latest() if number is None else read_even_retired(publication, number)
         if manifest is None:
             raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")
         return cls(publication, manifest)

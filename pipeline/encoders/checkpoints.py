@@ -17,6 +17,7 @@ from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfi
 from pipeline.encoders.registry import IMPORT_PATH, Encoder, build_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.failpoints import Failpoint, reach
+from pipeline.storage.leases import reader
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
 
@@ -138,25 +139,27 @@ def save_checkpoint(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
     reach(Failpoint.CHECKPOINT)
     attempt = publication.begin(step)
-    attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
-    attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
-    if steps is not None:
-        attempt.add_part(STEPS, "steps.parquet", steps, 1)
-    manifest = CheckpointManifest(
-        **attempt.header(),
-        parent=parent,
-        seed=seed,
-        config_digest=config_digest,
-        step=step,
-        weights_digest=weights_digest(encoder_config, state),
-        encoder=encoder_config,
-        transform=transform_config,
-        corpus_fingerprint=corpus_fingerprint,
-        generation=generation,
-        metrics=metrics,
-        harmonic=harmonic,
-    )
-    published = attempt.publish(manifest)
+    being_written = f"{publication.folder(step, attempt.writer)}/"
+    with reader(publication.store, f"writing of checkpoint {step}", being_written).kept():
+        attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
+        attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
+        if steps is not None:
+            attempt.add_part(STEPS, "steps.parquet", steps, 1)
+        manifest = CheckpointManifest(
+            **attempt.header(),
+            parent=parent,
+            seed=seed,
+            config_digest=config_digest,
+            step=step,
+            weights_digest=weights_digest(encoder_config, state),
+            encoder=encoder_config,
+            transform=transform_config,
+            corpus_fingerprint=corpus_fingerprint,
+            generation=generation,
+            metrics=metrics,
+            harmonic=harmonic,
+        )
+        published = attempt.publish(manifest)
     reach(Failpoint.CHECKPOINT_PUBLISHED)
     return published
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import LABELS, CorpusManifest
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.object_store import Entry
@@ -83,7 +83,7 @@ class Holdings:
     def publications(self) -> Iterator[tuple[Publication[Any], Mapping[int, Any], frozenset[str]]]:
         """Every publication, its standing manifests, and the roles of the parts that outlast them, as history."""
         store = self.workspace.store
-        yield corpora(self.workspace), self.corpora, frozenset()
+        yield corpora(self.workspace), self.corpora, frozenset({LABELS})
         for name, run in self.runs.items():
             place = Workspace(store, name)
             yield checkpoints(place), run.checkpoints, frozenset({STEPS})

@@ -78,17 +78,20 @@ def _of_publication(
 ) -> Iterator[Removal]:
     """Parts of the retired, and of attempts that published nothing."""
     retired = Retired(publication)
+    graves = set(retired.numbers())  # after the manifests were looked at: another prune may be at work
     for folder, entries in _by_folder(holdings.below(f"{publication.prefix}/data/")).items():
         number, _, writer = folder.rpartition("/")[2].partition("-")
-        if not number.isdecimal() or f"{folder}/" in holdings.pins:
+        if not number.isdecimal():
             continue
         place, key = f"{publication.prefix} {int(number)}", publication.manifest_key(int(number))
+        if f"{folder}/" in holdings.pins or key in holdings.pins:
+            continue
         manifest = standing.get(int(number))
         if manifest is not None and manifest.writer == writer:
             continue
-        grave = holdings.entries.get(retired.key(int(number)))
-        if grave is not None and (was := retired.read(int(number))).writer == writer:
-            if grave.age_s < grace_s or key in holdings.entries or key in holdings.pins:
+        if int(number) in graves and (was := retired.read(int(number))).writer == writer:
+            grave = holdings.entries.get(retired.key(int(number)))
+            if grave is None or grave.age_s < grace_s or key in holdings.entries:
                 continue
             history = {part.key for part in was.parts if part.role in lasting}
             yield Removal(f"parts of {place}, retired", tuple(one for one in entries if one.key not in history))

@@ -77,7 +77,7 @@ class Lease:
         """Takes what ``claim`` or ``reader`` made."""
         self._store, self._key, self._record = store, _key(name), record
         self._always = record.pins
-        self._ended = threading.Event()
+        self._ended, self._writing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._renew_until_ended, name=f"lease {name}", daemon=True)
 
     def pin(self, *pins: str) -> None:
@@ -86,22 +86,24 @@ class Lease:
         Raises:
             PipelineError: The store fails.
         """
-        self._record = self._record.model_copy(update={"pins": tuple(sorted({*self._always, *pins}))})
-        self._put()
+        with self._writing:  # or a renewal that is under way would put the old record over the new one
+            self._record = self._record.model_copy(update={"pins": tuple(sorted({*self._always, *pins}))})
+            self._put()
 
     def _put(self) -> None:
         self._store.put(self._key, self._record.model_dump_json(indent=2).encode())
 
     def _renew_until_ended(self) -> None:
         while not self._ended.wait(RENEWAL_INTERVAL_S):
-            with suppress(PipelineError):  # a store that is away for a moment; if it stays away, the lease lapses
-                if not self._is_ours():
+            # A store may be away for a moment; if it stays away, the lease lapses.
+            with suppress(PipelineError), self._writing:
+                if self._is_anothers():
                     return
                 self._put()
 
-    def _is_ours(self) -> bool:
+    def _is_anothers(self) -> bool:
         standing = _read(self._store, self._key)
-        return standing is not None and standing.holder == self._record.holder
+        return standing is not None and standing.holder != self._record.holder
 
     @contextmanager
     def kept(self) -> Iterator["Lease"]:
@@ -113,7 +115,7 @@ class Lease:
             self._ended.set()
             self._thread.join()
             with suppress(PipelineError):  # it lapses by itself
-                if self._is_ours():
+                if not self._is_anothers():
                     self._store.delete(self._key)
 
 

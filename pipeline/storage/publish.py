@@ -131,6 +131,10 @@ class Publication(Generic[M]):
         """The number that a part was put for; see ``Attempt.add_part``."""
         return int(part.key.removeprefix(f"{self.prefix}/data/").partition("-")[0])
 
+    def retired_key(self, number: int) -> str:
+        """Returns the key that a manifest has after it was pruned; see ``Retired``."""
+        return f"{self.prefix}/retired/{number:09d}.json"
+
     def manifest_key(self, number: int) -> str:
         """Returns the key of a manifest."""
         return f"{self.prefix}/manifests/{number:09d}.json"
@@ -215,6 +219,10 @@ class Attempt(Generic[M]):
             raise ValueError("a manifest is published with the number, writer and parts of its own attempt")
         publication = self._publication
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
+        retired = publication.retired_key(self.number)
+        if publication.store.exists(retired):  # who slept that long must not take a number that is free again
+            self._discard()
+            return publication.parse(retired, publication.store.get(retired), self.number), False
         reach(Failpoint.MANIFEST)
         created = publication.store.create(publication.manifest_key(self.number), document)
         reach(Failpoint.MANIFEST_CREATED)

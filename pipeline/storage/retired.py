@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.publish import Publication
+from pipeline.storage.object_store import ObjectMissingError
+from pipeline.storage.publish import NotPublishedError, Publication
 
 M = TypeVar("M", bound=Manifest)
 
@@ -38,7 +39,10 @@ class Retired(Generic[M]):
     def add(self, number: int) -> None:
         """Takes a published number out; one that was taken out before is fine. Its parts stay."""
         publication = self._publication
-        document = publication.store.get(publication.manifest_key(number))
+        try:
+            document = publication.store.get(publication.manifest_key(number))
+        except ObjectMissingError:  # another prune was faster
+            return
         publication.store.put(self.key(number), document)
         reach(Failpoint.RETIRED)
         publication.store.delete(publication.manifest_key(number))
@@ -46,7 +50,22 @@ class Retired(Generic[M]):
 
     def key(self, number: int) -> str:
         """Returns the key of a retired manifest."""
-        return f"{self._publication.prefix}/retired/{number:09d}.json"
+        return self._publication.retired_key(number)
+
+
+def read_even_retired(publication: Publication[M], number: int) -> M:
+    """The manifest of a number that was found standing a moment ago, or is pinned: it may retire all the same.
+
+    Raises:
+        NotPublishedError: It was never published.
+    """
+    try:
+        return publication.read(number)
+    except NotPublishedError:
+        retired = Retired(publication)
+        if number in retired.numbers():
+            return retired.read(number)
+        raise
 
 
 def history(publication: Publication[M]) -> list[M]:

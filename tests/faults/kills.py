@@ -25,7 +25,7 @@ from tests.unit.mining.oracle import unit_vectors
 NUM_VECTORS, NUM_DIMS = 400, 16
 LOOP = (*TINY, "--corpus.test_fraction=0", "--training.num_steps=9", "--training.steps_per_round=3")
 """Three rounds of three steps, and nothing to evaluate."""
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
 
 
 def mine_flags(vectors: Path) -> tuple[str, ...]:
@@ -90,9 +90,9 @@ def publications(folder: Path, run: str = "main") -> tuple[Publication[Any], Pub
     return corpora, checkpoints(workspace), generations(workspace)
 
 
-def numbers_of(folder: Path) -> str:
+def numbers_of(folder: Path, run: str = "main") -> str:
     """What is published, in words."""
-    return ", ".join(f"{one.prefix.rpartition('/')[2]} {one.numbers()}" for one in publications(folder))
+    return ", ".join(f"{one.prefix.rpartition('/')[2]} {one.numbers()}" for one in publications(folder, run))
 
 
 def _triplets(generation: Generation) -> pa.Table:

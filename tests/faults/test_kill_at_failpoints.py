@@ -52,19 +52,19 @@ KILLS = (
     Kill(Failpoint.PART_PUT, "prepare", (1, 8), 2),
     Kill(Failpoint.MANIFEST, "prepare", (1,), 1),
     Kill(Failpoint.MANIFEST_CREATED, "prepare", (1,), 1),
-    # The first ones are the untrained checkpoint's, the last ones the generation's.
-    Kill(Failpoint.PART, "mine", (2, 6), 2),
-    Kill(Failpoint.PART_PUT, "mine", (1, 8), 2),
-    Kill(Failpoint.MANIFEST, "mine", (1, 3), 2),
-    Kill(Failpoint.MANIFEST_CREATED, "mine", (1, 2), 2),
+    # Of the generation: what comes before it is the untrained checkpoint's.
+    Kill(Failpoint.PART, "mine", (4,), 1),
+    Kill(Failpoint.PART_PUT, "mine", (6,), 1),
+    Kill(Failpoint.MANIFEST, "mine", (2,), 1),
+    Kill(Failpoint.MANIFEST_CREATED, "mine", (2,), 1),
     Kill(Failpoint.BLOCK_TAKEN, "mine", (1, 5), 2),
     Kill(Failpoint.PART_ENCODED, "mine", (1, 6), 0),
     Kill(Failpoint.PART_STORED, "mine", (2, 8), 0),
     Kill(Failpoint.SHARD_LOADED, "mine", (1, 3), 0),
     Kill(Failpoint.BLOCK_SEARCHED, "mine", (1, 7), 0),
-    # The driver publishes the first checkpoint, a train worker all others.
-    Kill(Failpoint.CHECKPOINT, "loop", (1, 3), 1),
-    Kill(Failpoint.CHECKPOINT_PUBLISHED, "loop", (1, 4), 1),
+    # The driver publishes the first checkpoint, a train worker all others; it then resumes from the one of step 3.
+    Kill(Failpoint.CHECKPOINT, "loop", (1, 4), 1),
+    Kill(Failpoint.CHECKPOINT_PUBLISHED, "loop", (1, 2), 1),
 )
 
 
@@ -130,26 +130,25 @@ def test_a_killed_loop_leaves_no_process_goes_on_and_ends_where_an_undisturbed_o
 ) -> None:
     loop = undisturbed["loop"]
     workspace = shutil.copytree(loop.start, tmp_path / "workspace")
-    manifests_of_the_driver = (2, 4)  # of generations 0 and 1; the odd ones are of checkpoints, by others
-    environ = armed(tmp_path / "arrivals", Failpoint.MANIFEST_CREATED, *manifests_of_the_driver)
+    second_generation = 4  # the first and third manifests are of checkpoints
+    environ = armed(tmp_path / "arrivals", Failpoint.MANIFEST_CREATED, second_generation)
     with Reader(publications(workspace)):
-        for num_generations in (1, 2):
-            job = subprocess.Popen(
-                command("loop", *loop.flags, "--workspace", workspace),
-                cwd=ROOT,
-                env=environment(**environ),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            family: set[psutil.Process] = set()
-            while job.poll() is None:
-                family |= set(psutil.Process(job.pid).children(recursive=True))
-                time.sleep(0.05)
-            print(f"killed at the manifest of generation {num_generations - 1}: {numbers_of(workspace)}")
-            assert job.returncode == -signal.SIGKILL
-            assert len(Outcome.of(workspace).triplets) == num_generations
-            _, alive = psutil.wait_procs([process for process in family if not is_agent(process)], timeout=60)
-            assert family and not alive, "a killed loop leaves no process behind"
+        job = subprocess.Popen(
+            command("loop", *loop.flags, "--workspace", workspace),
+            cwd=ROOT,
+            env=environment(**environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        family: set[psutil.Process] = set()
+        while job.poll() is None:
+            family |= set(psutil.Process(job.pid).children(recursive=True))
+            time.sleep(0.05)
+        print(f"killed at the manifest of generation 1: {numbers_of(workspace)}")
+        assert job.returncode == -signal.SIGKILL
+        assert list(Outcome.of(workspace).triplets) == [0, 1]
+        _, alive = psutil.wait_procs([process for process in family if not is_agent(process)], timeout=60)
+        assert family and not alive, "a killed loop leaves no process behind"
         succeed("loop", *loop.flags, "--workspace", workspace)
     outcome = Outcome.of(workspace)
     assert outcome == loop.outcome

@@ -70,7 +70,7 @@ def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iter
         yield number
 
 
-def test_beside_a_tight_loop_of_prunes_no_pinned_object_is_ever_missing(workspace: Workspace) -> None:
+def test_beside_two_tight_loops_of_prunes_no_pinned_object_is_ever_missing(workspace: Workspace) -> None:
     publish_next(workspace, 0)
     ended, errors = threading.Event(), []
     read: list[int] = []
@@ -93,6 +93,15 @@ def test_beside_a_tight_loop_of_prunes_no_pinned_object_is_ever_missing(workspac
 
     threads = [threading.Thread(target=follow, args=(SEED + index,)) for index in range(3)]
     threads.append(threading.Thread(target=write))
+
+    def prune_too() -> None:
+        try:
+            while not ended.is_set():
+                prune(workspace, RETENTION)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads.append(threading.Thread(target=prune_too))
     for thread in threads:
         thread.start()
     while not ended.is_set():

@@ -65,7 +65,7 @@ def test_who_waits_takes_over_where_the_first_one_fails(workspace: Workspace) ->
 
 
 def test_a_second_trainer_is_told_who_trains_the_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 0.5)
+    monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 4.0)
     lease = claimed(workspace)
     told = pytest.raises(InputError, match=r"is being trained by another job: another job \(host .*--run")
     with lease.kept(), told, sole_trainer(workspace):

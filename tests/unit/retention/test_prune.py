@@ -219,3 +219,26 @@ def test_leftovers_of_killed_jobs_go_once_they_are_old(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1.0, 1.0))
     prune(Workspace(store, "main"), A_DAY)
     assert store.list(".probe") + store.list("leases") == [".probe/new"]
+
+
+def test_what_another_prune_retires_between_two_looks_keeps_its_grace_and_its_pins(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The objects are listed, then another prune retires, then leases and manifests are looked at."""
+    parts = parts_of(workspace, "generations")
+    entries, look = workspace.store.entries(""), type(workspace.store).entries
+    prune(workspace, NO_GRACE)
+    retired = numbers(workspace)
+    monkeypatch.setattr(type(workspace.store), "entries", lambda *place: entries if place[1] == "" else look(*place))
+    prune(workspace, NO_GRACE)
+    assert parts_of(workspace, "generations") == parts == {0, 1, 2, 3, 4, 5}
+    assert numbers(workspace) == retired
+
+
+def test_weights_of_retired_checkpoints_go_while_the_run_is_trained(workspace: Workspace) -> None:
+    prune(workspace, NO_GRACE)
+    with reader(workspace.store, "a worker that trains", "corpus/manifests/000000000.json").kept():
+        checkpoint(workspace, 70)
+        assert prune(workspace, NO_GRACE).freed_bytes > 0
+        old = Retired(checkpoints(workspace)).read(10)
+        assert not workspace.store.exists(old.parts_of("encoder")[0].key)

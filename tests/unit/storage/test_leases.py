@@ -118,3 +118,34 @@ def test_a_lease_leaves_no_thread_behind(store: ObjectStore) -> None:
     with reader(store, "").kept():
         assert threading.active_count() > before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease ")]
+
+
+def test_a_renewal_that_is_under_way_does_not_undo_a_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 0.05)
+    store = open_store(str(tmp_path))
+    put, first = store.put, threading.Event()
+
+    def put_slowly(key: str, data: bytes) -> None:
+        if threading.current_thread().name.startswith("lease "):
+            first.set()
+            time.sleep(0.5)
+        put(key, data)
+
+    monkeypatch.setattr(store, "put", put_slowly)
+    with reader(store, "reading").kept() as lease:
+        assert first.wait(20.0)
+        lease.pin("a")
+        monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 60.0)
+        time.sleep(1.0)
+        assert standing_leases(store)[0].record.pins == ("a",)
+
+
+def test_a_lease_whose_record_was_removed_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 0.05)
+    store = open_store(str(tmp_path))
+    with reader(store, "reading", "a").kept():
+        store.delete(store.list("leases")[0])
+        deadline = time.monotonic() + 20.0
+        while not store.list("leases") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert standing_leases(store)[0].record.pins == ("a",)
