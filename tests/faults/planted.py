@@ -21,7 +21,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.corpus.split import read_split
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import checkpoints, load_trainer_state, load_weights, save_checkpoint
+from pipeline.encoders.checkpoints import checkpoints, load_trainer_state, load_weights
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import initial_encoder
 from pipeline.inspection.inspected import Inspected, open_generation
@@ -35,6 +35,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.refusals import read_refusals
 from tests.unit.corpus.samples import LIMITS
+from tests.unit.encoders.samples import checkpoint
 from tests.unit.inspection.mined_samples import ENCODER, KEY, TRANSFORM, mined
 
 MARK_VARIABLE = "MOTHERLODE_PLANTED_MARK"
@@ -63,19 +64,14 @@ class Place:
         self.folder, self.generation = folder, mined(str(folder / "w"), folder)
         self.workspace = self.generation.workspace
         self.store = self.workspace.store
-        save_checkpoint(
-            checkpoints(self.workspace),
-            step=4,
-            encoder_module=initial_encoder(ENCODER, TRANSFORM, 4),
+        checkpoint(
+            self.workspace,
+            4,
+            initial_encoder(ENCODER, TRANSFORM, 4),
             encoder_config=ENCODER,
             transform_config=TRANSFORM,
-            trainer_state={},
-            corpus_fingerprint="f" * 64,
             generation=0,
-            metrics={},
             steps=b"",
-            seed=0,
-            config_digest="c" * 64,
             parent=0,
         )
 

@@ -71,12 +71,15 @@ def family(token: str) -> set[psutil.Process]:
 
 
 def listening(processes: Iterable[psutil.Process]) -> Iterator[tuple[str, int, str]]:
-    """Addresses, ports and names of what takes connections or datagrams from whoever sends them."""
+    """Addresses, ports and names of what takes connections or datagrams from whoever sends them.
+
+    A name is the start of a command line without its folders, which may be of any length.
+    """
     for process in processes:
         try:
             for one in process.net_connections("inet"):
                 if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and not one.raddr):
-                    yield one.laddr.ip, one.laddr.port, " ".join(process.cmdline())[:80]
+                    yield one.laddr.ip, one.laddr.port, " ".join(Path(word).name for word in process.cmdline()[:4])
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 

@@ -1,13 +1,11 @@
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from pipeline.cluster.evaluate_stage import parse_checkpoints
-from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.checkpoints import checkpoints, save_checkpoint
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
+from tests.unit.encoders.samples import checkpoint
 
 
 @pytest.fixture
@@ -15,20 +13,7 @@ def workspace(tmp_path: Path) -> Workspace:
     """Run "main" with the steps 0, 5 and 10; run "7" with step 3."""
     workspace = Workspace.open(str(tmp_path), "main")
     for run, step in (("main", 0), ("main", 5), ("main", 10), ("7", 3)):
-        save_checkpoint(
-            checkpoints(Workspace(workspace.store, run)),
-            step=step,
-            encoder_module=nn.Linear(1, 1),
-            encoder_config=EncoderConfig(),
-            transform_config=TransformConfig(),
-            trainer_state={},
-            corpus_fingerprint="f" * 64,
-            generation=None,
-            metrics={},
-            seed=0,
-            config_digest="c" * 64,
-            parent=None,
-        )
+        checkpoint(Workspace(workspace.store, run), step)
     return workspace
 
 

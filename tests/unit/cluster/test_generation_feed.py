@@ -1,7 +1,5 @@
 from pathlib import Path
 
-from torch import nn
-
 from pipeline.cluster.generation_feed import GenerationChooser
 from pipeline.config import (
     BandConfig,
@@ -15,28 +13,15 @@ from pipeline.config import (
 )
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.storage.workspace import Workspace
+from tests.unit.encoders import samples
 from tests.unit.triplets.samples import publish, triplets
 
 
 def checkpoint(workspace: Workspace, step: int) -> CheckpointManifest:
-    config = RunConfig()
-    manifest, _ = save_checkpoint(
-        checkpoints(workspace),
-        step=step,
-        encoder_module=nn.Linear(1, 1),
-        encoder_config=config.encoder,
-        transform_config=config.transform,
-        trainer_state={},
-        corpus_fingerprint="f" * 64,
-        generation=None,
-        metrics={},
-        seed=0,
-        config_digest="c" * 64,
-        parent=None,
-    )
-    return manifest.model_copy(update={"weights_digest": "w" * 64})  # as in the samples
+    manifest = samples.checkpoint(workspace, step)
+    return manifest.model_copy(update={"weights_digest": "w" * 64})  # as in the samples of generations
 
 
 def test_a_trainer_takes_only_generations_of_its_corpus_and_config(tmp_path: Path) -> None:

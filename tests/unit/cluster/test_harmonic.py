@@ -25,13 +25,14 @@ from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfi
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
+from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of, publish, triplets
 
 OLD = EncoderConfig(embedding_dim=8, options={"base_width": 4})
@@ -57,22 +58,14 @@ def save(
     workspace: Workspace, config: RunConfig, step: int = 0, seed: int = 0, harmonic: OldEncoder | None = None
 ) -> CheckpointManifest:
     """Publishes a checkpoint of the config's architecture."""
-    manifest, _ = save_checkpoint(
-        checkpoints(workspace),
-        step=step,
-        encoder_module=initial_encoder(config.encoder, config.transform, seed),
+    return checkpoint(
+        workspace,
+        step,
+        initial_encoder(config.encoder, config.transform, seed),
         encoder_config=config.encoder,
         transform_config=config.transform,
-        trainer_state={},
-        corpus_fingerprint="f" * 64,
-        generation=None,
-        metrics={},
-        seed=0,
-        config_digest="c" * 64,
-        parent=None,
         harmonic=harmonic,
     )
-    return manifest
 
 
 @pytest.fixture

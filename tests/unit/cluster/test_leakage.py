@@ -2,16 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import nn
 
 from pipeline.cluster.leakage import check_leakage, trained_labels
-from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, SourceConfig, TransformConfig
+from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import parquet_config, write_vectors
+from tests.unit.encoders import samples
 
 SOURCE = SourceConfig(glyphs=GlyphsConfig(max_labels=30, image_size=16))
 
@@ -34,21 +34,13 @@ def checkpoint(
     pretrained: str | None = None,
     parent: int | None = None,
 ) -> CheckpointManifest:
-    manifest, _ = save_checkpoint(
-        checkpoints(Workspace(workspace.store, run)),
-        step=step,
-        encoder_module=nn.Linear(1, 1),
+    return samples.checkpoint(
+        Workspace(workspace.store, run),
+        step,
         encoder_config=EncoderConfig(pretrained=pretrained),
-        transform_config=TransformConfig(),
-        trainer_state={},
         corpus_fingerprint=fingerprint,
-        generation=None,
-        metrics={},
-        seed=0,
-        config_digest="c" * 64,
         parent=parent,
     )
-    return manifest
 
 
 def test_a_checkpoint_has_seen_the_training_labels_of_its_corpus_and_no_test_label(workspace: Workspace) -> None:

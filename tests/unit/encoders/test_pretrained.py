@@ -14,13 +14,13 @@ from pipeline.encoders.checkpoints import (
     check_architecture,
     checkpoints,
     load_encoder,
-    save_checkpoint,
     weights_digest,
 )
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.workspace import Workspace
+from tests.unit.encoders.samples import checkpoint
 
 ENCODER = EncoderConfig(name="small_cnn", embedding_dim=16, options={"base_width": 8})
 TRANSFORM = TransformConfig(height=16, width=16)
@@ -54,21 +54,15 @@ def save_file(state: State, path: Path) -> str:
 def publish(
     workspace: Workspace, run: str, step: int, encoder: nn.Module, config: EncoderConfig = ENCODER
 ) -> CheckpointManifest:
-    manifest, _ = save_checkpoint(
-        checkpoints(Workspace(workspace.store, run)),
-        step=step,
-        encoder_module=encoder,
+    return checkpoint(
+        Workspace(workspace.store, run),
+        step,
+        encoder,
         encoder_config=config,
         transform_config=TRANSFORM,
-        trainer_state={},
         corpus_fingerprint=CORPUS,
-        generation=None,
-        metrics={},
         seed=7,
-        config_digest="c" * 64,
-        parent=None,
     )
-    return manifest
 
 
 def start_from(

@@ -15,7 +15,7 @@ from pipeline.config import BandConfig, EncoderConfig, MiningConfig, RunConfig, 
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.encoders.checkpoints import checkpoints, load_encoder, save_checkpoint
+from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.encoders.registry import initial_encoder
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.mining.whole import mine_whole
@@ -25,6 +25,7 @@ from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest, count_kinds, triplet_table
 from pipeline.triplets.writer import TRIPLET_ENCODINGS, TripletWriter, add_side_tables, serialise
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
+from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of
 
 ENCODER = EncoderConfig(name="tests.unit.encoders.networks:FlatLinear", embedding_dim=8)
@@ -54,19 +55,14 @@ def prepared(uri: str, folder: Path) -> tuple[Workspace, Corpus]:
 
 def save(workspace: Workspace, step: int, generation: int | None = None, **metrics: float) -> None:
     """Publishes a checkpoint with weights of its own."""
-    save_checkpoint(
-        checkpoints(workspace),
-        step=step,
-        encoder_module=initial_encoder(ENCODER, TRANSFORM, step),
+    checkpoint(
+        workspace,
+        step,
+        initial_encoder(ENCODER, TRANSFORM, step),
         encoder_config=ENCODER,
         transform_config=TRANSFORM,
-        trainer_state={},
-        corpus_fingerprint="f" * 64,
         generation=generation,
         metrics=metrics,
-        seed=0,
-        config_digest="c" * 64,
-        parent=None,
     )
 
 

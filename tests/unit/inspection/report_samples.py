@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from pipeline.cluster.round_meter import STEPS
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import checkpoints, save_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import QUARANTINE, GenerationManifest, count_kinds, triplet_table
 from pipeline.triplets.writer import TripletWriter, add_side_tables, serialise
 from tests.unit.corpus.samples import parquet_config, png, run_prepare, write_vectors
+from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of
 
 SCRIPT = "<script>alert(1)</script>"
@@ -104,20 +103,13 @@ def publish_checkpoint(
         "num_active": [4] * num,
         "num_images": [6] * num,
     }
-    save_checkpoint(
-        checkpoints(workspace),
-        step=step,
-        encoder_module=torch.nn.Linear(1, 1),
+    checkpoint(
+        workspace,
+        step,
         encoder_config=EncoderConfig(name="small_cnn", embedding_dim=16),
         transform_config=transform or TransformConfig(height=32, width=32, channels=3),
-        trainer_state={},
-        corpus_fingerprint="f" * 64,
-        generation=None,
         metrics={"listed_active_share": 0.625, "listed_in_band_share": 0.5} if num else {},
         steps=serialise(pa.table(rows, schema=STEPS), None) if num else None,
-        seed=0,
-        config_digest="c" * 64,
-        parent=None,
     )
 
 

@@ -2,10 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
-from torch import nn
 
-from pipeline.config import OldEncoder, RetentionConfig, RunConfig
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.config import OldEncoder, RetentionConfig
+from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import CorruptDataError
 from pipeline.retention.prune import prune
 from pipeline.storage.leases import reader
@@ -14,32 +13,12 @@ from pipeline.storage.retired import Retired, history
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
+from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of, publish, triplets
 
 NO_GRACE = RetentionConfig(keep_generations=2, keep_checkpoints=2, grace_s=0.0)
 A_DAY = NO_GRACE.model_copy(update={"grace_s": 86_400.0})
-
-
-def checkpoint(
-    workspace: Workspace, step: int, generation: int | None = None, harmonic: OldEncoder | None = None
-) -> CheckpointManifest:
-    config = RunConfig()
-    return save_checkpoint(
-        checkpoints(workspace),
-        step=step,
-        encoder_module=nn.Linear(1, 1),
-        encoder_config=config.encoder,
-        transform_config=config.transform,
-        trainer_state={},
-        corpus_fingerprint="f" * 64,
-        generation=generation,
-        metrics={},
-        steps=b"the steps' losses",
-        seed=0,
-        config_digest="c" * 64,
-        parent=None,
-        harmonic=harmonic,
-    )[0]
+LOSSES = b"of the steps"
 
 
 def generation(workspace: Workspace, number: int, step: int) -> GenerationManifest:
@@ -59,7 +38,7 @@ def workspace(store: ObjectStore) -> Workspace:
     for number in range(6):
         generation(workspace, number, 10 * number)
         store.put(f"embeddings/{number:032x}/000000.parquet", b"vectors")
-        checkpoint(workspace, 10 * (number + 1), generation=number)
+        checkpoint(workspace, 10 * (number + 1), generation=number, steps=LOSSES)
     return workspace
 
 
@@ -104,7 +83,7 @@ def test_the_history_of_retired_checkpoints_stays_without_their_weights(workspac
     publication = checkpoints(workspace)
     assert [one.step for one in history(publication)] == [0, 10, 20, 30, 40, 50, 60]
     old = Retired(publication).read(10)
-    assert publication.read_part(old.parts_of("steps")[0]) == b"the steps' losses"
+    assert publication.read_part(old.parts_of("steps")[0]) == LOSSES
     assert not workspace.store.exists(old.parts_of("encoder")[0].key)
 
 
