@@ -123,10 +123,8 @@ class S3Store:
             for page in pages:
                 now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                 for item in page.get("Contents", ()):
-                    key, age_s = (
-                        str(item["Key"]).removeprefix(self._folder),
-                        (now - item["LastModified"]).total_seconds(),
-                    )
+                    key = str(item["Key"]).removeprefix(self._folder)
+                    age_s = (now - item["LastModified"]).total_seconds()
                     found.append(Entry(key, int(item["Size"]), max(age_s, 0.0)))
         # Keys that end in a slash are the folder markers of web consoles, not objects of ours.
         return sorted((entry for entry in found if not entry.key.endswith("/")), key=lambda entry: entry.key)
