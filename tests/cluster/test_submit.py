@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ def free_port() -> int:
 def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A head node of its own; yields the environment in which its command line finds it."""
     gcs, dashboard, agent = free_port(), free_port(), free_port()
+    folder = f"/tmp/motherlode-ray-{dashboard}"  # sockets want a short path
     surroundings = environment(
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ADDRESS=f"http://127.0.0.1:{dashboard}",
@@ -40,7 +42,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
             RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--node-ip-address=127.0.0.1",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
-            f"--temp-dir=/tmp/motherlode-ray-{dashboard}",
+            f"--temp-dir={folder}",
         ],
         env={key: value for key, value in surroundings.items() if key != "RAY_ADDRESS"},
         stdout=subprocess.DEVNULL,
@@ -56,6 +58,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(surroundings: dict[str, str], *arguments: str) -> str:
