@@ -1,6 +1,5 @@
 """kill -9 of one of two train workers."""
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.run_jobs import ROOT, TINY, command, environment, succeed
+from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import Outcome, numbers_of, publications
+from tests.faults.runs import ended, start
 
 pytestmark = pytest.mark.timeout(900)
 DDP = (
@@ -33,13 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kill_second_worker(workspace: Path, run: str, is_due: Callable[[list[str]], bool]) -> None:
     """Trains a run, kills its second worker when that is due by what the workers say that they do, and sees it end."""
-    job = subprocess.Popen(
-        command("train", *DDP, "--workspace", workspace, f"--run={run}"),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    job = start("train", *DDP, "--workspace", workspace, f"--run={run}", environ={})
     workers: dict[psutil.Process, str] = {}
     while job.poll() is None and not is_due(list(workers.values())):
         time.sleep(0.01)
@@ -48,8 +42,8 @@ def kill_second_worker(workspace: Path, run: str, is_due: Callable[[list[str]], 
     victim = sorted(workers, key=lambda process: process.pid)[1]
     print(f"killed {workers[victim]} of run {run}: {numbers_of(workspace, run)}")
     victim.kill()
-    _, words = job.communicate(timeout=400)
-    assert job.returncode == 0, words.decode()
+    code, words = ended(job, timeout_s=400)
+    assert code == 0, words
 
 
 def train_workers(job: int) -> dict[psutil.Process, str]:

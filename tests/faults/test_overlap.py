@@ -10,20 +10,14 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import ROOT, TINY, command, environment, succeed
+from tests.cluster.run_jobs import TINY, succeed
+from tests.faults.runs import ended, start
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def start(name: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(name, *TINY, *arguments),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_tiny(name: str, *arguments: str) -> "subprocess.Popen[str]":
+    return start(name, *TINY, *arguments, environ={})
 
 
 @pytest.fixture
@@ -33,11 +27,11 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(workspace: Workspace) -> None:
-    jobs = [start("mine", "--workspace", workspace.store.uri)]
+    jobs = [start_tiny("mine", "--workspace", workspace.store.uri)]
     while not any(one.record.purpose.startswith("refresh of") for one in standing_leases(workspace.store)):
         assert jobs[0].poll() is None
     jobs[0].send_signal(signal.SIGSTOP)  # so that the second one surely begins while it is at it
-    jobs.append(start("mine", "--workspace", workspace.store.uri))
+    jobs.append(start_tiny("mine", "--workspace", workspace.store.uri))
     assert jobs[1].stderr is not None
     heard = jobs[1].stderr.readline()
     jobs[0].send_signal(signal.SIGCONT)
@@ -57,17 +51,16 @@ def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(worksp
 def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace) -> None:
     flags = ("--workspace", workspace.store.uri, "--training.source=random")
     long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
-    first = start("train", *flags, *long)
+    first = start_tiny("train", *flags, *long)
     try:
         while not standing_leases(workspace.store):
             assert first.poll() is None
-        second = start("train", *flags, *long)
-        words = second.communicate(timeout=280)[1]
+        code, words = ended(start_tiny("train", *flags, *long))
     finally:
         first.kill()
         first.communicate()
     print("two trainers at once:", words)
-    assert second.returncode == 2
+    assert code == 2
     assert "run 'main' in " in words and "is being trained by another job: training of run 'main' (host " in words
     assert "--run" in words
     done = succeed("train", *TINY, *flags)
