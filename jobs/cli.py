@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console, RenderableType
 
+from jobs.orderly_stop import orderly_stop
 from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import read_split
 from pipeline.errors import InputError, PipelineError
-from pipeline.progress import say
+from pipeline.progress import log_as, say
 from pipeline.storage.workspace import Workspace
 
 EXIT_CODES = """exit codes:
@@ -30,7 +31,8 @@ EXIT_CODES = """exit codes:
   1  a bug: please report it with the traceback
   2  bad input, config or command line
   3  refused by the audit: nothing was published
-  4  storage or cluster unavailable"""
+  4  storage or cluster unavailable
+  130, 143  stopped by Ctrl-C or by SIGTERM (a scheduler, `ray job stop`): the same command goes on"""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 200  # of a wrong value in a message
@@ -116,15 +118,14 @@ def _run(program: str, arguments: list[str], description: str, body: Body, add_f
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document on stdout")
     add_flags(parser)
     try:
-        config, flags = _parse(parser, arguments)
-        with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout, which belongs to the report
-            answer = body(config, flags)
+        with orderly_stop():
+            config, flags = _parse(parser, arguments)
+            log_as(config.observe.log_format, program.removeprefix("python -m jobs."), config.run)
+            with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout: that is for the report
+                answer = body(config, flags)
     except PipelineError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("stopped; run the same command to go on")
-        sys.exit(130)
     try:
         _print(answer if isinstance(answer, Answer) else Answer(answer), as_json=flags.json)
         sys.stdout.flush()
@@ -253,11 +254,15 @@ def _resolved(config: RunConfig) -> RunConfig:
     source = config.corpus.source
     if source.path is not None and "://" not in source.path:
         source = source.model_copy(update={"path": str(Path(source.path).expanduser().absolute())})
+    tensorboard = config.observe.tensorboard
+    if tensorboard is not None:
+        tensorboard = str(Path(tensorboard).expanduser().absolute())
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     return config.model_copy(
         update={
             "workspace": workspace,
             "corpus": config.corpus.model_copy(update={"source": source, "test_people": test_people}),
             "cluster": config.cluster.model_copy(update={"address": address}),
+            "observe": config.observe.model_copy(update={"tensorboard": tensorboard}),
         }
     )

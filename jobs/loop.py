@@ -5,7 +5,8 @@ Stop it at any instant; the same command goes on from the newest checkpoint and 
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Answer, Report, open_workspace, run_job
+from jobs.planning import answer_plan
 from pipeline.cluster.evaluate_stage import show
 from pipeline.cluster.loop import leave_report, mine_and_train
 from pipeline.config import RunConfig
@@ -14,11 +15,13 @@ from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 
 
-def body(config: RunConfig, _: argparse.Namespace) -> Report:
+def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """The whole loop, then before and after."""
     if config.training.source not in NEEDS_MINING:
         raise InputError(f"training.source {config.training.source!r} needs no mining: use jobs.train")
     workspace, corpus = open_workspace(config)
+    if flags.dry_run:
+        return answer_plan(config, workspace, corpus)
     results = mine_and_train(config, workspace, corpus)
     report: Report = {"generations": generations(workspace).numbers()}
     if results is not None:
@@ -27,5 +30,10 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
     return report | {"report": leave_report(config, workspace)}
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The job's own flags."""
+    parser.add_argument("--dry-run", action="store_true", help="only measure and say what a round would take")
+
+
 if __name__ == "__main__":
-    run_job(__doc__ or "", body)
+    run_job(__doc__ or "", body, add_flags)

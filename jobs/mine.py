@@ -5,14 +5,17 @@ If a generation mined from this checkpoint, corpus and mining config stands alre
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Answer, Report, open_workspace, run_job
+from jobs.planning import answer_plan
 from pipeline.cluster.loop import mine_once, mine_watch
 from pipeline.config import RunConfig
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """One refresh, or one for each checkpoint with --watch."""
     workspace, corpus = open_workspace(config)
+    if flags.dry_run:
+        return answer_plan(config, workspace, corpus)
     if flags.watch:
         return {"generations": mine_watch(config, workspace, corpus)}
     generation, is_new = mine_once(config, workspace, corpus)
@@ -24,6 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="stay, and refresh for every checkpoint until training has ended"
     )
+    parser.add_argument("--dry-run", action="store_true", help="only measure and say what it would take, as jobs.plan")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
-"""Progress that a person can follow: a bar on a terminal, plain lines elsewhere, always on stderr."""
+"""Progress on stderr, for a person (a bar on a terminal, plain lines elsewhere) or a log collector (JSON)."""
 
+import json
+import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +24,18 @@ from rich.text import Text
 
 LINE_INTERVAL_S = 5.0
 
+Listener = Callable[[str, str, int, float], None]
+"""Told of a stage: its kind (embed, mine, …), its unit, units done and seconds passed since it was told last."""
+
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+"""Who is told of the stages of this thread."""
+
+_LEVELS = {"error": "error", "warning": "warning"}
+"""By the word with which a message begins; all others are of the level info."""
+
+_every_object: dict[str, str] = {}
+"""What every JSON object carries; empty: lines are text."""
+
 
 class StageProgress:
     """Counts of one stage. Use as ``with stage("embed", total, "examples") as done: done(256)``."""
@@ -25,7 +43,7 @@ class StageProgress:
     def __init__(self, name: str, total: int | None, unit: str, progress: Progress | None) -> None:
         self._name, self._total, self._unit, self._progress = name, total, unit, progress
         self._task = progress.add_task(name, total=total, rate="") if progress else None
-        self._start = self._last_line = time.monotonic()
+        self._start = self._last_line = self._last_told = time.monotonic()
         self._count = 0
         self._note = ""
 
@@ -34,15 +52,24 @@ class StageProgress:
         self._count += advance
         self._note = note or self._note
         now = time.monotonic()
+        self._tell(advance, now)
         if self._progress is not None and self._task is not None:
             rate = f"{self._rate(now)} {self._note}".strip()
             self._progress.update(self._task, completed=self._count, rate=rate)
         elif now - self._last_line >= LINE_INTERVAL_S:
             self._last_line = now
-            say(self._line(now))
+            self._say(now)
+
+    def _tell(self, advance: int, now: float) -> None:
+        for told in _listeners.get():
+            told(self._name.partition(" ")[0], self._unit, advance, now - self._last_told)
+        self._last_told = now
+
+    def _per_s(self, now: float) -> float:
+        return self._count / max(now - self._start, 1e-9)
 
     def _rate(self, now: float) -> str:
-        return f"{self._count / max(now - self._start, 1e-9):,.0f} {self._unit}/s"
+        return f"{self._per_s(now):,.0f} {self._unit}/s"
 
     def _line(self, now: float) -> str:
         elapsed = now - self._start
@@ -52,16 +79,62 @@ class StageProgress:
             line += f", {elapsed * (self._total - self._count) / self._count:.0f} s left"
         return f"{line} {self._note}".rstrip()
 
+    def _say(self, now: float, end: str = "") -> None:
+        figures = {"count": self._count, "total": self._total, "unit": self._unit, "rate": round(self._per_s(now), 3)}
+        say(self._line(now) + end, stage=self._name, **figures, elapsed_s=round(now - self._start, 3))
+
     def close(self) -> None:
         """Says the final count and time."""
         now = time.monotonic()
+        self._tell(0, now)
         if self._progress is None:
-            say(f"{self._line(now)} — done in {now - self._start:.1f} s")
+            self._say(now, f" — done in {now - self._start:.1f} s")
 
 
-def say(message: str) -> None:
-    """One line for a person, on stderr: stdout belongs to ``--json``."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(plain_text(message))
+@contextmanager
+def listening(told: Listener) -> Iterator[None]:
+    """Inside the block, one more is told of this thread's stages."""
+    before = _listeners.set((*_listeners.get(), told))
+    try:
+        yield
+    finally:
+        _listeners.reset(before)
+
+
+@contextmanager
+def stopwatch() -> Iterator[dict[str, float]]:
+    """Seconds of this thread's stages inside the block, by kind."""
+    seconds: dict[str, float] = {}
+
+    def add(kind: str, _unit: str, _advance: int, elapsed_s: float) -> None:
+        seconds[kind] = seconds.get(kind, 0.0) + elapsed_s
+
+    with listening(add):
+        yield seconds
+
+
+def say(message: str, **fields: str | float | None) -> None:
+    """One line for a person, on stderr: stdout belongs to ``--json``.
+
+    Args:
+        message: The line. "error:" or "warning:" at its beginning is its level.
+        fields: Figures of it, which a JSON object carries beside it.
+    """
+    if _every_object:
+        _write(_LEVELS.get(message.partition(":")[0].lower(), "info"), message, fields)
+    else:
+        _console().print(plain_text(message))
+
+
+def show(picture: RenderableType) -> None:
+    """A table for a person, on stderr; in JSON the text of it is one message."""
+    if not _every_object:
+        Console(stderr=True).print(picture)
+        return
+    console = Console(width=200, color_system=None, file=sys.stderr)
+    with console.capture() as captured:
+        console.print(picture)
+    say(captured.get().rstrip())
 
 
 def plain_text(text: str) -> Text:
@@ -69,16 +142,57 @@ def plain_text(text: str) -> Text:
     return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 
+def log_as(log_format: Literal["text", "json"], job: str, run: str) -> None:
+    """Chooses how this process speaks from now on: text, or one JSON object a line.
+
+    In JSON, records of Python's logging, warnings and an error that nobody foresaw are such objects too.
+
+    Args:
+        log_format: Text or JSON.
+        job: Its name, which every object carries.
+        run: The run's, likewise.
+    """
+    _every_object.clear()
+    if log_format == "text":
+        return
+    _every_object.update(job=job, run=run)
+    logging.captureWarnings(True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_JsonHandler()], force=True)
+    sys.excepthook = _write_unforeseen
+
+
+class _JsonHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        trace = {"traceback": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        _write(record.levelname.lower(), record.getMessage(), {"logger": record.name} | trace)
+
+
+def _write_unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    text = logging.Formatter().formatException((kind, error, trace))
+    _write("error", f"{kind.__name__}: {error}", {"traceback": text})
+
+
+def _write(level: str, message: str, fields: dict[str, Any]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = json.dumps({"time": now, "level": level, **_every_object, "message": message, **fields})
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def stage(name: str, total: int | None, unit: str) -> Iterator[StageProgress]:
     """Shows one stage until the block ends.
 
     Args:
-        name: What runs, as a person calls it.
+        name: What runs, as a person calls it; the first word is its kind.
         total: Units in all, or None where unknown (a stream).
         unit: Plural name of a unit.
     """
-    if not sys.stderr.isatty():
+    if _every_object or not sys.stderr.isatty():
         progress = StageProgress(name, total, unit, None)
         yield progress
         progress.close()
@@ -88,4 +202,6 @@ def stage(name: str, total: int | None, unit: str) -> Iterator[StageProgress]:
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield StageProgress(name, total, unit, bar)
+        progress = StageProgress(name, total, unit, bar)
+        yield progress
+        progress.close()

@@ -1,11 +1,14 @@
 """Fixtures that several packages of tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.token_cluster import TokenCluster, token_cluster
 from tests.faults.store_proxy import StoreProxy, run_store_proxy
 from tests.s3_server import S3Server, run_s3_server
+from tests.small_disk import small_disk
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,17 @@ def store_proxy(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> It
     with run_store_proxy(s3_environment) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    with small_disk(tmp_path / "disk") as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TokenCluster]:
+    """One Ray cluster for the module, which asks for a token."""
+    with token_cluster() as started:
+        yield started

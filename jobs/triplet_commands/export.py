@@ -16,7 +16,8 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Exports triplets of the named generation."""
     inspected = open_generation(open_to_read(config), flags.generation)
     choice = choice_of(flags, config.seed)
-    done = export_triplets(inspected, flags.to, flags.format, choice, flags.limit, config.cluster.cache_dir)
+    cluster = config.cluster
+    done = export_triplets(inspected, flags.to, flags.format, choice, flags.limit, cluster.cache_dir, cluster.cache_gib)
     line = (
         f"{done.num_triplets:,} triplets of generation {done.generation} are in {done.uri}: {done.num_shards:,} files, "
         f"{done.num_bytes / 1e6:,.1f} MB"

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
+
+from pipeline import progress
 
 
 def spread(ratio: Mapping[str, float]) -> str:
@@ -19,4 +20,4 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         table.add_column(heading, justify="right", min_width=max(map(len, words)))
     for row in rows:
         table.add_row(*row)
-    Console(stderr=True).print(table)
+    progress.show(table)

@@ -102,7 +102,9 @@ class BareLoop:
 class Product:
     """What a training worker does between two refreshes, from the first batch's plan to the last update."""
 
-    def __init__(self, examples: Examples, mined: Mined, num_steps: int, decode_workers: int, decoded: bool) -> None:
+    def __init__(
+        self, examples: Examples, mined: Mined | None, num_steps: int, decode_workers: int, decoded: bool
+    ) -> None:
         """Prepares encoder, trainer and planner; steps go on from lap to lap.
 
         Args:

@@ -104,7 +104,7 @@ class ArmWorker:
     @functools.cached_property
     def _inputs(self) -> npt.NDArray[np.float32]:
         """The whole corpus, decoded once: evaluation and mining read all of it again and again."""
-        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir)
+        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
         transform = Transform(self._config.transform) if self._corpus.manifest.payload == "image" else np.asarray
         first = transform(cache.payload(0))  # type: ignore[arg-type]
         inputs = np.empty((self._corpus.num_examples, *first.shape), dtype=np.float32)

@@ -1,10 +1,13 @@
 """Audit: every training example's nearest neighbours, over the pool, and what they make suspect."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cluster.blocks import gather
-from pipeline.cluster.pool import ActorPool, Task
+from pipeline.cluster.pool import ActorPool
+from pipeline.cluster.questions import ask_for_neighbours
+from pipeline.cluster.search import Question, Search, run_search
 from pipeline.cluster.shards import Census, Loaded
 from pipeline.config import AuditConfig, RunConfig
 from pipeline.mining.hubs import Hubs
@@ -15,14 +18,7 @@ from pipeline.triplets.quarantine import quarantine_rows
 
 
 def search_suspects(
-    pool: ActorPool,
-    config: RunConfig,
-    loaded: Loaded,
-    census: Census,
-    spread: float,
-    backend: str,
-    mining_pass: str,
-    keeps_shards: bool,
+    pool: ActorPool, config: RunConfig, loaded: Loaded, census: Census, spread: float, search: Search
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 
@@ -34,26 +30,16 @@ def search_suspects(
         loaded: What is searched; where candidates are sampled, neighbours are of the sample.
         census: Which examples there are.
         spread: Of the embeddings; see ``AuditReport``.
-        backend: As ``resolve_backend`` gave it.
-        mining_pass: Names the pass, whose indexes mining goes on with.
-        keeps_shards: Whether each shard is for the actor that keeps what it made of it.
+        search: The pass, with whose indexes mining goes on.
     """
     audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, loaded.groups
     blocks = [census.ids_N[start : start + size] for start in range(0, len(census.ids_N), size)]
-    asked = (config.mining, backend, num_own(groups, audit.closer_than_share))
-    tasks = (
-        Task(
-            (number, index),
-            "list_neighbours",
-            (mining_pass, anchors, loaded.shared_groups, index, *asked, candidates, *loaded.shards),
-            index if keeps_shards else None,
-        )
-        for number, anchors in enumerate(blocks)
-        for index, candidates in enumerate(loaded.candidates)
-    )
+    asked = (loaded.shared_groups, audit, num_own(groups, audit.closer_than_share), config.seed)
+    questions = (Question(ask_for_neighbours, (anchors, *asked), groups.mates(anchors)) for anchors in blocks)
     surroundings, twins, twin_distance = [], [], audit.near_duplicate_share * spread
     with stage("audit", len(census.ids_N), "examples") as done:
-        for number, block in gather(pool.run(tasks), len(loaded.candidates)):
+        search = replace(search, num_negatives=audit.num_neighbours)
+        for number, block in run_search(pool, config.cluster, loaded, search, questions):
             anchors = blocks[number]
             surroundings.append(look_around(anchors, block.nearest, block.pairs, groups, audit.closer_than_share))
             twins.append(find_twins(anchors, block.nearest, twin_distance))

@@ -59,21 +59,20 @@ class EncodeWorker:
 
         The checkpoint may be of another run and architecture than the config: its own preprocessing is taken too.
         """
-        table = self._corpus.read_part(part)
         config, encoder = self._load(run, step)
-        payloads: list[Any]
-        transform: Callable[[Any], npt.NDArray[Any]]
-        if self._corpus.manifest.payload == "image":
-            payloads = [value["bytes"].as_py() for value in table["image"]]
-            transform = Transform(config.transform)
-        else:
-            payloads = [value.values.to_numpy() for value in table["vector"]]
-            transform = np.asarray
+        payloads, transform = self._inputs(part, config)
         embed = config.embed
         vectors = encode(encoder, payloads, transform, embed, self._device)
         parts = EmbeddingParts(self._workspace, key)
         parts.write(part, self._corpus.part_ids(part).start, vectors, embed.dtype)
         return len(vectors)
+
+    def _inputs(self, part: int, config: RunConfig) -> tuple[list[Any], Callable[[Any], npt.NDArray[Any]]]:
+        """The payloads of a part, and what makes the encoder's input of one."""
+        table = self._corpus.read_part(part)
+        if self._corpus.manifest.payload == "image":
+            return [value["bytes"].as_py() for value in table["image"]], Transform(config.transform)
+        return [value.values.to_numpy() for value in table["vector"]], np.asarray
 
     def embed_spoilt(
         self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
@@ -91,7 +90,7 @@ class EncodeWorker:
 
     @functools.cached_property
     def _cache(self) -> ExampleCache:
-        return ExampleCache(self._corpus, self._config.cluster.cache_dir)
+        return ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
 
     def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):

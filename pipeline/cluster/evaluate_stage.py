@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from pipeline import progress
 from pipeline.cluster.embed_stage import key_of
 from pipeline.cluster.examination import Examination, examine
 from pipeline.cluster.pool import ActorPool
@@ -163,7 +163,7 @@ def show(comparison: Comparison) -> None:
     for metric in dict.fromkeys(metric for found in metrics.values() for metric in found):
         cells = (f"{found[metric]:.4f}" if metric in found else "" for found in metrics.values())
         table.add_row(metric, *cells)
-    Console(stderr=True).print(table)
+    progress.show(table)
     for picture in comparison.pictures:
         say(f"picture: {picture}")
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.cluster.harmonic import is_old, sample_seed
+from pipeline.cluster.mixture import is_old, sample_seed
 from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
@@ -160,6 +160,10 @@ class GenerationChooser:
     def band(self, number: int) -> BandConfig:
         """What a generation was mined for."""
         return self._open(number).manifest.mining.band
+
+    def mined_from(self, number: int) -> int:
+        """Step of the checkpoint that a generation was mined from."""
+        return self._open(number).manifest.checkpoint_step
 
     def stands_old(self, number: int, ids_N: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which examples stood with their old vector when a generation was mined, bool, shape (N,)."""

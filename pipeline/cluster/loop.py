@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
+from pipeline.cluster import metrics
 from pipeline.cluster.claims import sole_trainer
 from pipeline.cluster.evaluate_stage import Comparison, evaluate_checkpoints
 from pipeline.cluster.examination import has_test_pairs
@@ -59,6 +60,7 @@ def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[
     with (
         reported_refusal(config, workspace),
         session(config.cluster, required),
+        metrics.recording(config.run, "job"),
         ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
     ):
         pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
@@ -75,6 +77,7 @@ def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[
     with (
         reported_refusal(config, workspace),
         session(config.cluster, required_resources(config, pool=True, trainer=False)),
+        metrics.recording(config.run, "job"),
     ):
         _follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
     return generations(workspace).numbers()
@@ -99,6 +102,7 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
     with (
         sole_trainer(workspace),
         session(config.cluster, required_resources(config, pool=False, trainer=True)),
+        metrics.recording(config.run, "job"),
     ):
         run = TrainingRun(config, corpus, start.step)
         _show_training(run, start.step, config.training.num_steps, lambda: run.running)
@@ -119,6 +123,7 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
         sole_trainer(workspace) if trains else nullcontext(),
         reported_refusal(config, workspace),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
+        metrics.recording(config.run, "job"),
     ):
         if trains:
             run = TrainingRun(config, corpus, start.step)
@@ -180,6 +185,8 @@ def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
 
 def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
     """Says what came of a refresh, and passes it on."""
+    metrics.show_generation(manifest)
+    metrics.GENERATIONS_PUBLISHED.add(int(is_new))
     folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
     say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
@@ -206,6 +213,8 @@ def _follow_checkpoints(
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
     publication = checkpoints(workspace)
+    if (standing := generations(workspace).latest()) is not None:
+        metrics.show_generation(standing)
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         # At once: a trainer may wait for them, also where the first generation stands already.
         embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))

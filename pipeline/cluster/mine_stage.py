@@ -2,15 +2,17 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cluster.audit_stage import search_suspects, suspect_rows
-from pipeline.cluster.blocks import Block, gather
-from pipeline.cluster.harmonic import Mixture, sample_seed
+from pipeline.cluster.mixture import Mixture, sample_seed
 from pipeline.cluster.pool import ActorPool, Task
-from pipeline.cluster.shards import Census, Loaded, drop_examples, load_shards
+from pipeline.cluster.questions import ask_for_negatives
+from pipeline.cluster.search import Block, Question, Search, run_search
+from pipeline.cluster.shards import Census, Loaded, drop_from, load_shards
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit import AuditReport, audit, check_broken
@@ -61,16 +63,16 @@ class Mine:
             AuditRefusedError: The embeddings cannot be mined.
             InputError: The training examples cannot form a triplet.
         """
-        self._pool, self._config, self._backend = pool, config, backend
-        self._pass = uuid.uuid4().hex
-        self._sample_seed = sample_seed(config.seed, step)
+        self._pool, self._config = pool, config
         # What an actor makes of a shard is worth keeping: an index, or a copy on its GPU.
-        self._keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
-        references, census = load_shards(pool, config, corpus, embeddings, self._sample_seed, mixture)
+        keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
+        self._search = Search(uuid.uuid4().hex, config.mining, backend, config.mining.negatives_per_pair, keeps_shards)
+        self._sample_seed = sample_seed(config.seed, step)
+        shards, census = load_shards(pool, config, corpus, embeddings, self._sample_seed, mixture)
         rules = config.mining.audit
         check_broken(census.num_broken, census.num_broken + len(census.ids_N), rules)
         groups = LabelGroups(census.ids_N, census.labels_N)
-        self._loaded = Loaded.of(references, groups)
+        self._loaded = Loaded.of(shards, groups)
         self.report: AuditReport = audit(census.moments, len(groups.labels_G), rules)
         tables = [
             quarantine_rows("non_finite_embedding", census.non_finite, excluded=True),
@@ -80,16 +82,7 @@ class Mine:
         self.figures: dict[str, float] = {}
         self._floors: Floors | None = None
         if rules.num_neighbours:
-            suspects = search_suspects(
-                pool,
-                config,
-                self._loaded,
-                census,
-                self.report.spread,
-                backend,
-                self._pass,
-                self._keeps_shards,
-            )
+            suspects = search_suspects(pool, config, self._loaded, census, self.report.spread, self._search)
             rows, counts = suspect_rows(suspects, rules, corpus.label_names)
             tables, self.quarantined = tables + rows, self.quarantined | counts
             self.figures["neighbour_accuracy"] = suspects.neighbour_accuracy
@@ -108,8 +101,10 @@ class Mine:
         """Goes on without the suspects: mislabelled examples altogether, pairs by the floors of their anchors."""
         self._floors = suspects.floors
         if len(suspects.mislabelled.ids_R):
-            self._loaded = drop_examples(self._pool, self._config, self._loaded, census, suspects.mislabelled.ids_R)
-            self._pass = uuid.uuid4().hex  # what actors made of the shards before is of no use
+            self._loaded = drop_from(self._config, self._loaded, census, suspects.mislabelled.ids_R)
+            self._search = replace(
+                self._search, mining_pass=uuid.uuid4().hex
+            )  # what actors made of the shards before is of no use
 
     def blocks(self, previous: Generation | None) -> Iterator[Block]:
         """Mines; blocks come in order of anchors, computed as they are drawn.
@@ -119,37 +114,30 @@ class Mine:
         """
         waiting: dict[int, Block] = {}
         next_block = 0
-        for block, found in gather(self._pool.run(self._tasks(previous)), len(self._loaded.shards)):
-            waiting[block] = found
+        for number, found in run_search(
+            self._pool, self._config.cluster, self._loaded, self._search, self._questions(previous)
+        ):
+            waiting[number] = found
             while next_block in waiting:
                 done = waiting.pop(next_block)
                 self._keep_sample(done)
                 yield done
                 next_block += 1
 
-    def _tasks(self, previous: Generation | None) -> Iterator[Task[tuple[int, int]]]:
+    def _questions(self, previous: Generation | None) -> Iterator[Question]:
         loaded, size = self._loaded, self._config.cluster.anchors_per_block
         old = TripletStream(previous) if previous is not None else None
-        for block, start in enumerate(range(0, len(loaded.groups.anchors_A), size)):
+        for start in range(0, len(loaded.groups.anchors_A), size):
             anchors = loaded.groups.anchors_A[start : start + size]
+            needed = loaded.groups.mates(anchors)
             known = _old_triplets(old.up_to(int(anchors[-1]))) if old is not None else None
+            if known is not None:
+                negatives = known.negative_T[loaded.groups.contains(known.negative_T)]
+                needed = np.union1d(needed, negatives)
             floors = None if self._floors is None else self._floors.among(anchors)
-            for index, candidates in enumerate(loaded.candidates):
-                mining = self._config.mining
-                task = (
-                    self._pass,
-                    block,
-                    anchors,
-                    loaded.shared_groups,
-                    known,
-                    floors,
-                    index,
-                    mining,
-                    self._backend,
-                    candidates,
-                )
-                preferred = index if self._keeps_shards else None
-                yield Task((block, index), "search_block", (*task, *loaded.shards), preferred)
+            search = self._search
+            args = (anchors, loaded.shared_groups, known, floors, search.mining, search.backend, self._config.seed)
+            yield Question(ask_for_negatives, args, needed)
 
     def _keep_sample(self, block: Block) -> None:
         """Puts aside the pairs of a block that brute force will answer too."""
@@ -168,15 +156,18 @@ class Mine:
             np.concatenate([one.d_an_PM for _, one in sampled]), np.concatenate([one.id_PM for _, one in sampled])
         )
         floors = None if self._floors is None else self._floors.among(pairs.anchor_P)
-        groups, shards, mining = self._loaded.shared_groups, self._loaded.shards, self._config.mining
+        loaded, mining = self._loaded, self._config.mining
+        ids = np.unique(np.concatenate([pairs.anchor_P, pairs.positive_P, mined.id_PM[mined.found_PM]]))
+        sources = loaded.vectors_of(self._config.cluster, ids, self._pool.nodes)
+        asked = (loaded.shared_groups, floors)
         tasks = (
-            Task(index, "answer_by_force", (mining, pairs, groups, floors, candidates, *shards))
-            for index, candidates in enumerate(self._loaded.candidates)
+            Task(index, "answer_by_force", (mining, pairs, *asked, one.candidates, *sources), one.node)
+            for index, one in enumerate(loaded.shards)
         )
         expected = Nearest.empty(*mined.id_PM.shape)
         for _, found in self._pool.run(tasks):
             expected = merge(expected, found)
-        ((_, holds_P),) = self._pool.run([Task(0, "hold", (mining, pairs, mined, groups, floors, *shards))])
+        ((_, holds_P),) = self._pool.run([Task(0, "hold", (mining, pairs, mined, *asked, *sources))])
         return compare(mined, holds_P, expected)
 
 

@@ -79,7 +79,8 @@ def draw(one: Examination, results: Mapping[str, Portrait]) -> dict[str, bytes]:
 
 def _images(one: Examination) -> Callable[[int], Image.Image]:
     """Shows an example as the network sees it: cropped."""
-    cache, transform = ExampleCache(one.corpus, one.config.cluster.cache_dir), Transform(one.config.transform)
+    cluster, transform = one.config.cluster, Transform(one.config.transform)
+    cache = ExampleCache(one.corpus, cluster.cache_dir, cluster.cache_gib)
 
     def image_of(example_id: int) -> Image.Image:
         return transform.view(cache.payload(example_id))  # type: ignore[arg-type]

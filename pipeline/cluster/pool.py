@@ -1,63 +1,43 @@
-"""A pool of equal actors: parts are handed to whichever is free, and a dead actor costs its part alone."""
+"""A pool of equal actors: parts are handed to whichever is free; actors may come late, and die at any time."""
 
+import math
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import (
-    ActorUnavailableError,
-    GetTimeoutError,
-    ObjectLostError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-)
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
 
+from pipeline.cluster.lanes import Lanes, Task
+from pipeline.cluster.metrics import count_actor_lost
 from pipeline.cluster.resources import actors_of, what_is_there
 from pipeline.config import ClusterConfig
 from pipeline.errors import PipelineError, UnavailableError
+from pipeline.progress import say
+
+__all__ = ["ActorPool", "Task", "first_line", "result_of"]
 
 K = TypeVar("K")
 
-_LONGEST_LANE = 32  # an actor with so many tasks waiting is helped by the others
-_PAUSE_S = 1.0  # between two looks whether an actor is back
+_PAUSE_S = 1.0  # between two calls for an actor that is not to be reached
+_PATIENCE_S = 20.0  # so long an actor that was lost may take to come back to what it kept
+
+_Running = dict["ray.ObjectRef[Any]", tuple[Task[K], int]]  # of a call, what it does and the actor
 
 
 class _LostError(UnavailableError):
     """An actor or its node died before its answer was here."""
 
 
-@dataclass(frozen=True)
-class Task(Generic[K]):
-    """A method call for any actor of the pool. It must be harmless to repeat.
-
-    Attributes:
-        key: What the caller knows it by.
-        method: Name of the actor's method.
-        args: Its arguments; object references are resolved before the call.
-        preferred: Number of the actor, modulo their number, that keeps what the task needs (an index, a shard on its
-            GPU). Others take it only when that one has fallen far behind.
-        num_kept: How many of the values that it returns, the first ones, stay where they were made: the caller gets
-            references to them.
-    """
-
-    key: K
-    method: str
-    args: tuple[Any, ...]
-    preferred: int | None = None
-    num_kept: int = 0
-
-
 class ActorPool:
-    """``num_actors`` actors of one class. Those that die are started again, and get the tasks that they held again.
+    """``num_actors`` actors of one class. Those that die are started again; what they held is given to others.
 
-    Ray starts them, and makes values anew that were kept on a node that died. Tasks are repeated here: Ray would use up
-    its retries within seconds on an actor whose node it does not yet know to be dead.
+    Work begins when enough have a place (``min_actors``); the others join when there is room for them, on a node that
+    was added, say. Ray starts them, and makes values anew that were kept on a node that died. Tasks are repeated here:
+    Ray would use up its retries within seconds on an actor whose node it does not yet know to be dead.
     """
 
     def __init__(self, config: ClusterConfig, actor_class: type, *args: object) -> None:
@@ -71,99 +51,151 @@ class ActorPool:
         self._config = config
         self._actor_class, self._args = actor_class, args
         self._actors: list[ActorHandle[Any]] = []
+        self._nodes: dict[int, str] = {}
+        """Where the actors are that have answered, and have not been lost since."""
+        self._called: dict[ray.ObjectRef[Any], int] = {}
+        self._call_again_at: dict[int, float] = {}
+        self._kept_until: dict[Hashable, float] = {}
+        """How long places that were lost are waited for."""
+        self._is_at_work = False
 
-    def _start(self) -> None:
-        config = self._config
-        remote: Any = ray.remote(self._actor_class).options(
-            num_cpus=config.cpus_per_actor,
-            num_gpus=config.gpus_per_actor,
-            max_restarts=-1,
-            max_task_retries=config.max_task_retries,
-        )
-        self._actors = [remote.remote(*self._args) for _ in range(config.num_actors)]
+    @property
+    def num_actors(self) -> int:
+        """How many there are at most."""
+        return self._config.num_actors
+
+    @property
+    def nodes(self) -> list[str]:
+        """Ids of the nodes that its actors are on, one for each that is there; waits where none is."""
+        self.start()
+        return [self._nodes[actor] for actor in sorted(self._nodes)]
 
     def start(self) -> None:
-        """Starts the actors, and waits until all have their places.
+        """Starts the actors, and waits until enough have their places; later, where all were lost, until one is back.
 
         Raises:
             UnavailableError: They have not within ``stall_timeout_s``.
         """
-        self._start()
-        for actor in range(len(self._actors)):
-            self._await(actor)
+        num_needed = 1 if self._actors else self._config.num_needed_actors
+        if not self._actors:
+            remote: Any = ray.remote(self._actor_class).options(
+                num_cpus=self._config.cpus_per_actor,
+                num_gpus=self._config.gpus_per_actor,
+                max_restarts=-1,
+                max_task_retries=0,
+                scheduling_strategy="SPREAD",
+            )
+            self._actors = [remote.remote(*self._args) for _ in range(self._config.num_actors)]
+            for actor in range(len(self._actors)):
+                self._call(actor)
+        deadline = self._deadline()
+        while len(self._nodes) < num_needed:
+            if time.monotonic() > deadline:
+                raise self._stalled()
+            self._wait([], deadline)
+        self._is_at_work = True
 
     def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
         """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
 
-        A task that keeps values yields (key, (reference, ..., result)).
-
         Tasks are drawn from the iterable one by one, so it may be long or lazily made.
+
+        Args:
+            tasks: The tasks.
 
         Raises:
             PipelineError: As the actor's method raised it.
             UnavailableError: Actors died too often, or nothing finished for ``stall_timeout_s``.
         """
-        lanes = _Lanes(tasks, self._config.num_actors)
-        idle = list(range(self._config.num_actors))
-        running: dict[ray.ObjectRef[Any], tuple[Task[K], tuple[ray.ObjectRef[Any], ...], int]] = {}
+        lanes = Lanes(tasks)
+        running: _Running[K] = {}
         num_lost: Counter[K] = Counter()
-        while True:
-            for actor in list(idle):
-                task = lanes.next_for(actor)
-                if task is None:
-                    continue
-                if not self._actors:
-                    self._start()
-                idle.remove(actor)
-                *kept, result = self._call(actor, task)
-                running[result] = (task, tuple(kept), actor)
-            if not running:
-                return
-            done, _ = ray.wait(list(running), num_returns=1, timeout=self._config.stall_timeout_s)
-            if not done:
-                raise self._stalled()
-            task, references, actor = running.pop(done[0])
-            idle.append(actor)
+        if lanes.has_some():
+            self.start()
+        deadline = self._deadline()
+        while running or lanes.has_some():
+            self._hand_out(lanes, running)
+            done = self._wait(list(running), deadline)
+            if done is None:
+                if time.monotonic() > deadline:
+                    raise self._stalled()
+                continue
+            deadline = self._deadline()
+            task, actor = running.pop(done)
             try:
-                result = result_of(done[0], self._config.stall_timeout_s)
-            except _LostError:
+                result = result_of(done, self._config.stall_timeout_s)
+            except _LostError as error:
                 num_lost[task.key] += 1
+                count_actor_lost()
                 if num_lost[task.key] > self._config.max_task_retries:
                     raise
-                self._await(actor)
-                lanes.give_back(actor, task)
+                say(f"note: {first_line(error.__cause__ or error)}; what it did is given to others")
+                lanes.give_back(task)
+                self._call(actor)
                 continue
-            yield task.key, ((*references, result) if references else result)
+            yield task.key, result
 
-    def _call(self, actor: int, task: Task[K]) -> list["ray.ObjectRef[Any]"]:
-        # What is kept can be made anew by Ray only if the call that made it may be repeated.
-        options = {} if task.num_kept else {"max_task_retries": 0}
-        method = getattr(self._actors[actor], task.method).options(num_returns=task.num_kept + 1, **options)
-        returned = method.remote(*task.args)
-        return list(returned) if task.num_kept else [returned]
+    def _hand_out(self, lanes: Lanes[K], running: _Running[K]) -> None:
+        """Gives every free actor a task, where there is one for it."""
+        busy = {actor for _, actor in running.values()}
+        for actor, node in sorted(self._nodes.items()):
+            if actor in busy:
+                continue
+            task = lanes.next_for((actor, node), self._is_served)
+            if task is None:
+                continue
+            method = getattr(self._actors[actor], task.method)
+            running[method.remote(*task.args)] = (task, actor)
 
-    def _await(self, actor: int) -> None:
-        """Waits until an actor that was lost answers again.
+    def _is_served(self, place: Hashable) -> bool:
+        """Whether anybody is in a place, or may soon be back: what was kept there would have to be made anew."""
+        there = place in self._nodes or place in self._nodes.values()
+        return there or time.monotonic() < self._kept_until.get(place, -math.inf)
+
+    def _wait(self, running: Sequence["ray.ObjectRef[Any]"], deadline: float) -> "ray.ObjectRef[Any] | None":
+        """A call that has finished; None where an actor has come instead, or it is time to look again."""
+        now = time.monotonic()
+        for actor in [actor for actor, due in self._call_again_at.items() if due <= now]:
+            del self._call_again_at[actor]
+            self._call(actor)
+        due = [*self._call_again_at.values(), *(until for until in self._kept_until.values() if until > now)]
+        pause_s = max(min([deadline, *due]) - now, 0.0)
+        if not running and not self._called:
+            time.sleep(pause_s)
+            return None
+        done, _ = ray.wait([*running, *self._called], num_returns=1, timeout=pause_s)
+        if done and done[0] in self._called:
+            self._welcome(done[0])
+            return None
+        return done[0] if done else None
+
+    def _call(self, actor: int) -> None:
+        """Asks an actor where it is; it answers when it has a place."""
+        node = self._nodes.pop(actor, None)
+        if node is not None:
+            until = time.monotonic() + min(_PATIENCE_S, self._config.stall_timeout_s / 2)
+            self._kept_until |= {actor: until, node: until}
+        asked: Any = self._actors[actor].__ray_call__
+        self._called[asked.remote(_node_of)] = actor
+
+    def _welcome(self, answer: "ray.ObjectRef[Any]") -> None:
+        """Takes note of where an actor is that has answered.
 
         Raises:
-            UnavailableError: It does not, for ``stall_timeout_s``: most likely there is no room for it any more.
+            UnavailableError: It can never be started.
         """
-        deadline = time.monotonic() + self._config.stall_timeout_s
-        is_ready: Any = self._actors[actor].__ray_ready__.options(max_task_retries=0)
-        while (left_s := deadline - time.monotonic()) > 0:
-            try:
-                ray.get(is_ready.remote(), timeout=left_s)
-                return
-            except ActorUnavailableError:
-                time.sleep(_PAUSE_S)
-            except GetTimeoutError:
-                break
-            except RayError as error:
-                raise UnavailableError(f"an actor cannot be started again: {first_line(error)}") from error
-        raise self._stalled()
+        actor = self._called.pop(answer)
+        try:
+            self._nodes[actor] = ray.get(answer)
+            if self._is_at_work:
+                say(f"note: an actor has joined; {len(self._nodes)} of {len(self._actors)} are there")
+        except ActorUnavailableError:
+            self._call_again_at[actor] = time.monotonic() + _PAUSE_S
+        except RayError as error:
+            raise UnavailableError(f"an actor cannot be started: {first_line(error)}") from error
 
     def tell_all(self, method: str) -> None:
-        """Calls a method without arguments on every actor that was started, and waits until all have done it.
+        """Calls a method without arguments on every actor that is there, and waits until all have done it.
 
         One that dies meanwhile is new when it is back, and is told nothing.
 
@@ -171,14 +203,18 @@ class ActorPool:
             PipelineError: As an actor's method raised it.
             UnavailableError: An actor has not done it within ``stall_timeout_s``.
         """
-        asked = [getattr(actor, method).options(max_task_retries=0).remote() for actor in self._actors]
-        if asked and ray.wait(asked, num_returns=len(asked), timeout=self._config.stall_timeout_s)[1]:
+        asked = {actor: getattr(self._actors[actor], method).remote() for actor in self._nodes}
+        waited = list(asked.values())
+        if waited and ray.wait(waited, num_returns=len(waited), timeout=self._config.stall_timeout_s)[1]:
             raise self._stalled()
-        for actor, reference in enumerate(asked):
+        for actor, reference in asked.items():
             try:
                 result_of(reference, self._config.stall_timeout_s)
             except _LostError:
-                self._await(actor)
+                self._call(actor)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._config.stall_timeout_s
 
     def _stalled(self) -> UnavailableError:
         return UnavailableError(
@@ -196,30 +232,9 @@ class ActorPool:
             ray.kill(actor)
 
 
-class _Lanes(Generic[K]):
-    """Draws tasks one by one and keeps those that are for a busy actor until it is free, but never many of them."""
-
-    def __init__(self, tasks: Iterable[Task[K]], num_actors: int) -> None:
-        self._tasks = iter(tasks)
-        self._lanes: list[deque[Task[K]]] = [deque() for _ in range(num_actors)]
-
-    def next_for(self, actor: int) -> Task[K] | None:
-        """The next task for an actor that is free; None where there is none."""
-        while not self._lanes[actor]:
-            longest = max(self._lanes, key=len)
-            if len(longest) >= _LONGEST_LANE:
-                return longest.popleft()
-            task = next(self._tasks, None)
-            if task is None:
-                return longest.popleft() if len(longest) > 1 else None
-            if task.preferred is None:
-                return task
-            self._lanes[task.preferred % len(self._lanes)].append(task)
-        return self._lanes[actor].popleft()
-
-    def give_back(self, actor: int, task: Task[K]) -> None:
-        """The actor gets the task again, next."""
-        self._lanes[actor].appendleft(task)
+def _node_of(_: object) -> str:
+    """Runs in an actor: the id of its node."""
+    return ray.get_runtime_context().get_node_id()
 
 
 def result_of(reference: "ray.ObjectRef[Any]", timeout_s: float) -> Any:  # noqa: ANN401 — whatever the method returned

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from pipeline.cluster import metrics
 from pipeline.cluster.audit_stage import hub_rows
 from pipeline.cluster.embed_stage import embed, key_of
 from pipeline.cluster.harmonic import embed_old, old_key
@@ -85,11 +86,14 @@ def _mine(
     with pinned.kept():
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mixture = embed_old(pool, config, workspace, corpus, checkpoint)
-        with recorded_refusal(workspace, checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining):
+        of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
+        with recorded_refusal(workspace, *of_it), metrics.refusals_counted():
             mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
             previous = _previous(config, publication, latest, corpus)
             with attempt.kept_if_whole():
-                facts = _write(attempt, config, corpus, checkpoint, mine, previous) | _verify(mine, backend)
+                facts = _write(attempt, config, corpus, checkpoint, mine, previous)
+                with metrics.timed("verify"):
+                    facts |= _verify(mine, backend)
         manifest = GenerationManifest(
             **attempt.header(),
             **facts,
@@ -110,7 +114,8 @@ def _mine(
             old_share=0.0 if mixture is None else mixture.share,
             old_embeddings_key=None if mixture is None else mixture.key,
         )
-        return attempt.publish(manifest)
+        with metrics.timed("publish"):
+            return attempt.publish(manifest)
 
 
 def _say_backend(config: RunConfig) -> str:
@@ -174,6 +179,9 @@ def _write(
             num_pairs += len(block.pairs)
             num_unanswered += unanswered
             num_handed_on += block.num_handed_on
+            metrics.PAIRS_SCANNED.add(len(block.pairs))
+            metrics.PAIRS_ANSWERED.add(len(block.pairs) - unanswered)
+            metrics.TRIPLETS_WRITTEN.add(len(triplets.anchor_T))
             done(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{harvest.num_triplets:,} triplets")
     harvest.close()
     rules, num_mined = config.mining.audit, harvest.num_triplets

@@ -41,7 +41,7 @@ class Reservation:
 def actors_of(config: ClusterConfig) -> Reservation:
     """The pool that embeds and mines."""
     resources = {"CPU": config.cpus_per_actor, "GPU": config.gpus_per_actor}
-    return Reservation("actor", config.num_actors, resources, "cluster.num_actors or cluster.*_per_actor")
+    return Reservation("actor", config.num_needed_actors, resources, "cluster.num_actors or cluster.*_per_actor")
 
 
 def trainers_of(config: RunConfig) -> Reservation:

@@ -34,6 +34,7 @@ class Segment:
         band: What the shard was mined for.
         quarantined: Examples that the generation left out, int64, ascending: no batch holds them.
         waited_s: Seconds that training stood still for it.
+        mined_from: Step of the checkpoint that the generation was mined from.
     """
 
     generation: int | None
@@ -44,6 +45,7 @@ class Segment:
     band: BandConfig = field(default_factory=BandConfig)
     quarantined: npt.NDArray[np.int64] = field(default_factory=NONE_FIRST.copy)
     waited_s: float = 0.0
+    mined_from: int | None = None
 
 
 def shard_at(
@@ -125,7 +127,8 @@ class GenerationFeed:
         mined = self._chooser.open_shard(self.generation, shard)
         quarantined = self._chooser.quarantined(self.generation)
         band = self._chooser.band(self.generation)
-        return Segment(self.generation, start, end, mined, previous, band, quarantined, waited_s)
+        mined_from = self._chooser.mined_from(self.generation)
+        return Segment(self.generation, start, end, mined, previous, band, quarantined, waited_s, mined_from)
 
     def has_newer(self, step: int) -> bool:
         """Whether a generation newer than the one in use has been seen; asked between steps."""

@@ -3,11 +3,14 @@
 import logging
 import math
 import os
+import signal
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import ray
 from ray._private import ray_constants
+from ray._private import utils as ray_utils
 from ray.exceptions import RayError
 
 from pipeline.cluster.pool import first_line
@@ -45,8 +48,9 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
     """
     local = config.address in (None, "local")
     with _loopback_only() if local else nullcontext():
-        _connect(config, local, required)
         try:
+            with _same_answer_to_sigterm():
+                _connect(config, local, required)
             check_resources(required)
             yield
         finally:
@@ -54,13 +58,20 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
 
 
 def _connect(config: ClusterConfig, local: bool, required: Sequence[Reservation]) -> None:
+    if local and config.metrics_port is not None:
+        _check_free(config.metrics_port)
     try:
         if local:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # Who ends all processes of a job at once, as `timeout` does, ends Ray's too: they need no 5 s.
+            os.environ.setdefault("RAY_task_events_shutdown_flush_timeout_ms", "500")
+            # A process that asked about one block is there for the next: with few CPUs Ray would end it after a second.
+            os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
             ray.init(
                 address="local",
                 num_cpus=max(os.cpu_count() or 1, math.ceil(sum(one.total("CPU") for one in required))),
                 include_dashboard=False,
+                _metrics_export_port=config.metrics_port,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
@@ -69,6 +80,17 @@ def _connect(config: ClusterConfig, local: bool, required: Sequence[Reservation]
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         where = "locally" if local else f"at {config.address}"
         raise UnavailableError(f"Ray cannot be reached {where} ({first_line(error)}): check cluster.address") from error
+
+
+def _check_free(port: int) -> None:
+    """Ray would go on without its metrics, and say nothing."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"cluster.metrics_port {port} is not to be had on 127.0.0.1 ({error.strerror}): name another, or "
+            "null for any"
+        ) from None
 
 
 def check_resources(required: Sequence[Reservation]) -> None:
@@ -85,6 +107,25 @@ def check_resources(required: Sequence[Reservation]) -> None:
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     if any(sum(one.total(name) for one in required) > available.get(name, 0.0) + 1e-9 for name in ("CPU", "GPU")):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
+
+
+@contextmanager
+def _same_answer_to_sigterm() -> Iterator[None]:
+    """Keeps a handler of SIGTERM that the program has in force while and after the block runs ``ray.init``.
+
+    That would put two of its own in its place: one by which a signal that comes during ``ray.get`` ends as an error of
+    Ray's, and over it one that prints a stack trace first.
+    """
+    handler, set_handler = signal.getsignal(signal.SIGTERM), ray_utils.set_sigterm_handler
+    if not callable(handler):
+        yield
+        return
+    ray_utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = set_handler
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

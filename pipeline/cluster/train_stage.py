@@ -21,6 +21,7 @@ from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 from pipeline.training.losses import loss_function
+from pipeline.training.scalars import check_packages
 
 
 def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
@@ -76,11 +77,12 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
 
 
 def check_trainable(config: RunConfig) -> None:
-    """Refuses to train an encoder without parameters, a loss that is not there, or parts to freeze that are not.
+    """Refuses to train an encoder without parameters, and with a loss, frozen parts or sinks that are not there.
 
     Raises:
         InputError: As it says.
     """
+    check_packages(config.observe)
     loss_function(config.training.loss.name)
     encoder = build_encoder(config.encoder, config.transform)
     if not any(parameter.requires_grad for parameter in encoder.parameters()):

@@ -20,6 +20,7 @@ from pipeline.cluster.harmonic import old_key, wait_for_old_vectors
 from pipeline.cluster.round_meter import RoundMeter
 from pipeline.cluster.segments import GenerationFeed, Segment
 from pipeline.cluster.staleness import measure
+from pipeline.cluster.telemetry import Telemetry
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
@@ -86,6 +87,7 @@ class TrainWorker:
         self._lease = self._pin_what_all_need() if self._rank == 0 else None
         self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
         self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
+        self._telemetry = Telemetry(config, self._checkpoint, is_first=self._rank == 0)
         self._trainer = self._resume(self._checkpoint)
         train_ids = (~self._corpus.is_test).nonzero()[0]
         self._pool = Pool(train_ids, self._corpus.labels[train_ids])
@@ -126,7 +128,7 @@ class TrainWorker:
         return trainer
 
     def _loader(self) -> LoadExample:
-        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir)
+        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
         if self._corpus.manifest.payload == "vector":
             return cache.payload  # type: ignore[return-value]
         transform = Transform(self._config.transform)
@@ -135,7 +137,7 @@ class TrainWorker:
     def run(self) -> None:
         """Walks from the checkpoint's step to the last one, round by round."""
         step = self._checkpoint.step
-        with nullcontext() if self._lease is None else self._lease.kept():
+        with nullcontext() if self._lease is None else self._lease.kept(), self._telemetry:
             while step < self._config.training.num_steps:
                 step = self._round(step)
 
@@ -146,7 +148,7 @@ class TrainWorker:
         meter, feed = RoundMeter(), self._feed.begin_round(config, self._checkpoint)
         self._trainer.begin_round(config.mining.band)
         while step < end:
-            segment = feed.segment(step, lambda words: self._tell(step, words))  # noqa: B023 — called at once
+            segment = self._segment(feed, step)
             meter.generation_wait_s += segment.waited_s
             step, stale = self._walk(config, segment, step, min(segment.end, end), meter)
             if stale:
@@ -154,6 +156,15 @@ class TrainWorker:
         self._trainer.end_round(meter.active_share)
         self._publish(step, self._feed.generation, meter)
         return step
+
+    def _segment(self, feed: GenerationFeed, step: int) -> Segment:
+        count_wait = self._telemetry.waits()
+
+        def tell(words: str) -> None:
+            count_wait()
+            self._tell(step, words)
+
+        return feed.segment(step, tell)
 
     def _walk(self, config: RunConfig, segment: Segment, step: int, end: int, meter: RoundMeter) -> tuple[int, bool]:
         """Takes the steps of a segment; returns the step reached, and whether what is trained on has become stale."""
@@ -176,7 +187,9 @@ class TrainWorker:
             except TrainingFailedError as error:
                 raise self._failed(str(error)) from error
             step = batch.step + 1
-            meter.add(batch.step, segment.generation, report, wait_s, time.monotonic() - asked)
+            step_s = time.monotonic() - asked
+            meter.add(batch.step, segment.generation, report, wait_s, step_s)
+            self._telemetry.step(step, segment, report, wait_s, step_s)
             self._tell(step, meter.note())
             if self._is_stale(config, segment, step, meter):
                 return step, True
@@ -207,6 +220,7 @@ class TrainWorker:
         agreed = self._agree(found)
         assert agreed is not None
         meter.staleness = agreed.metrics()
+        self._telemetry.staleness(step, agreed)
         if not (staleness.decides and agreed.calls_for_refresh(staleness)) or self._called_for == segment.generation:
             return False
         self._called_for = segment.generation  # once: in overlap mode it stays in use until its successor stands
@@ -275,6 +289,7 @@ class TrainWorker:
                 )
         self._agree(step)
         self._checkpoint = self._publication.read(step)
+        self._telemetry.checkpoint(self._checkpoint)
         self._last_report = 0.0
         self._tell(step, "checkpoint published")
 

@@ -17,6 +17,7 @@ from pipeline.config.evaluation import (
 )
 from pipeline.config.harmonic import HarmonicConfig, OldEncoder
 from pipeline.config.mining import AuditConfig, BandConfig, IndexConfig, MiningConfig, PositivesConfig
+from pipeline.config.observe import ObserveConfig
 from pipeline.config.retention import RetentionConfig
 from pipeline.config.run import ClusterConfig, RunConfig
 from pipeline.config.training import (
@@ -49,6 +50,7 @@ __all__ = [
     "LfwConfig",
     "LossConfig",
     "MiningConfig",
+    "ObserveConfig",
     "OldEncoder",
     "OptimiserConfig",
     "PositiveInt",

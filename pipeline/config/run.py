@@ -10,8 +10,11 @@ from pipeline.config.encoder import EmbedConfig, EncoderConfig
 from pipeline.config.evaluation import EvaluationConfig
 from pipeline.config.harmonic import HarmonicConfig
 from pipeline.config.mining import MiningConfig
+from pipeline.config.observe import ObserveConfig
 from pipeline.config.retention import RetentionConfig
 from pipeline.config.training import TrainingConfig
+
+DEFAULT_CACHE_GIB = 64.0
 
 
 class ClusterConfig(ConfigPart):
@@ -24,6 +27,9 @@ class ClusterConfig(ConfigPart):
     address: str | None = None
     """`local` starts Ray here; `auto` or HOST:PORT joins a cluster; unset: $RAY_ADDRESS, else local."""
     num_actors: PositiveInt = 2
+    min_actors: PositiveInt | None = None
+    """Begin when so many actors have a place; the others join when there is room, on a node that was added, say. null:
+    all of them."""
     cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.5
     gpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
     threads_per_actor: PositiveInt = 1
@@ -42,6 +48,25 @@ class ClusterConfig(ConfigPart):
     GPUs that others hold, the first step with training.compile, and a slow store."""
     cache_dir: str | None = None
     """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
+    cache_gib: Annotated[float, Field(gt=0.0)] = DEFAULT_CACHE_GIB
+    """How many GiB the folder may hold, of all corpora that jobs on this machine read. What nobody reads makes room,
+    the longest unread first, also where the disk is full; a trainer needs room for the whole corpus."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where a Ray that the job starts serves its metrics to Prometheus, on 127.0.0.1; null: any free port."""
+
+    @property
+    def num_needed_actors(self) -> int:
+        """How many must have a place before work begins."""
+        return self.min_actors or self.num_actors
+
+    @model_validator(mode="after")
+    def _min_is_no_more_than_all(self) -> Self:
+        if self.num_needed_actors > self.num_actors:
+            raise ValueError(
+                f"cluster.min_actors {self.min_actors} is more than cluster.num_actors {self.num_actors}: "
+                "lower the one or raise the other"
+            )
+        return self
 
     @property
     def actor_device(self) -> Literal["cpu", "cuda"]:
@@ -68,6 +93,7 @@ class RunConfig(ConfigPart):
     evaluation: EvaluationConfig = EvaluationConfig()
     retention: RetentionConfig = RetentionConfig()
     cluster: ClusterConfig = ClusterConfig()
+    observe: ObserveConfig = ObserveConfig()
 
     def at_step(self, step: int) -> "RunConfig":
         """The config with the curriculum's stages up to ``step`` applied, and no stages left to come.

@@ -1,14 +1,17 @@
 """Random access to payloads: the corpus as memory-mapped Arrow files on a local disk."""
 
+import mmap
 import os
 import stat
 import tempfile
-import uuid
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config.run import DEFAULT_CACHE_GIB
+from pipeline.corpus.cache_folder import CacheFolder
 from pipeline.corpus.items import Payload
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
@@ -18,25 +21,28 @@ SOURCE_DIGEST = b"motherlode.part_sha256"
 
 
 class ExampleCache:
-    """Payloads by example id. A part is written once per machine, when first needed, then shared.
+    """Payloads by example id. A part is fetched once per machine, when first needed, then shared by its processes.
 
-    A file is written under a temporary name and renamed, so that other processes see all of it or nothing;
-    one that is cut off, or was made from another part, is written again.
+    What this object has opened stays as long as it lives. Older parts, of this corpus and others, make room for new
+    ones; see ``CacheFolder``. A file that is cut off, or was made from another part, is made again.
 
     Args:
         corpus: The pinned corpus.
-        cache_dir: A folder on a local disk with room for the corpus; by default one of this user's in the
-            system's temporary folder.
+        cache_dir: A folder on a local disk; by default one of this user's in the system's temporary folder.
+        cache_gib: GiB that the folder may hold, of all corpora: at least what is in use at a time.
 
     Raises:
         InputError: The default folder belongs to somebody else.
         UnavailableError: The folder cannot be made or written.
     """
 
-    def __init__(self, corpus: Corpus, cache_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, corpus: Corpus, cache_dir: str | Path | None = None, cache_gib: float = DEFAULT_CACHE_GIB
+    ) -> None:
         self._corpus = corpus
-        root = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+        root = cache_root(cache_dir)
         self.folder = root / corpus.fingerprint[:16]
+        self._files = CacheFolder(root, int(cache_gib * 2**30))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,7 +58,8 @@ class ExampleCache:
         Raises:
             IndexError: There is no such example.
             CorruptDataError: The stored part is not the one that the manifest promises.
-            UnavailableError: The cache cannot be written.
+            InputError: The folder's limit is too small for what is in use.
+            UnavailableError: The cache cannot be written, or the disk is full.
         """
         part = self._corpus.part_of(example_id)
         if part not in self._columns:
@@ -65,52 +72,60 @@ class ExampleCache:
         return vector
 
     def build(self) -> None:
-        """Writes every part that is not there yet, instead of at first use."""
+        """Fetches every part that is not there yet, instead of at first use."""
         for part in range(self._corpus.num_parts):
             self._columns[part] = self._open(part)
 
     def _open(self, part: int) -> pa.Array:
         file = self.folder / f"part-{part:05d}.arrow"
-        column = self._map(file, part)
-        if column is None:
-            self._write(file, part)
-            column = self._map(file, part)
+        try:
+            column = self._column(self._files.map(file), part)
+            if column is None:
+                with self._files.sole_maker(file) as unfinished:
+                    column = self._column(self._files.map(file), part)  # somebody may have made it meanwhile
+                    if column is None:
+                        column = self._column(self._make(unfinished, file, part), part)
+        except OSError as error:
+            raise _unavailable(file, error) from error
         if column is None:
             raise CorruptDataError(f"{file} changed after it was written: check the disk of {self.folder}")
         return column
 
-    def _map(self, file: Path, part: int) -> pa.Array | None:
-        """Maps a file; None if it is absent, cut off, or not made from this part."""
+    def _column(self, mapped: mmap.mmap | None, part: int) -> pa.Array | None:
+        """The payloads in a mapped file; None if it is absent, cut off, or not made from this part."""
+        if mapped is None:
+            return None
         try:
-            reader = pa.ipc.open_file(pa.memory_map(str(file)))
+            reader = pa.ipc.open_file(pa.py_buffer(mapped))
             if (reader.schema.metadata or {}).get(SOURCE_DIGEST) != self._corpus.part_sha256(part).encode():
                 return None
             if reader.num_record_batches != 1:
                 return None
             batch = reader.get_batch(0)
-        except (OSError, pa.ArrowInvalid):  # no file, or no whole Arrow file
+        except (OSError, pa.ArrowInvalid):  # no whole Arrow file
             return None
         return batch.column(0) if batch.num_rows == len(self._corpus.part_ids(part)) else None
 
-    def _write(self, file: Path, part: int) -> None:
+    def _make(self, unfinished: BinaryIO, file: Path, part: int) -> mmap.mmap:
         table = self._corpus.read_part(part)
         is_image = self._corpus.manifest.payload == "image"
         column = table.column("image" if is_image else "vector").combine_chunks()
         payloads = column.field("bytes") if is_image else column
         metadata = {SOURCE_DIGEST: self._corpus.part_sha256(part).encode()}
         schema = pa.schema([pa.field("payload", payloads.type)], metadata=metadata)
-        temporary = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
-        try:
-            with temporary.open("xb") as sink:
-                with pa.ipc.new_file(sink, schema) as writer:
-                    writer.write_batch(pa.record_batch([payloads], schema=schema))
-                sink.flush()
-                os.fsync(sink.fileno())
-            temporary.replace(file)
-        except OSError as error:
-            raise _unavailable(file, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        def write(sink: BinaryIO | pa.MockOutputStream) -> None:
+            with pa.ipc.new_file(sink, schema) as writer:
+                writer.write_batch(pa.record_batch([payloads], schema=schema))
+
+        measured = pa.MockOutputStream()
+        write(measured)
+        return self._files.finish(unfinished, file, measured.size(), write)
+
+
+def cache_root(cache_dir: str | Path | None) -> Path:
+    """The folder that the config means; errors as ``default_cache_dir``."""
+    return default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
 
 def default_cache_dir() -> Path:

@@ -31,6 +31,7 @@ class Layout:
         corpus: What the ids mean.
         name: Which layout.
         cache_dir: Local folder for copies of the corpus.
+        cache_gib: What it may hold.
 
     Attributes:
         schema: Of the tables, with the metadata in which Hugging Face ``datasets`` finds features.
@@ -39,9 +40,9 @@ class Layout:
         rows_at_once: How many rows a table should have, so that memory holds their payloads.
     """
 
-    def __init__(self, corpus: Corpus, name: Format, cache_dir: str | None) -> None:
+    def __init__(self, corpus: Corpus, name: Format, cache_dir: str | None, cache_gib: float) -> None:
         self._corpus, self._is_image = corpus, corpus.manifest.payload == "image"
-        self._payloads = None if name == "csv" else ExampleCache(corpus, cache_dir)
+        self._payloads = None if name == "csv" else ExampleCache(corpus, cache_dir, cache_gib)
         self.has_paths = name == "csv" or (name == "datasets" and self._is_image)
         facts = {} if name == "sentence-transformers" else _FACTS
         self.selected = [*ROLES, *facts, *(_PATHS if self.has_paths else ())]

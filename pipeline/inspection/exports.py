@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.run import DEFAULT_CACHE_GIB
 from pipeline.errors import InputError
 from pipeline.inspection.dataset_card import dataset_card
 from pipeline.inspection.export_layouts import Format, Layout
@@ -43,6 +44,7 @@ def export_triplets(
     choice: Choice,
     limit: int | None = None,
     cache_dir: str | None = None,
+    cache_gib: float = DEFAULT_CACHE_GIB,
 ) -> Export:
     """Writes triplets into an empty folder: shards into ``data/``; last ``README.md``: where it is, all is.
 
@@ -57,6 +59,7 @@ def export_triplets(
         choice: Which triplets, in which order.
         limit: The first so many of them; all by default.
         cache_dir: Local folder for copies of the corpus; see ``ExampleCache``.
+        cache_gib: What it may hold.
 
     Raises:
         InputError: The target is not empty or cannot be written, or there is no such triplet.
@@ -70,7 +73,11 @@ def export_triplets(
             "without its README.md was broken off, and may be deleted)"
         )
     choice.check(inspected.corpus)
-    of, number, suffix = Layout(inspected.corpus, layout, cache_dir), inspected.manifest.number, _suffix(layout)
+    of, number, suffix = (
+        Layout(inspected.corpus, layout, cache_dir, cache_gib),
+        inspected.manifest.number,
+        _suffix(layout),
+    )
     with Session.of(inspected) as session, tempfile.TemporaryDirectory(prefix="motherlode-export-") as folder:
         num_triplets = _count(session, choice, limit)
         if not num_triplets:

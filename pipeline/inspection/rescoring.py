@@ -90,7 +90,7 @@ def _embed(
     config = config_of(checkpoint, config)
     publication = checkpoints(inspected.workspace)
     encoder = load_encoder(publication, checkpoint, config.encoder, config.transform, "cpu")
-    cache = ExampleCache(inspected.corpus, config.cluster.cache_dir)
+    cache = ExampleCache(inspected.corpus, config.cluster.cache_dir, config.cluster.cache_gib)
     is_image = inspected.corpus.manifest.payload == "image"
     load: Any = Transform(config.transform) if is_image else np.asarray
     return encode(encoder, ids.tolist(), lambda example: load(cache.payload(example)), config.embed, "cpu")

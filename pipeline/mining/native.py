@@ -4,6 +4,7 @@
 """
 
 import importlib
+from collections import Counter
 from types import ModuleType
 from typing import Literal
 
@@ -75,7 +76,9 @@ class NativeScan:
             np.ascontiguousarray(shard.vectors_ND),
         )
         self._spans = self._measure(self._shard.vectors_ND)
-        self._split = 0  # whether the embeddings turned out to need finer products: the next block begins with them
+        self._split: Counter[int] = Counter()
+        """Whether the embeddings turned out to need finer products, for so many negatives a pair: the next block begins
+        with them. The audit asks for many, and mining, which asks for few, may do without."""
         self.num_looked_at = self.num_rescored = 0  # candidates that products could not decide on, over all calls
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
@@ -103,6 +106,7 @@ class NativeScan:
         found: Nearest,
         compare: bool,
     ) -> None:
+        num_negatives = found.d_an_PM.shape[1]
         shard, anchors_AD = self._shard, np.ascontiguousarray(queries.vectors_AD)
         if anchors_AD.dtype != shard.vectors_ND.dtype or anchors_AD.shape[1:] != shard.vectors_ND.shape[1:]:
             raise InputError(
@@ -125,13 +129,13 @@ class NativeScan:
             len(shard),
             len(anchors_AD),
             anchors_AD.shape[1],
-            found.d_an_PM.shape[1],
+            num_negatives,
             anchors_AD.dtype == np.float16,
             self._isa,
-            self._split if compare else 0,
+            self._split[num_negatives] if compare else 0,
             compare,
         )
-        self._split |= split
+        self._split[num_negatives] |= split
         self.num_looked_at += looked_at
         self.num_rescored += rescored
 

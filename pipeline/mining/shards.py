@@ -82,6 +82,11 @@ class LabelGroups:
         group_A = np.searchsorted(self.labels_G, labels_A)
         return self.offsets[group_A], self.offsets[group_A + 1]
 
+    def mates(self, ids_A: Int64Array) -> Int64Array:
+        """Ids of eligible examples that share a label with any of these, which are eligible too; int64, ascending."""
+        starts, ends = self.members(np.unique(self.labels_of(ids_A)))
+        return np.sort(np.concatenate([self.ids_N[start:end] for start, end in zip(starts, ends, strict=True)]))
+
     def contains(self, ids_P: Int64Array) -> npt.NDArray[np.bool_]:
         """Which ids belong to eligible examples, bool, shape (P,)."""
         rows = np.minimum(np.searchsorted(self.ids_N, ids_P, sorter=self._by_id), len(self.ids_N) - 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.pool import ActorPool, Task, _Lanes
+from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.session import session
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError, UnavailableError
@@ -89,33 +89,3 @@ def test_telling_all_survives_an_actor_that_dies_and_gives_up_on_one_that_hangs(
         assert dict(pool.run(Task(number, "double", (number,)) for number in range(2))) == {0: 0, 1: 2}
         with pytest.raises(UnavailableError, match=r"2 actors of 0\.5 CPU, which are stuck or find no place"):
             pool.tell_all("hang_alike")
-
-
-def lanes_of(preferred: list[int | None]) -> _Lanes[int]:
-    return _Lanes((Task(i, "double", (i,), preferred=one) for i, one in enumerate(preferred)), 2)
-
-
-def drawn(lanes: _Lanes[int], actors: list[int]) -> list[int | None]:
-    """Keys of the tasks that these actors get, one after the other."""
-    tasks = [lanes.next_for(actor) for actor in actors]
-    return [task.key if task is not None else None for task in tasks]
-
-
-def test_tasks_go_to_the_actor_that_keeps_what_they_need() -> None:
-    assert drawn(lanes_of([0, 1, 2, 3, 0, 1]), [1, 1, 0, 0, 1, 0]) == [1, 3, 0, 2, 5, 4]
-    assert drawn(lanes_of([None] * 3), [1, 0, 0]) == [0, 1, 2]
-
-
-def test_a_task_that_is_given_back_is_the_next_one_of_its_actor() -> None:
-    lanes = lanes_of([0, 0, None])
-    lost = lanes.next_for(0)
-    assert lost is not None
-    lanes.give_back(0, lost)
-    assert drawn(lanes, [0, 0, 1]) == [0, 1, 2]
-
-
-def test_an_actor_that_falls_far_behind_is_helped_and_nothing_is_lost() -> None:
-    found = drawn(lanes_of([0] * 80), [1] * 79)
-    assert found == list(range(79)), "in order, though none was for this actor"
-    lanes = lanes_of([0, 0, 1])
-    assert drawn(lanes, [1, 1, 1, 0, 0]) == [2, 0, None, 1, None], "the last is left to the one that is prepared for it"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
+from tests.cluster.raylets import Raylets, raylets, wait_until
 from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import Outcome, publications
-from tests.faults.raylets import Raylets, raylets, wait_until
 from tests.faults.runs import ended, start
 
 pytestmark = pytest.mark.timeout(900)

@@ -8,9 +8,9 @@ import psutil
 import pytest
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
+from tests.cluster.raylets import Raylets, raylets
 from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import publications
-from tests.faults.raylets import Raylets, raylets
 from tests.faults.runs import ended, start
 
 pytestmark = pytest.mark.timeout(900)

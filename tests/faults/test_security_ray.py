@@ -1,6 +1,5 @@
 """Ray: whoever may submit a job may run anything, so nobody may without the token, and nobody from another machine."""
 
-import http.client
 import json
 import os
 import re
@@ -8,8 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +19,7 @@ import ray
 from pipeline.cluster.session import session
 from pipeline.config import ClusterConfig
 from tests.cluster.run_jobs import ROOT
-from tests.cluster.test_submit import cluster, try_to_submit
-
-__all__ = ["cluster"]
+from tests.cluster.token_cluster import RAY, TokenCluster, ask
 
 START_TIMEOUT_S = 120.0
 CLOSED = (401, 403)
@@ -32,19 +27,6 @@ PATHS = ("/api/jobs/", "/api/jobs/own", "/api/jobs/own/logs", "/api/v0/actors", 
 BADGES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"}
 MORE_TIME_S, WATCH_S = 5.0, 5.0
 SECRET_WORDS = "what only the owner may read"
-
-
-def ask(address: str, path: str, token: str | None, body: object = None) -> tuple[int, str]:
-    """Status and text of an HTTP answer; 0 where what listens there speaks another language."""
-    headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
-    request = urllib.request.Request(address + path, None if body is None else json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
-        return 0, str(error)
 
 
 def wait_for(address: str, token: str, job: dict[str, str]) -> None:
@@ -102,9 +84,9 @@ def cleanup(processes: Iterable[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
-    cluster: dict[str, str], tmp_path: Path
+    cluster: TokenCluster, tmp_path: Path
 ) -> None:
-    address, token = cluster["RAY_ADDRESS"], cluster["RAY_AUTH_TOKEN"]
+    address, token = cluster.address, cluster.token
     mark, marks = tmp_path / "mark", tmp_path / "marks"
     marks.mkdir()
     theirs = {"entrypoint": f"touch {mark}", "submission_id": "theirs"}
@@ -130,7 +112,7 @@ def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
             assert status in (*CLOSED, 0, 405)  # 405: figures for Prometheus, which can be read
     (control,) = (port for port, name in ports.items() if "gcs_server" in name)
     (client,) = (port for port, name in ports.items() if "util.client.server" in name)
-    known = {name: value for name, value in cluster.items() if name not in BADGES}
+    known = {name: value for name, value in cluster.environ.items() if name not in BADGES}
     stranger = known | {"HOME": str(tmp_path)}  # where a token may lie, too
     owner, guesser = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": one} for one in (token, "0" * 64))
     doors = (f"127.0.0.1:{control}", f"ray://127.0.0.1:{client}")
@@ -144,7 +126,8 @@ def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
             assert tries[uri, "owner"].wait(timeout=START_TIMEOUT_S) == 0
         time.sleep(MORE_TIME_S)  # strangers are not told no: they are left to try
     assert sorted(path.name for path in marks.iterdir()) == ["0-owner", "1-owner"]
-    assert try_to_submit(stranger | {"RAY_ADDRESS": address}, "jobs.doctor").returncode != 0
+    submission = [RAY, "job", "submit", "--", "touch", str(mark)]
+    assert subprocess.run(submission, env=stranger | {"RAY_ADDRESS": address}, check=False).returncode != 0
     assert ask(address, "/api/jobs/theirs", token)[0] == 404 and not mark.exists()
 
 
@@ -161,7 +144,7 @@ def test_a_ray_that_a_job_starts_takes_connections_from_this_machine_alone() -> 
     assert {address.removeprefix("::ffff:") for address, _, _ in seen} <= {"127.0.0.1", "::1"}, seen
 
 
-STARTS = re.compile(r"\bray (start|up)\b|kind: Ray(Cluster|Job|Service)\b")
+STARTS = re.compile(r"\bray (start|up)\b|kind: Ray(Cluster|Service)\b|\brayClusterSpec:")
 GUARD = re.compile(r"RAY_AUTH_MODE\W{1,12}(value: *)?[\"']?token\b|authOptions:\s+mode: token\b")
 NOT_SHIPPED = {"tests", "build", "dist"}
 

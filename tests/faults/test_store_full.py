@@ -1,9 +1,5 @@
-"""A disk that fills up in the middle of a job: a small tmpfs, which takes the right to mount one."""
+"""A disk that fills up in the middle of a job."""
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,33 +12,7 @@ from pipeline.storage.object_store import open_store
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from tests.cluster.run_jobs import TINY, run, succeed
-
-DISK_BYTES = 2 << 20
-MOUNT = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=1777", "tmpfs")
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    as_root = [] if os.geteuid() == 0 or shutil.which("sudo") is None else ["sudo", "--non-interactive"]
-    mounted = subprocess.run([*as_root, *MOUNT, place], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run([*as_root, "umount", "--lazy", place], check=True)
-
-
-def fill(disk: Path, num_bytes_left: int) -> Path:
-    """Leaves so little room; returns what takes up the rest."""
-    ballast = disk / "ballast"
-    ballast.unlink(missing_ok=True)
-    ballast.write_bytes(bytes(shutil.disk_usage(disk).free - num_bytes_left))
-    print(f"{shutil.disk_usage(disk).free} bytes are left in {disk}")
-    return ballast
+from tests.small_disk import fill
 
 
 def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room(disk: Path) -> None:

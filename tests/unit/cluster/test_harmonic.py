@@ -9,17 +9,15 @@ import pytest
 from pipeline.cluster.embed_stage import key_of
 from pipeline.cluster.generation_feed import GenerationChooser
 from pipeline.cluster.harmonic import (
-    Mixture,
     check_old,
-    check_usable,
     choose_old,
-    is_old,
     lacks_old_vectors,
     open_old,
-    sample_seed,
     wait_for_old_vectors,
 )
+from pipeline.cluster.mixture import Mixture, check_usable, is_old, sample_seed
 from pipeline.cluster.request import refresh_key
+from pipeline.cluster.shard_loader import ShardStatistics, Span, load_shard
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.corpus.ingest import prepare
@@ -196,16 +194,19 @@ def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Work
     _, corpus, config = place
     begun(place)
     new_key, old_key = embed_all(place, "new", 0), embed_all(place, "old", 5)
-    worker, (first, last) = RefreshWorker(config, corpus.manifest.number), (3, corpus.num_examples - 2)
-    news, _, plain = worker.load_shard(new_key, first, last, 11)
-    olds, _, _ = worker.load_shard(old_key, first, last, 11)
-    mixed, _, audited = worker.load_shard(new_key, first, last, 11, Mixture(old_key, 0.5))
+
+    def loaded(key: str, mixture: Mixture | None = None) -> tuple[Shard, Shard | None, ShardStatistics]:
+        return load_shard(config, corpus.manifest.number, Span(key, 3, corpus.num_examples - 2, 11, mixture))
+
+    news, _, plain = loaded(new_key)
+    olds, _, _ = loaded(old_key)
+    mixed, _, audited = loaded(new_key, Mixture(old_key, 0.5))
     drawn = is_old(news.ids_N, 0.5, 11)
     assert drawn.any() and not drawn.all() and not (news.vectors_ND == olds.vectors_ND).any()
     np.testing.assert_array_equal(mixed.vectors_ND, np.where(drawn[:, None], olds.vectors_ND, news.vectors_ND))
     np.testing.assert_array_equal(mixed.ids_N, news.ids_N)
     np.testing.assert_array_equal(audited.moments.sum_D, plain.moments.sum_D)  # a collapsed new encoder is seen
-    none, _, _ = worker.load_shard(new_key, first, last, 11, Mixture(old_key, 0.0))
+    none, _, _ = loaded(new_key, Mixture(old_key, 0.0))
     np.testing.assert_array_equal(none.vectors_ND, news.vectors_ND)
 
 

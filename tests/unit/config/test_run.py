@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.config import RunConfig
+from pipeline.config import ClusterConfig, RunConfig
 
 STAGES: list[dict[str, Any]] = [
     {"from_step": 0, "selection": "band", "random_share": 1.0},
@@ -94,3 +94,10 @@ def test_a_run_without_a_curriculum_is_the_same_at_every_step() -> None:
 def test_stages_that_do_not_ascend_are_refused(steps: list[int]) -> None:
     with pytest.raises(ValidationError, match=r"training\.curriculum: the stages' from_step \[.*\] must ascend"):
         run([{"from_step": step} for step in steps])
+
+
+def test_work_cannot_wait_for_more_actors_than_there_will_be() -> None:
+    assert ClusterConfig(num_actors=3).num_needed_actors == 3
+    assert ClusterConfig(num_actors=3, min_actors=1).num_needed_actors == 1
+    with pytest.raises(ValidationError, match=r"cluster\.min_actors 4 is more than cluster\.num_actors 3"):
+        ClusterConfig(num_actors=3, min_actors=4)

@@ -13,7 +13,7 @@ from PIL import Image
 from jobs.cli import Report, run_job
 from tests.s3_server import S3Server
 
-JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "doctor")
+JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "plan", "doctor")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A cluster of several nodes on this machine, each of them a raylet with an object store of its own.
 
-It lives in a process of its own, ``python -m tests.faults.raylets CPUS...``: Ray reads its environment, token
+It lives in a process of its own, ``python -m tests.cluster.raylets CPUS...``: Ray reads its environment, token
 included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token.
 """
 
@@ -46,11 +46,18 @@ class Raylets:
 
     def state(self) -> dict[str, Any]:
         """``actors`` that are not dead, by class; ``num_nodes`` alive; ``object_bytes`` in all object stores."""
-        assert self.server.stdin is not None and self.server.stdout is not None
-        self.server.stdin.write("\n")
-        self.server.stdin.flush()
-        state: dict[str, Any] = json.loads(self.server.stdout.readline())
+        state: dict[str, Any] = self._ask("state")
         return state
+
+    def add(self, cpus: float) -> None:
+        """A node joins."""
+        self.pids.append(self._ask(str(cpus)))
+
+    def _ask(self, what: str) -> Any:  # noqa: ANN401 — the answer to it
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(f"{what}\n")
+        self.server.stdin.flush()
+        return json.loads(self.server.stdout.readline())
 
     def workers(self, *names: str) -> list[psutil.Process]:
         """The processes on all living nodes whose titles begin so, as in ``ray::RefreshWorker.embed_part``."""
@@ -89,13 +96,14 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
     surroundings = {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.cluster.session: the loopback address only
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_idle_worker_killing_time_threshold_ms": "60000",  # else nodes of one CPU start a process for every block
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     folder = tempfile.mkdtemp(prefix="raylets-", dir="/tmp")  # sockets want a short path
     surroundings["RAY_TMPDIR"] = folder  # Ray notes its newest cluster there
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.raylets", *map(str, cpus)],
+        [sys.executable, "-m", "tests.cluster.raylets", *map(str, cpus)],
         cwd=ROOT,
         env=environment(**surroundings, **environ),
         stdin=subprocess.PIPE,
@@ -134,24 +142,31 @@ def _serve(cpus: Sequence[float]) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
-    nodes = [
-        cluster.add_node(
-            num_cpus=one,
+
+    def add(cpus: float) -> Any:  # noqa: ANN401 — Ray's
+        return cluster.add_node(
+            num_cpus=cpus,
             node_ip_address="127.0.0.1",
             object_store_memory=_STORE_BYTES,
             include_dashboard=False,
             dashboard_agent_listen_port=0,
         )
-        for one in cpus
-    ]
+
+    nodes = [add(one) for one in cpus]
     started = {
         "address": cluster.address,
-        "pids": [node.all_processes["raylet"][0].process.pid for node in nodes],
+        "pids": [_pid(node) for node in nodes],
         "session_folder": nodes[0].get_session_dir_path(),
     }
     print(json.dumps(started), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(_state(cluster.global_state)), flush=True)
+    for asked in sys.stdin:
+        answer = _state(cluster.global_state) if asked.strip() == "state" else _pid(add(float(asked)))
+        print(json.dumps(answer), flush=True)
+
+
+def _pid(node: Any) -> int:  # noqa: ANN401 — Ray's
+    pid: int = node.all_processes["raylet"][0].process.pid
+    return pid
 
 
 def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped

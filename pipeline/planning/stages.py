@@ -1,0 +1,138 @@
+"""How long each stage of a refresh takes, and what it waits for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.config import RunConfig
+from pipeline.planning.cluster import PlannedCluster
+from pipeline.planning.rates import Rates, SearchRates
+from pipeline.planning.traffic import Traffic
+from pipeline.planning.workload import Workload
+
+_ROWS_BEFORE_SUMMING_UP = 1 << 22
+"""As ``triplets.neighbours``: the joined labels are summed up after so many triplets."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: As its progress line begins.
+        seconds: Expected.
+        bound_by: What it would be faster with: reading, decoding, encoding or writing (of embedding actors), actors,
+            driver, cores, network, start.
+    """
+
+    name: str
+    seconds: float
+    bound_by: str
+
+
+def num_triplets(config: RunConfig, work: Workload, rates: Rates) -> float:
+    """Triplets that a generation is expected to hold."""
+    return work.num_pairs * config.mining.negatives_per_pair * rates.answered_share
+
+
+def stages_of(
+    config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic
+) -> list[Stage]:
+    """The stages of a refresh, in their order."""
+    actors, shared = cluster.busy_actors(config), min(cluster.busy_actors(config), work.num_shards)
+    open_s = work.num_examples * rates.driver.open_s_per_example
+    found = [Stage("start", rates.session_s + open_s, "start")]
+    found.append(_embed(config, work, cluster, rates, traffic.embed_bytes))
+    group_s = work.num_mined * rates.driver.group_s_per_example
+    load_s = work.num_examples * rates.load_s_per_example / shared
+    network_s = _across(cluster, traffic.load_bytes)
+    found.append(_longest("load", {"actors": load_s, "network": network_s}, ("driver", group_s)))
+    if config.mining.audit.num_neighbours:
+        found.append(_audit(config, work, cluster, rates, traffic))
+    found.append(_mine(config, work, cluster, rates, traffic))
+    pairs = config.mining.verify_anchors * work.num_pairs / max(work.num_anchors, 1.0)
+    compared = pairs * work.num_mined * config.mining.candidate_fraction
+    found.append(Stage("verify", compared * rates.verify_s_per_comparison / min(actors, shared), "actors"))
+    label_pairs = num_triplets(config, work, rates) * rates.label_pairs_per_triplet
+    found.append(Stage("publish", rates.publish_s + label_pairs * rates.driver.tally_s_per_label_pair, "driver"))
+    return found
+
+
+def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, network_bytes: float) -> Stage:
+    one = rates.embed
+    parts = {
+        "reading": one.read_s_per_example,
+        "decoding": one.decode_s_per_example,
+        "encoding": one.encode_s_per_example,
+        "writing": one.write_s_per_example,
+    }
+    work_s = work.num_examples * one.s_per_example / min(cluster.busy_actors(config), work.num_parts)
+    start_s = rates.actor_start_s + work.num_examples * rates.driver.open_s_per_example
+    slowest = max(parts, key=lambda name: parts[name]) if work_s > start_s else "start"
+    return _longest("embed", {slowest: work_s, "network": _across(cluster, network_bytes)}, ("start", start_s))
+
+
+def _audit(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
+    own_s = work.num_own * rates.own_s_per_mate
+    search_s = _search_s(rates.audit, config, work, work.num_mined, work.num_mined)
+    merged = work.num_shards * work.num_mined * config.mining.audit.num_neighbours
+    driver_s = merged * rates.driver.merge_s_per_value + work.num_mined * rates.driver.judge_s_per_example
+    return _searched("audit", config, work, cluster, rates, own_s + search_s, driver_s, traffic.audit)
+
+
+def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
+    pair_s = work.num_mates * rates.pair_s_per_mate
+    search_s = _search_s(rates.mine, config, work, work.num_anchors, work.num_pairs)
+    triplets = num_triplets(config, work, rates)
+    merged = work.num_shards * work.num_pairs * config.mining.negatives_per_pair
+    summed = triplets / _ROWS_BEFORE_SUMMING_UP
+    tally = summed * summed / 2 * _ROWS_BEFORE_SUMMING_UP * rates.label_pairs_per_triplet
+    driver_s = (
+        merged * rates.driver.merge_s_per_value
+        + triplets * rates.driver.harvest_s_per_triplet
+        + tally * rates.driver.tally_s_per_label_pair
+    )
+    return _searched("mine", config, work, cluster, rates, pair_s + search_s, driver_s, traffic.mine)
+
+
+def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors: float, num_pairs: float) -> float:
+    """Actors' seconds of all blocks against all shards."""
+    candidates = work.candidates_per_shard * config.mining.candidate_fraction
+    return work.num_shards * rates.seconds(num_anchors, num_pairs, candidates)
+
+
+def _searched(
+    name: str,
+    config: RunConfig,
+    work: Workload,
+    cluster: PlannedCluster,
+    rates: Rates,
+    actors_s: float,
+    driver_s: float,
+    network: tuple[float, float],
+) -> Stage:
+    """A pass of the search: actors, driver and links work at once, and the slowest sets the pace.
+
+    On CPUs the driver takes its time from the cores that the actors want.
+    """
+    driver_s += work.num_blocks * (work.num_shards + 1) * rates.driver.s_per_task
+    everywhere, to_driver = network
+    times = {
+        "actors": actors_s / cluster.busy_actors(config),
+        "driver": driver_s,
+        "network": max(_across(cluster, everywhere), to_driver / cluster.network_bytes_per_s),
+    }
+    if config.cluster.gpus_per_actor == 0:
+        times["cores"] = (actors_s * config.cluster.threads_per_actor + driver_s) / cluster.num_cpus
+    return _longest(name, times)
+
+
+def _across(cluster: PlannedCluster, num_bytes: float) -> float:
+    """Seconds for bytes that all links share; on one node nothing is counted."""
+    return 0.0 if cluster.num_nodes == 1 else num_bytes / (cluster.num_nodes * cluster.network_bytes_per_s)
+
+
+def _longest(name: str, at_once: Mapping[str, float], then: tuple[str, float] = ("", 0.0)) -> Stage:
+    """What runs at once takes as long as the longest of it; ``then`` comes after (or before)."""
+    slowest = max(at_once, key=lambda what: at_once[what])
+    bound_by = then[0] if then[1] > at_once[slowest] else slowest
+    return Stage(name, at_once[slowest] + then[1], bound_by)

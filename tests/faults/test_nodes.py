@@ -1,0 +1,53 @@
+"""Nodes join and leave in the middle of a refresh: the one is used, the other costs its blocks alone."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.cluster.pretend import configured, done_by_node, finished, start_refresh, triplets
+from tests.cluster.raylets import raylets, wait_until
+
+pytestmark = pytest.mark.timeout(900)
+NUM_EXAMPLES, SECONDS = 4_000, 0.5
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = configured(folder, NUM_EXAMPLES, 1)
+    with raylets(0, 1) as cluster:
+        finished(start_refresh(cluster, config, 0.0, folder / "notes"), 200)
+    return triplets(config)
+
+
+def num_searched(notes: Path) -> int:
+    return sum(line.startswith("search") for one in done_by_node(notes) for line in one)
+
+
+def test_a_node_that_joins_in_mid_refresh_is_used(tmp_path: Path, undisturbed: pa.Table) -> None:
+    config, notes = configured(tmp_path, NUM_EXAMPLES, 2, min_actors=1), tmp_path / "notes"
+    with raylets(0, 1) as cluster:
+        job = start_refresh(cluster, config, SECONDS, notes)
+        wait_until("a search is done", lambda: num_searched(notes))
+        cluster.add(1)
+        took_s = finished(job, 400)
+    searched = [len(one) for one in done_by_node(notes)]
+    print(f"a node joined after the first search; tasks by node {searched}, {took_s:.1f} s")
+    assert len(searched) == 2 and min(searched) >= 10
+    assert triplets(config).equals(undisturbed)
+
+
+def test_a_node_that_leaves_costs_its_blocks_though_nothing_can_take_its_place(
+    tmp_path: Path, undisturbed: pa.Table
+) -> None:
+    config, notes = configured(tmp_path, NUM_EXAMPLES, 2), tmp_path / "notes"
+    with raylets(0, 1, 1) as cluster:
+        job = start_refresh(cluster, config, SECONDS, notes)
+        wait_until("searches are done", lambda: num_searched(notes) >= 20)
+        cluster.kill(2)
+        took_s = finished(job, 400)
+    searched = [len(one) for one in done_by_node(notes)]
+    print(f"kill -9 of a raylet after 20 searches; tasks by node {searched}, {took_s:.1f} s")
+    assert sum(searched) <= 16 + 16 * 8 + 10, "what was done is not done again, but for what was under way"
+    assert triplets(config).equals(undisturbed)

@@ -1,0 +1,70 @@
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
+from pipeline.mining.merge import Nearest
+from pipeline.mining.positives import Pairs
+from pipeline.mining.shards import LabelGroups
+from pipeline.mining.surroundings import Surroundings, join, look_around
+from pipeline.planning import room
+
+NUM = 200_000
+
+
+def held_bytes(make: object) -> tuple[float, float]:
+    """Bytes an example that a call leaves in memory, and takes at its peak."""
+    tracemalloc.start()
+    made = make()  # type: ignore[operator]
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made is not None
+    return held / NUM, peak / NUM
+
+
+def labels() -> np.ndarray:
+    return np.repeat(np.arange(NUM // 10), 10).astype(np.int32)
+
+
+def test_who_shares_a_label_takes_the_memory_that_is_planned_for() -> None:
+    ids_N, labels_N = np.arange(NUM), labels()
+    held, _ = held_bytes(lambda: LabelGroups(ids_N, labels_N))
+    assert held == pytest.approx(room._GROUP_BYTES, rel=0.1)
+
+
+def test_the_surroundings_of_all_examples_take_the_memory_that_is_planned_for() -> None:
+    ids_N, groups = np.arange(NUM), LabelGroups(np.arange(NUM), labels())
+    nearest = Nearest(np.ones((NUM, 2), dtype=np.float32), np.zeros((NUM, 2), dtype=np.int64))
+    blocks: list[Surroundings] = []
+
+    def judge() -> Surroundings:
+        for start in range(0, NUM, 10_000):
+            rows = slice(start, start + 10_000)
+            some = Nearest(nearest.d_an_PM[rows], nearest.id_PM[rows])
+            own = Pairs(ids_N[rows], ids_N[rows], np.zeros(10_000))
+            blocks.append(look_around(ids_N[rows].copy(), some, own, groups, 1.0))
+        return join(blocks)
+
+    _, peak = held_bytes(judge)
+    assert peak == pytest.approx(room._SURROUNDINGS_BYTES, rel=0.25)
+
+
+def test_opening_a_corpus_takes_no_more_than_is_planned_for() -> None:
+    codes = labels()
+    names = pa.array([f"label {code}" for code in range(NUM // 10)])
+    columns = [np.arange(NUM), pa.DictionaryArray.from_arrays(codes, names)]
+    data = to_parquet(pa.Table.from_arrays(columns, schema=LABELS_SCHEMA))
+    before, pool = pa.total_allocated_bytes(), pa.default_memory_pool()
+
+    def read() -> object:
+        table = from_parquet(data)
+        column = table.column("label").combine_chunks()
+        read.arrow = pa.total_allocated_bytes() - before  # type: ignore[attr-defined]
+        taken = np.arange(NUM // 10, dtype=np.int32)[np.asarray(column.indices)]
+        return table, taken, np.zeros(NUM // 10, dtype=bool)[taken]
+
+    _, peak = held_bytes(read)
+    arrow = read.arrow / NUM  # type: ignore[attr-defined]
+    assert pool is not None and 0.5 * room._OPENING_BYTES < peak + arrow < 1.5 * room._OPENING_BYTES
