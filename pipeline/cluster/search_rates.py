@@ -69,12 +69,13 @@ def timed(call: Callable[[], T], rounds: int = 1, clock: Clock = time.perf_count
 
 
 def computing_clock(config: ClusterConfig) -> Clock:
-    """For what an actor computes without waiting: its processor's time, so that a busy neighbour does not count.
+    """For what an actor computes without waiting: its thread's time, so that a busy neighbour does not count.
 
-    Where several threads or a GPU work for an actor, only a clock on the wall tells how long that takes.
+    Nor do other threads of its process, Ray's for one. Where several threads or a GPU work for an actor, only a clock
+    on the wall tells how long that takes.
     """
     alone = config.actor_device == "cpu" and config.threads_per_actor == 1
-    return time.process_time if alone else time.perf_counter
+    return time.thread_time if alone else time.perf_counter
 
 
 def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:

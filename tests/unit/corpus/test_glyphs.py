@@ -210,6 +210,6 @@ def test_too_many_faces_asked_for_is_an_input_error() -> None:
 
 
 def test_drawing_is_quick_enough_for_the_whole_corpus() -> None:
-    start = time.process_time()
+    start = time.thread_time()
     count = len(draw(GlyphsConfig(max_labels=150)))
-    assert (time.process_time() - start) / count < 0.004
+    assert (time.thread_time() - start) / count < 0.004
