@@ -12,7 +12,7 @@ from pipeline.cluster.search_rates import ROUNDS, timed
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import to_triplets
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.surroundings import look_around
@@ -45,14 +45,14 @@ def measure_driver(
     """
     harvest_s, publish_s, facts = _measure_harvest(config, scratch, corpus, stretch)
     open_s, group_s = _measure_tables(corpus)
-    nearest = stretch.searched.nearest
-    merge_s, _ = timed(lambda: merge(Nearest.empty(*nearest.id_PM.shape), nearest), ROUNDS, time.process_time)
+    look_s, join_s = _measure_joining(stretch.searched.nearest)
     driver = DriverRates(
         s_per_task=s_per_task,
         open_s_per_example=open_s,
         group_s_per_example=group_s,
         judge_s_per_example=_measure_judging(config, stretch),
-        merge_s_per_value=merge_s / nearest.id_PM.size,
+        look_s_per_pair=look_s,
+        join_s_per_value=join_s,
         harvest_s_per_triplet=harvest_s,
         tally_s_per_label_pair=_measure_tally(),
     )
@@ -112,6 +112,14 @@ def _measure_tables(corpus: Corpus) -> tuple[float, float]:
     open_s, _ = timed(read, ROUNDS, time.process_time)
     group_s, _ = timed(lambda: LabelGroups(ids, codes), ROUNDS, time.process_time)
     return open_s / _ROWS, group_s / _ROWS
+
+
+def _measure_joining(nearest: Nearest) -> tuple[float, float]:
+    """Seconds a pair where an answer has nothing new, and seconds a value where it has."""
+    known, farther = nearest.copy(), Nearest(nearest.d_an_PM + 1, nearest.id_PM)
+    look_s, _ = timed(lambda: known.join(farther), ROUNDS, time.thread_time)
+    join_s, _ = timed(lambda: Nearest.empty(*nearest.id_PM.shape).join(nearest), ROUNDS, time.thread_time)
+    return look_s / len(nearest.id_PM), join_s / nearest.id_PM.size
 
 
 def _measure_judging(config: RunConfig, stretch: Stretch) -> float:

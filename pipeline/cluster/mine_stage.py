@@ -16,7 +16,7 @@ from pipeline.cluster.shards import Census, Loaded, drop_from, load_shards
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit import AuditReport, audit, check_broken
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.positives import Pairs
 from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import LabelGroups
@@ -166,7 +166,7 @@ class Mine:
         )
         expected = Nearest.empty(*mined.id_PM.shape)
         for _, found in self._pool.run(tasks):
-            expected = merge(expected, found)
+            expected.join(found)
         ((_, holds_P),) = self._pool.run([Task(0, "hold", (mining, pairs, mined, *asked, *sources))])
         return compare(mined, holds_P, expected)
 

@@ -12,7 +12,7 @@ from pipeline.cluster.questions import Asked
 from pipeline.cluster.shards import Loaded
 from pipeline.config import ClusterConfig, MiningConfig
 from pipeline.mining.distance import Int64Array
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.positives import Pairs
 
 
@@ -51,13 +51,13 @@ class Question:
     ids: Int64Array
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     """The answers for a block of anchors, from some of the shards; complete when it is from all.
 
     Attributes:
         pairs: Its pairs.
-        nearest: Their negatives, merged over the shards.
+        nearest: Their negatives, joined over the shards.
         num_handed_on: Pairs that an index handed to the scan, summed over the shards.
         num_shards: How many shards have answered.
     """
@@ -67,10 +67,11 @@ class Block:
     num_handed_on: int = 0
     num_shards: int = 0
 
-    def joined(self, nearest: Nearest, num_handed_on: int) -> "Block":
-        """With the answer of one more shard."""
-        merged = merge(self.nearest, nearest)
-        return Block(self.pairs, merged, self.num_handed_on + num_handed_on, self.num_shards + 1)
+    def join(self, nearest: Nearest, num_handed_on: int) -> None:
+        """Takes in the answer of one more shard."""
+        self.nearest.join(nearest)
+        self.num_handed_on += num_handed_on
+        self.num_shards += 1
 
 
 def run_search(
@@ -98,8 +99,9 @@ def run_search(
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:
-            blocks[number] = Block(*value_of(config, pairs.pop(number)))
-        blocks[number] = blocks[number].joined(*answer)
+            asked_for, known = value_of(config, pairs.pop(number))
+            blocks[number] = Block(asked_for, known.copy())  # what Ray shares is read-only
+        blocks[number].join(*answer)
         if blocks[number].num_shards == len(loaded.shards):
             yield number, blocks.pop(number)
 

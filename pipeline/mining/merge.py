@@ -59,10 +59,45 @@ class Nearest:
         self.d_an_PM[rows[best], rank[best]] = distances[best]
         self.id_PM[rows[best], rank[best]] = ids[best]
 
+    def join(self, other: "Nearest") -> None:
+        """Takes in the answers of another search for the same pairs, in place.
+
+        Of many sets of candidates, equal and disjoint, the s-th brings a pair something new with probability
+        1 − (1 − 1/s)^M. So most answers are done with after a look at their best.
+
+        Args:
+            other: Over any set of candidates, overlapping or not.
+        """
+        worst_P, best_P = self.d_an_PM[:, -1], other.d_an_PM[:, 0]
+        gains_P = best_P < worst_P
+        ties = np.flatnonzero(best_P == worst_P)
+        gains_P[ties] = other.id_PM[ties, 0] < self.id_PM[ties, -1]
+        rows = np.flatnonzero(gains_P)
+        d_an, ids = _in_order(
+            np.concatenate([self.d_an_PM[rows], other.d_an_PM[rows]], axis=1),
+            np.concatenate([self.id_PM[rows], other.id_PM[rows]], axis=1),
+        )
+        again = np.zeros(ids.shape, dtype=bool)
+        again[:, 1:] = (ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] != NO_ID)
+        if again.any():
+            d_an[again], ids[again] = np.inf, NO_ID
+            d_an, ids = _in_order(d_an, ids)
+        num_negatives = self.d_an_PM.shape[1]
+        self.d_an_PM[rows], self.id_PM[rows] = d_an[:, :num_negatives], ids[:, :num_negatives]
+
+    def copy(self) -> Self:
+        """The same, to go on from."""
+        return type(self)(self.d_an_PM.copy(), self.id_PM.copy())
+
 
 def merge(a: Nearest, b: Nearest) -> Nearest:
     """The best of two searches for the same pairs, over any two sets of candidates, overlapping or not."""
-    merged = Nearest(a.d_an_PM.copy(), a.id_PM.copy())
-    rows, places = np.nonzero(b.found_PM)
-    merged.fold(rows, b.d_an_PM[rows, places], b.id_PM[rows, places])
+    merged = a.copy()
+    merged.join(b)
     return merged
+
+
+def _in_order(d_an_PK: Float32Array, id_PK: Int64Array) -> tuple[Float32Array, Int64Array]:
+    """Sorts each row by (distance, id)."""
+    order = np.lexsort((id_PK, d_an_PK), axis=-1)
+    return np.take_along_axis(d_an_PK, order, axis=1), np.take_along_axis(id_PK, order, axis=1)

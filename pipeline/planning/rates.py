@@ -80,8 +80,10 @@ class DriverRates(_Record):
     """Who shares a label with whom."""
     judge_s_per_example: Seconds
     """Of the audit."""
-    merge_s_per_value: Seconds
-    """Joining a shard's answer: times pairs, times negatives."""
+    look_s_per_pair: Seconds
+    """At a shard's answer for a pair that it has nothing new for."""
+    join_s_per_value: Seconds
+    """Of one that it has: times pairs, times negatives."""
     harvest_s_per_triplet: Seconds
     """Counting, encoding as Parquet, putting into the store."""
     tally_s_per_label_pair: Seconds

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.config import RunConfig
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.rates import Rates, SearchRates
@@ -74,8 +76,8 @@ def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Ra
 def _audit(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
     own_s = work.num_own * rates.own_s_per_mate
     search_s = _search_s(rates.audit, config, work, work.num_mined, work.num_mined)
-    merged = work.num_shards * work.num_mined * config.mining.audit.num_neighbours
-    driver_s = merged * rates.driver.merge_s_per_value + work.num_mined * rates.driver.judge_s_per_example
+    join_s = _join_s(rates, work.num_shards, work.num_mined, config.mining.audit.num_neighbours)
+    driver_s = join_s + work.num_mined * rates.driver.judge_s_per_example
     return _searched("audit", config, work, cluster, rates, own_s + search_s, driver_s, traffic.audit)
 
 
@@ -83,11 +85,10 @@ def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rat
     pair_s = work.num_mates * rates.pair_s_per_mate
     search_s = _search_s(rates.mine, config, work, work.num_anchors, work.num_pairs)
     triplets = num_triplets(config, work, rates)
-    merged = work.num_shards * work.num_pairs * config.mining.negatives_per_pair
     summed = triplets / _ROWS_BEFORE_SUMMING_UP
     tally = summed * summed / 2 * _ROWS_BEFORE_SUMMING_UP * rates.label_pairs_per_triplet
     driver_s = (
-        merged * rates.driver.merge_s_per_value
+        _join_s(rates, work.num_shards, work.num_pairs, config.mining.negatives_per_pair)
         + triplets * rates.driver.harvest_s_per_triplet
         + tally * rates.driver.tally_s_per_label_pair
     )
@@ -98,6 +99,14 @@ def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors
     """Actors' seconds of all blocks against all shards."""
     candidates = work.candidates_per_shard * config.mining.candidate_fraction
     return work.num_shards * rates.seconds(num_anchors, num_pairs, candidates)
+
+
+def _join_s(rates: Rates, num_shards: int, num_pairs: float, num_negatives: int) -> float:
+    """Driver's seconds for the shards' answers; the s-th has something new for a pair as ``Nearest.join`` says."""
+    shards = np.arange(1, num_shards + 1)
+    num_new = float(np.sum(1.0 - (1.0 - 1.0 / shards) ** num_negatives))
+    driver = rates.driver
+    return num_pairs * (num_shards * driver.look_s_per_pair + num_new * num_negatives * driver.join_s_per_value)
 
 
 def _searched(
