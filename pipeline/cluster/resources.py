@@ -1,17 +1,22 @@
 """What a job reserves, whether the nodes of a cluster can hold it, and what they have now."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipeline.config import ClusterConfig, RunConfig
+from pipeline.progress import say
 
 Resources = Mapping[str, float]
 
 _COUNTED = ("GPU", "CPU")  # the scarcer one first
 _TOLERANCE = 1e-9
+_LOOK_EVERY_S, _TOLD_EVERY_S = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,30 @@ def find_misfit(reservations: Sequence[Reservation], nodes: Sequence[Resources])
                 )
             for name in _COUNTED:
                 node[name] = node.get(name, 0.0) - one.resources.get(name, 0.0)
+    return None
+
+
+def wait_for_nodes(required: Sequence[Reservation], wait_s: float) -> str | None:
+    """Waits until processes can all be placed; why they still cannot, where time is up.
+
+    A placement group that waits for its place makes an autoscaler start nodes, and is this job's alone: it goes with
+    it. (``request_resources`` would be one wish for the whole cluster, which stands until it is taken back.)
+    """
+    wanted = [{name: value for name, value in one.resources.items() if value} for one in required]
+    bundles = [one for one, reservation in zip(wanted, required, strict=True) for _ in range(reservation.count) if one]
+    group = placement_group(bundles, strategy="PACK")
+    deadline, told_at = time.monotonic() + wait_s, -math.inf
+    try:
+        while (misfit := find_misfit(required, live_nodes())) is not None:
+            now = time.monotonic()
+            if now > deadline:
+                return f"{misfit} (waited {wait_s:g} s, cluster.wait_for_nodes_s; `ray status` says what did not come)"
+            if now > told_at + _TOLD_EVERY_S:
+                say(f"waiting for nodes, up to {deadline - now:.0f} s more: {describe(live_nodes())} is not enough yet")
+                told_at = now
+            time.sleep(_LOOK_EVERY_S)
+    finally:
+        remove_placement_group(group)
     return None
 
 

@@ -14,7 +14,7 @@ from ray._private import utils as ray_utils
 from ray.exceptions import RayError
 
 from pipeline.cluster.pool import first_line
-from pipeline.cluster.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of
+from pipeline.cluster.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of, wait_for_nodes
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
@@ -51,7 +51,7 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
         try:
             with _same_answer_to_sigterm():
                 _connect(config, local, required)
-            check_resources(required)
+            check_resources(required, 0.0 if local else config.wait_for_nodes_s)
             yield
         finally:
             ray.shutdown()
@@ -93,17 +93,24 @@ def _check_free(port: int) -> None:
         ) from None
 
 
-def check_resources(required: Sequence[Reservation]) -> None:
+def check_resources(required: Sequence[Reservation], wait_s: float) -> None:
     """Compares what a job reserves with the nodes that are alive.
 
     What they have, but others hold, is waited for; see ``ClusterConfig.stall_timeout_s``.
+
+    Args:
+        required: What the job reserves.
+        wait_s: How long nodes that are missing are waited for.
 
     Raises:
         UnavailableError: The request could never be met, and would wait for ever.
     """
     misfit = find_misfit(required, live_nodes())
     if misfit is not None:
-        raise UnavailableError(misfit)
+        misfit = wait_for_nodes(required, wait_s) if wait_s else misfit
+        if misfit is not None:
+            raise UnavailableError(misfit)
+        return
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     if any(sum(one.total(name) for one in required) > available.get(name, 0.0) + 1e-9 for name in ("CPU", "GPU")):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")

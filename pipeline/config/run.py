@@ -46,6 +46,9 @@ class ClusterConfig(ConfigPart):
     """No part finished, or the training workers said nothing, for so long: the job fails instead of hanging. Workers
     speak with every step and while they wait for a generation; the longest silences are their start, a wait for CPUs or
     GPUs that others hold, the first step with training.compile, and a slow store."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """Where a cluster is too small for the job: ask its autoscaler for nodes, and wait so long for them (or for others
+    to join). 0: end at once, with the error that says what is missing."""
     cache_dir: str | None = None
     """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
     cache_gib: Annotated[float, Field(gt=0.0)] = DEFAULT_CACHE_GIB

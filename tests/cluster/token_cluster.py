@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from tests.cluster.raylets import wait_until
 from tests.cluster.run_jobs import ROOT, environment
@@ -27,6 +28,10 @@ RAYS_OWN = {"_AutoscalingCoordinatorActor", "JobSupervisor"}
 """Actors that are no job's: the first is of Ray Train and outlives every job, the second follows one that runs."""
 WITH_COMPILED_SCAN = {"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1"}
 """Makes .rayignore alone decide what a working directory is."""
+_NO_COMMANDS = [
+    f"{what}_commands"
+    for what in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+]
 _NUM_CPUS = 32  # logical: jobs share the cores there are
 
 
@@ -94,8 +99,13 @@ class TokenCluster:
 
 
 @contextmanager
-def token_cluster() -> Iterator[TokenCluster]:
-    """Starts such a cluster for as long as the block takes."""
+def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
+    """Starts such a cluster for as long as the block takes.
+
+    Args:
+        worker_cpus: The head has no CPU, and an autoscaler adds up to two nodes of so many: Ray's own, with its
+            provider for tests, which starts raylets on this machine.
+    """
     gcs, dashboard, agent = free_port(), free_port(), free_port()
     folder = f"/tmp/motherlode-ray-{dashboard}"  # sockets want a short path
     address, token = f"http://127.0.0.1:{dashboard}", secrets.token_hex(32)
@@ -106,12 +116,17 @@ def token_cluster() -> Iterator[TokenCluster]:
         RAY_AUTH_TOKEN=token,
         OMP_NUM_THREADS="1",
     )
+    num_cpus, scaling = _NUM_CPUS, []
+    if worker_cpus is not None:
+        num_cpus, scaling = 0, [f"--autoscaling-config={_autoscaler(Path(folder), gcs, worker_cpus)}"]
+        surroundings |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        surroundings |= dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), FAKE_HEAD_NODE_ID)
     head = subprocess.Popen(
         [
-            RAY, "start", "--head", "--block", f"--port={gcs}", f"--num-cpus={_NUM_CPUS}",
+            RAY, "start", "--head", "--block", f"--port={gcs}", f"--num-cpus={num_cpus}",
             "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
-            f"--temp-dir={folder}",
+            f"--temp-dir={folder}", *scaling,
         ],
         env=surroundings,
         stdout=subprocess.DEVNULL,
@@ -133,6 +148,35 @@ def token_cluster() -> Iterator[TokenCluster]:
         psutil.wait_procs(family, timeout=10)
         head.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _autoscaler(folder: Path, gcs_port: int, worker_cpus: float) -> Path:
+    """Its config, in a file."""
+    folder.mkdir()
+    config = {
+        "cluster_name": "test",
+        "max_workers": 2,
+        "idle_timeout_minutes": 5,
+        "upscaling_speed": 1.0,
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": f"127.0.0.1:{gcs_port}",
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
+        },
+        "auth": {},
+        "available_node_types": {
+            FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "worker": {"resources": {"CPU": worker_cpus}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+        "head_node_type": FAKE_HEAD_NODE_TYPE,
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        "cluster_synced_files": [],
+    } | {key: [] for key in _NO_COMMANDS}
+    path = folder / "autoscaler.json"
+    path.write_text(json.dumps(config))
+    return path
 
 
 def ask(address: str, path: str, token: str | None, body: object = None) -> tuple[int, str]:
