@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cluster.harvest import Harvest
-from pipeline.cluster.rate_worker import Stretch
-from pipeline.cluster.search_rates import ROUNDS, timed
+from pipeline.cluster.search_rates import ROUNDS, Searched, timed
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
 from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import to_triplets
-from pipeline.mining.shards import LabelGroups
+from pipeline.mining.shards import LabelGroups, Shard
 from pipeline.mining.surroundings import look_around
 from pipeline.mining.suspects import find_twins
 from pipeline.planning.rates import DriverRates
@@ -29,7 +28,7 @@ _TRIPLETS = 1 << 18
 
 
 def measure_driver(
-    config: RunConfig, scratch: Workspace, corpus: Corpus, stretch: Stretch, s_per_task: float
+    config: RunConfig, scratch: Workspace, corpus: Corpus, shard: Shard, searched: Searched, s_per_task: float
 ) -> dict[str, Any]:
     """Measures the driver's work.
 
@@ -37,20 +36,21 @@ def measure_driver(
         config: The run.
         scratch: Where triplets may be written.
         corpus: The pinned corpus.
-        stretch: Answers to work with.
+        shard: What an actor searched.
+        searched: Its answers.
         s_per_task: As it was measured.
 
     Returns:
         Fields of ``Rates``: those of the driver, of publishing, and of triplets.
     """
-    harvest_s, publish_s, facts = _measure_harvest(config, scratch, corpus, stretch)
+    harvest_s, publish_s, facts = _measure_harvest(config, scratch, corpus, shard, searched)
     open_s, group_s = _measure_tables(corpus)
-    look_s, join_s = _measure_joining(stretch.searched.nearest)
+    look_s, join_s = _measure_joining(searched.nearest)
     driver = DriverRates(
         s_per_task=s_per_task,
         open_s_per_example=open_s,
         group_s_per_example=group_s,
-        judge_s_per_example=_measure_judging(config, stretch),
+        judge_s_per_example=_measure_judging(config, shard, searched),
         look_s_per_pair=look_s,
         join_s_per_value=join_s,
         harvest_s_per_triplet=harvest_s,
@@ -60,11 +60,10 @@ def measure_driver(
 
 
 def _measure_harvest(
-    config: RunConfig, scratch: Workspace, corpus: Corpus, stretch: Stretch
+    config: RunConfig, scratch: Workspace, corpus: Corpus, shard: Shard, searched: Searched
 ) -> tuple[float, float, dict[str, float]]:
     """Seconds a triplet, seconds of publishing, and what triplets are like."""
     begin_s, attempt = timed(lambda: generations(scratch).begin(0))
-    searched = stretch.searched
     triplets, _ = to_triplets(searched.pairs, searched.nearest)
     table = triplet_table(*vars(triplets).values())
     num = len(table)
@@ -82,7 +81,7 @@ def _measure_harvest(
     code_of = corpus.labels.astype(np.int64)
     joined = code_of[triplets.anchor_T] * len(corpus.label_names) + code_of[triplets.negative_T]
     # The stretch's ids are shorter than the corpus's: a negative may be any of these.
-    longer_bits = np.log2(corpus.num_examples) - np.log2(max(len(stretch.ids_N), 2))
+    longer_bits = np.log2(corpus.num_examples) - np.log2(max(len(shard), 2))
     # Of one block: the same again and again would compress too well.
     stored = len(serialise(table, TRIPLET_ENCODINGS)) - len(serialise(table.slice(0, 0), TRIPLET_ENCODINGS))
     small = b" " * 1000
@@ -122,11 +121,11 @@ def _measure_joining(nearest: Nearest) -> tuple[float, float]:
     return look_s / len(nearest.id_PM), join_s / nearest.id_PM.size
 
 
-def _measure_judging(config: RunConfig, stretch: Stretch) -> float:
-    audit, searched = config.mining.audit, stretch.searched
+def _measure_judging(config: RunConfig, shard: Shard, searched: Searched) -> float:
+    audit = config.mining.audit
     if not audit.num_neighbours:
         return 0.0
-    groups = LabelGroups(stretch.ids_N, stretch.labels_N)
+    groups = LabelGroups(shard.ids_N, shard.labels_N)
     anchors = groups.anchors_A[: config.cluster.anchors_per_block]
 
     def judge() -> None:

@@ -133,6 +133,7 @@ class ActorPool:
                 lanes.give_back(task)
                 self._call(actor)
                 continue
+            self._hand_out(lanes, running)  # nobody waits while the caller looks at the result
             yield task.key, result
 
     def _hand_out(self, lanes: Lanes[K], running: _Running[K]) -> None:

@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import ray
 import torch
 
 from pipeline.cluster.node_facts import NodeFacts, look_at_node, resident_bytes
+from pipeline.cluster.on_nodes import Reference
 from pipeline.cluster.search_rates import Searched, computing_clock, measure_searches, timed
 from pipeline.cluster.shard_loader import usability
 from pipeline.cluster.worker import RefreshWorker
@@ -25,32 +26,39 @@ _DECODED = 256  # payloads of a part whose decoding is timed apart
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """What one actor measured.
+class Embedded:
+    """What one actor measured of a stretch of the corpus, up to the shard that is searched.
 
     Attributes:
         start_s: Opening the corpus, loading the encoder, the first batch.
         idle_bytes: Resident, ready for work.
-        block_bytes: What work took beyond that, without the vectors.
-        gpu_bytes: Peak on the GPU.
         facts: Of its node.
         embed: Rates.
         load_s: Of making a shard, per example.
-        searched: Rates of all that follows.
-        ids_N: What was searched, int64.
-        labels_N: Its labels, int32.
+        shard: Reference to it, in Ray's shared memory.
     """
 
     start_s: float
     idle_bytes: int
-    block_bytes: int
-    gpu_bytes: int
     facts: NodeFacts
     embed: EmbedRates
     load_s: float
+    shard: Reference
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one actor measured of searching it.
+
+    Attributes:
+        searched: Rates.
+        peak_bytes: Resident at the most, without the vectors.
+        gpu_bytes: Peak on the GPU.
+    """
+
     searched: Searched
-    ids_N: npt.NDArray[np.int64]
-    labels_N: npt.NDArray[np.int32]
+    peak_bytes: int
+    gpu_bytes: int
 
 
 class RateWorker(RefreshWorker):
@@ -59,37 +67,40 @@ class RateWorker(RefreshWorker):
     def ping(self) -> None:
         """Does nothing: what that takes is a task's own time."""
 
-    def measure(self, scratch: Workspace, step: int | None, first_part: int, num_wanted: int, backend: str) -> Stretch:
-        """Does all that a refresh's actor does with a stretch of the corpus.
+    def embed_stretch(self, scratch: Workspace, step: int | None, first_part: int, num_wanted: int) -> Embedded:
+        """Embeds a stretch of the corpus, and loads it as a refresh does.
 
         Args:
             scratch: Where embeddings may be written.
             step: The checkpoint that encodes; None: the initial encoder, where none is published yet.
             first_part: Where the stretch begins.
             num_wanted: Examples that it should have; it has fewer where encoding them takes longer than a few seconds.
-            backend: As ``resolve_backend`` gave it.
 
         Raises:
-            InputError: The stretch holds no triplet.
+            InputError: The stretch holds no training example.
         """
         start_s, _ = timed(lambda: self._warm_up(step, first_part))
         idle_bytes = resident_bytes()
         parts = EmbeddingParts(scratch, f"{first_part:06d}")
-        embed, numbers = self._embed_stretch(parts, first_part, num_wanted)
-        load_s, shard = timed(lambda: self._load_stretch(parts, numbers))
+        embed, numbers = self._embed_parts(parts, first_part, num_wanted)
+        load_s, shard = timed(lambda: ray.put(self._load_parts(parts, numbers)))
+        num_examples = sum(len(self._corpus.part_ids(part)) for part in numbers)
+        facts = look_at_node(self._config.cluster.cache_dir)
+        return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)
+
+    def search_stretch(self, backend: str, shard: Shard) -> Stretch:
+        """Searches it.
+
+        Args:
+            backend: As ``resolve_backend`` gave it.
+            shard: The stretch. A read-only view of Ray's shared memory, as in a refresh.
+
+        Raises:
+            InputError: The stretch holds no triplet.
+        """
         searched = measure_searches(shard, self._config, backend)
-        return Stretch(
-            start_s=start_s,
-            idle_bytes=idle_bytes,
-            block_bytes=max(0, resident_bytes(peak=True) - idle_bytes - shard.vectors_ND.nbytes),
-            gpu_bytes=torch.cuda.max_memory_allocated() if self._device == "cuda" else 0,
-            facts=look_at_node(self._config.cluster.cache_dir),
-            embed=embed,
-            load_s=load_s / sum(len(self._corpus.part_ids(part)) for part in numbers),
-            searched=searched,
-            ids_N=shard.ids_N,
-            labels_N=shard.labels_N,
-        )
+        gpu_bytes = torch.cuda.max_memory_allocated() if self._device == "cuda" else 0
+        return Stretch(searched, max(0, resident_bytes(peak=True) - shard.vectors_ND.nbytes), gpu_bytes)
 
     def _warm_up(self, step: int | None, part: int) -> None:
         config = self._config
@@ -100,7 +111,7 @@ class RateWorker(RefreshWorker):
         payloads, transform = self._inputs(part, config)
         encode(encoder, payloads[: config.embed.batch_size], transform, config.embed, self._device)
 
-    def _embed_stretch(self, parts: EmbeddingParts, first: int, num_wanted: int) -> tuple[EmbedRates, list[int]]:
+    def _embed_parts(self, parts: EmbeddingParts, first: int, num_wanted: int) -> tuple[EmbedRates, list[int]]:
         """Encodes part after part; returns the rates, and the parts."""
         assert self._encoder is not None
         (_, config, encoder), embed = self._encoder, self._config.embed
@@ -131,7 +142,7 @@ class RateWorker(RefreshWorker):
         each = {f"{name}_s_per_example": value / num_examples for name, value in seconds.items()}
         return EmbedRates(**each, stored_bytes_per_example=stored / num_examples), sorted(numbers)
 
-    def _load_stretch(self, parts: EmbeddingParts, numbers: list[int]) -> Shard:
+    def _load_parts(self, parts: EmbeddingParts, numbers: list[int]) -> Shard:
         """Reads it back as a shard, with what the audit asks of it."""
         ids, vectors = [], []
         for part in numbers:

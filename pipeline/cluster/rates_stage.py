@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pipeline.cluster.driver_rates import measure_driver
 from pipeline.cluster.node_facts import NodeFacts, resident_bytes
+from pipeline.cluster.on_nodes import value_of
 from pipeline.cluster.pool import ActorPool, Task
 from pipeline.cluster.rate_worker import RateWorker
 from pipeline.cluster.resources import live_nodes
@@ -64,29 +65,33 @@ def measure_rates(
         start_s = time.perf_counter() - begun
         say(f"measuring: {cluster.num_actors} actors on {corpus.num_examples:,} examples")
         firsts = [actor * corpus.num_parts // cluster.num_actors for actor in range(cluster.num_actors)]
-        tasks = (Task(i, "measure", (scratch, step, first, wanted, backend)) for i, first in enumerate(firsts))
-        stretches = [stretch for _, stretch in sorted(pool.run(tasks), key=lambda found: found[0])]
+        embedding = (Task(i, "embed_stretch", (scratch, step, first, wanted)) for i, first in enumerate(firsts))
+        embedded = dict(pool.run(embedding))
+        # All begin at once, as in a refresh: they share caches, the memory's bandwidth, and what a core is made of.
+        searching = (Task(i, "search_stretch", (backend, one.shard), place=i) for i, one in sorted(embedded.items()))
+        found = dict(pool.run(searching))
         pings = _PINGS * cluster.num_actors
         ping_s, _ = timed(lambda: list(pool.run(Task(i, "ping", ()) for i in range(pings))))
-        measured = measure_driver(config, scratch, corpus, stretches[0], ping_s / pings)
+        shard = value_of(cluster, embedded[0].shard)
+        measured = measure_driver(config, scratch, corpus, shard, found[0].searched, ping_s / pings)
         nodes, ended = live_nodes(), time.perf_counter()
     stop_s = time.perf_counter() - ended
     num_gpus, num_nodes = max(node.get("GPU", 0.0) for node in nodes), len(nodes)
-    searched = [stretch.searched for stretch in stretches]
+    first, searched = embedded[0], [one.searched for one in found.values()]
     return Rates(
         measured_with=deciding_settings(config),
-        machine=_machine(stretches[0].facts, int(num_gpus)),
+        machine=_machine(first.facts, int(num_gpus)),
         corpus=facts_of(config, corpus),
         num_nodes=num_nodes,
         actors_at_once=-(-cluster.num_actors // num_nodes),
         session_s=start_s + stop_s,
-        actor_start_s=max(one.start_s + one.searched.first_s for one in stretches),
-        actor_idle_bytes=max(one.idle_bytes for one in stretches),
-        actor_block_bytes=max(one.block_bytes for one in stretches),
+        actor_start_s=max(one.start_s + found[i].searched.first_s for i, one in embedded.items()),
+        actor_idle_bytes=max(one.idle_bytes for one in embedded.values()),
+        actor_block_bytes=max(0, *(found[i].peak_bytes - one.idle_bytes for i, one in embedded.items())),
         driver_idle_bytes=resident_bytes(),
-        gpu_bytes=max(one.gpu_bytes for one in stretches),
-        embed=EmbedRates(**_means([one.embed for one in stretches])),
-        load_s_per_example=float(np.mean([one.load_s for one in stretches])),
+        gpu_bytes=max(one.gpu_bytes for one in found.values()),
+        embed=EmbedRates(**_means([one.embed for one in embedded.values()])),
+        load_s_per_example=float(np.mean([one.load_s for one in embedded.values()])),
         pair_s_per_mate=float(np.mean([one.pair_s for one in searched])),
         own_s_per_mate=float(np.mean([one.own_s for one in searched])),
         mine=SearchRates(**_means([one.mine for one in searched])),
