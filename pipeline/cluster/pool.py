@@ -120,7 +120,6 @@ class ActorPool:
                 if time.monotonic() > deadline:
                     raise self._stalled()
                 continue
-            deadline = self._deadline()
             task, actor = running.pop(done)
             try:
                 result = result_of(done, self._config.stall_timeout_s)
@@ -132,9 +131,10 @@ class ActorPool:
                 say(f"note: {first_line(error.__cause__ or error)}; what it did is given to others")
                 lanes.give_back(task)
                 self._call(actor)
-                continue
-            self._hand_out(lanes, running)  # nobody waits while the caller looks at the result
-            yield task.key, result
+            else:
+                self._hand_out(lanes, running)  # nobody waits while the caller looks at the result
+                yield task.key, result
+            deadline = self._deadline()
 
     def _hand_out(self, lanes: Lanes[K], running: _Running[K]) -> None:
         """Gives every free actor a task, where there is one for it."""

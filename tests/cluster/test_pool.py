@@ -22,6 +22,9 @@ class Worker:
     def double(self, number: int) -> int:
         return 2 * number
 
+    def when(self, number: int) -> float:
+        return time.time()
+
     def die_once(self, number: int) -> int:
         mark = self._folder / f"died-{number}"
         if not mark.exists():
@@ -72,6 +75,18 @@ def test_an_error_that_we_foresaw_arrives_as_itself(tmp_path: Path) -> None:
 def test_a_part_that_kills_every_actor_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="max_task_retries"):
         run(tmp_path, ["double", "die"])
+
+
+def test_actors_work_on_while_the_caller_takes_its_time_which_is_no_stall(tmp_path: Path) -> None:
+    patient = CONFIG.model_copy(update={"num_actors": 1, "stall_timeout_s": 2.0})
+    with ActorPool(patient, Worker, str(tmp_path)) as pool:
+        pool.start()
+        results = pool.run(Task(number, "when", (number,)) for number in range(3))
+        next(results)
+        time.sleep(2.5)
+        looked = time.time()
+        (_, second), (_, third) = results
+    assert second < looked < third
 
 
 def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
