@@ -11,7 +11,7 @@ from pipeline.planning.rates import Rates, SearchRates
 from pipeline.planning.traffic import Traffic
 from pipeline.planning.workload import Workload
 
-_ROWS_BEFORE_SUMMING_UP = 1 << 22
+_FEWEST_PENDING, _PENDING_SHARE = 1 << 22, 0.5
 """As ``triplets.neighbours``: the joined labels are summed up after so many triplets."""
 
 
@@ -85,12 +85,10 @@ def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rat
     pair_s = work.num_mates * rates.pair_s_per_mate
     search_s = _search_s(rates.mine, config, work, work.num_anchors, work.num_pairs)
     triplets = num_triplets(config, work, rates)
-    summed = triplets / _ROWS_BEFORE_SUMMING_UP
-    tally = summed * summed / 2 * _ROWS_BEFORE_SUMMING_UP * rates.label_pairs_per_triplet
     driver_s = (
         _join_s(rates, work.num_shards, work.num_pairs, config.mining.negatives_per_pair)
         + triplets * rates.driver.harvest_s_per_triplet
-        + tally * rates.driver.tally_s_per_label_pair
+        + _rows_summed_up(triplets, rates.label_pairs_per_triplet) * rates.driver.tally_s_per_label_pair
     )
     return _searched("mine", config, work, cluster, rates, pair_s + search_s, driver_s, traffic.mine)
 
@@ -107,6 +105,15 @@ def _join_s(rates: Rates, num_shards: int, num_pairs: float, num_negatives: int)
     num_new = float(np.sum(1.0 - (1.0 - 1.0 / shards) ** num_negatives))
     driver = rates.driver
     return num_pairs * (num_shards * driver.look_s_per_pair + num_new * num_negatives * driver.join_s_per_value)
+
+
+def _rows_summed_up(num_triplets: float, pairs_per_triplet: float) -> float:
+    """How many rows pass through the sums while triplets come in: again and again those that stand already."""
+    rows, taken = 0.0, 0.0
+    while (pending := max(_FEWEST_PENDING, _PENDING_SHARE * pairs_per_triplet * taken)) <= num_triplets - taken:
+        rows += pairs_per_triplet * taken + pending
+        taken += pending
+    return rows
 
 
 def _searched(

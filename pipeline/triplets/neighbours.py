@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.triplets.schema import NEIGHBOURS
 
-_ROWS_BEFORE_COMPACTION = 1 << 22
+_FEWEST_PENDING, _PENDING_SHARE = 1 << 22, 0.5
 
 
 class NeighbourTally:
@@ -33,18 +33,23 @@ class NeighbourTally:
         keys = label_T.astype(np.int64) * self._num_labels + neighbour_T
         self._pending.append((keys, d_an_T))
         self._num_pending += len(keys)
-        if self._num_pending >= _ROWS_BEFORE_COMPACTION:
+        # A share of the table, so that the time does not grow with its square.
+        if self._num_pending >= max(_FEWEST_PENDING, _PENDING_SHARE * len(self._keys)):
             self._compact()
 
     def _compact(self) -> None:
+        if not self._num_pending:
+            return
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._pending)])
         closest = np.concatenate([self._closest, *(d_an for _, d_an in self._pending)])
         counts = np.concatenate([self._counts, np.ones(self._num_pending, dtype=np.int64)])
-        order = np.argsort(keys, kind="stable")
-        self._keys, starts = np.unique(keys[order], return_index=True)
-        self._counts = np.add.reduceat(counts[order], starts) if len(starts) else counts
-        self._closest = np.minimum.reduceat(closest[order], starts) if len(starts) else closest
         self._pending, self._num_pending = [], 0
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        self._keys = keys[starts]
+        self._counts = np.add.reduceat(counts[order], starts)
+        self._closest = np.minimum.reduceat(closest[order], starts)
 
     def table(self, label_names: Sequence[str], per_label: int) -> pa.Table:
         """The ``per_label`` neighbours of each label that most triplets join (ties: the closer), as NEIGHBOURS."""

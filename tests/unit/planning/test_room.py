@@ -10,6 +10,8 @@ from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.surroundings import Surroundings, join, look_around
 from pipeline.planning import room
+from pipeline.triplets import neighbours
+from pipeline.triplets.neighbours import NeighbourTally
 
 NUM = 200_000
 
@@ -49,6 +51,22 @@ def test_the_surroundings_of_all_examples_take_the_memory_that_is_planned_for() 
 
     _, peak = held_bytes(judge)
     assert peak == pytest.approx(room._SURROUNDINGS_BYTES, rel=0.25)
+
+
+def test_the_labels_that_triplets_join_take_no_more_than_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_FEWEST_PENDING", NUM // 50)
+    names, tally = [str(label) for label in range(NUM)], NeighbourTally(NUM)
+    rng = np.random.default_rng(0)
+
+    def count() -> object:
+        for labels_T in np.array_split(rng.permutation(NUM).astype(np.int32), 100):
+            tally.add(labels_T, labels_T, np.zeros(len(labels_T), dtype=np.float32))
+        tally._compact()
+        return tally
+
+    _, peak = held_bytes(count)
+    assert peak == pytest.approx(room._LABEL_PAIR_BYTES, rel=0.15)
+    assert len(tally.table(names, 1)) == NUM
 
 
 def test_opening_a_corpus_takes_no_more_than_is_planned_for() -> None:

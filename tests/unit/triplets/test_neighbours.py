@@ -14,7 +14,7 @@ from pipeline.triplets.schema import count_kinds
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([0.1, 0.2, 0.4])), max_size=60))
 def test_the_tally_counts_and_keeps_the_closest(rows: list[tuple[int, int, float]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "_ROWS_BEFORE_COMPACTION", 7)
+        patch.setattr(neighbours, "_FEWEST_PENDING", 7)
         tally = NeighbourTally(5)
         for start in range(0, len(rows), 4):
             a, n, d = zip(*rows[start : start + 4], strict=True)
@@ -27,6 +27,16 @@ def test_the_tally_counts_and_keeps_the_closest(rows: list[tuple[int, int, float
     for row in table:
         pair = ("abcde".index(row["label"]), "abcde".index(row["neighbour"]))
         assert row["min_d_an"] == np.float32(min(d for a, n, d in rows if (a, n) == pair))
+
+
+def test_what_stands_is_summed_up_again_only_when_half_as_much_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_FEWEST_PENDING", 8)
+    tally, sizes = NeighbourTally(5000), set()
+    for label in range(5000):
+        tally.add(np.array([label], np.int32), np.zeros(1, np.int32), np.zeros(1, np.float32))
+        sizes.add(len(tally._keys))
+    assert len(sizes) <= 20 and max(sizes) > 5000 / 2
+    assert len(tally.table([str(label) for label in range(5000)], 1)) == 5000
 
 
 def test_a_label_keeps_its_most_mined_neighbours() -> None:
