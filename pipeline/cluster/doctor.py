@@ -155,7 +155,8 @@ def _at_work(config: RunConfig) -> str:
 def _cluster(config: RunConfig) -> str:
     required = required_resources(config, pool=True, trainer=True)
     joins = config.cluster.address not in (None, "local")
-    with session(config.cluster, required):
+    as_it_is = config.cluster.model_copy(update={"wait_for_nodes_s": 0.0})
+    with session(as_it_is, required):
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         try:
             nodes = look_at_nodes(config.cluster.cache_dir) if joins else []

@@ -88,7 +88,7 @@ class ActorPool:
             self._actors = [remote.remote(*self._args) for _ in range(self._config.num_actors)]
             for actor in range(len(self._actors)):
                 self._call(actor)
-        deadline = self._deadline()
+        deadline = time.monotonic() + max(self._config.stall_timeout_s, self._config.wait_for_nodes_s)
         while len(self._nodes) < num_needed:
             if time.monotonic() > deadline:
                 raise self._stalled()

@@ -48,7 +48,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What one actor measured of searching it.
+    """What one actor measured of searching a stretch.
 
     Attributes:
         searched: Rates.
@@ -89,7 +89,7 @@ class RateWorker(RefreshWorker):
         return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)
 
     def search_stretch(self, backend: str, shard: Shard) -> Stretch:
-        """Searches it.
+        """Searches a stretch, as it was loaded.
 
         Args:
             backend: As ``resolve_backend`` gave it.

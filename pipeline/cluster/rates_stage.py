@@ -57,12 +57,12 @@ def measure_rates(
     step = None if newest is None else newest.step
     begun = time.perf_counter()
     with (
-        session(cluster, required_resources(config, pool=True, trainer=False)),
+        session(cluster, required_resources(config, pool=True, trainer=False)) as waited_s,
         ActorPool(cluster, RateWorker, config, corpus.manifest.number) as pool,
         _scratch(workspace) as scratch,
     ):
         pool.start()
-        start_s = time.perf_counter() - begun
+        start_s = time.perf_counter() - begun - waited_s
         say(f"measuring: {cluster.num_actors} actors on {corpus.num_examples:,} examples")
         firsts = [actor * corpus.num_parts // cluster.num_actors for actor in range(cluster.num_actors)]
         embedding = (Task(i, "embed_stretch", (scratch, step, first, wanted)) for i, first in enumerate(firsts))

@@ -147,7 +147,10 @@ def _measure_search(
     answers: list[Nearest] = []
     for place, size in enumerate(sizes):
         rows = np.linspace(0, len(shard) - 1, size).astype(np.int64)
-        candidates = Shard(shard.ids_N[rows], shard.labels_N[rows], shard.vectors_ND[rows])
+        # The whole of it where it lies, as in a refresh.
+        candidates = shard
+        if size < len(shard):
+            candidates = Shard(shard.ids_N[rows], shard.labels_N[rows], shard.vectors_ND[rows])
         search, answers = shard_search(config.mining, backend, candidates, device), []
         for number, one in enumerate(asked):
             begun_s, _ = timed(lambda: search(one.queries, one.num_negatives), clock=clock)  # noqa: B023 — at once

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -32,7 +33,7 @@ def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> list[
 
 
 @contextmanager
-def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[None]:
+def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[float]:
     """Joins a cluster, or starts Ray on this machine for as long as the block runs.
 
     A local Ray listens on the loopback address only, without a dashboard, and counts at least as many logical
@@ -43,6 +44,9 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
         config: Its ``address`` decides; None means local.
         required: What the job reserves; see ``required_resources``.
 
+    Yields:
+        How many seconds nodes were waited for (``cluster.wait_for_nodes_s``).
+
     Raises:
         UnavailableError: No cluster answers, or it could never give what is required.
     """
@@ -51,8 +55,7 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
         try:
             with _same_answer_to_sigterm():
                 _connect(config, local, required)
-            check_resources(required, 0.0 if local else config.wait_for_nodes_s)
-            yield
+            yield check_resources(required, None if local else config.wait_for_nodes_s)
         finally:
             ray.shutdown()
 
@@ -93,27 +96,35 @@ def _check_free(port: int) -> None:
         ) from None
 
 
-def check_resources(required: Sequence[Reservation], wait_s: float) -> None:
+def check_resources(required: Sequence[Reservation], wait_s: float | None) -> float:
     """Compares what a job reserves with the nodes that are alive.
 
     What they have, but others hold, is waited for; see ``ClusterConfig.stall_timeout_s``.
 
     Args:
         required: What the job reserves.
-        wait_s: How long nodes that are missing are waited for.
+        wait_s: How long nodes that are missing are waited for; None where none can come.
+
+    Returns:
+        How many seconds they were waited for.
 
     Raises:
         UnavailableError: The request could never be met, and would wait for ever.
     """
     misfit = find_misfit(required, live_nodes())
+    if misfit is not None and wait_s:
+        begun = time.monotonic()
+        misfit = wait_for_nodes(required, wait_s)
+        if misfit is None:
+            return time.monotonic() - begun
+    elif misfit is not None and wait_s is not None:
+        misfit += "; or let the job wait for nodes that are being added (cluster.wait_for_nodes_s)"
     if misfit is not None:
-        misfit = wait_for_nodes(required, wait_s) if wait_s else misfit
-        if misfit is not None:
-            raise UnavailableError(misfit)
-        return
+        raise UnavailableError(misfit)
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     if any(sum(one.total(name) for one in required) > available.get(name, 0.0) + 1e-9 for name in ("CPU", "GPU")):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
+    return 0.0
 
 
 @contextmanager

@@ -48,7 +48,8 @@ class ClusterConfig(ConfigPart):
     GPUs that others hold, the first step with training.compile, and a slow store."""
     wait_for_nodes_s: Annotated[float, Field(ge=0.0)] = 0.0
     """Where a cluster is too small for the job: ask its autoscaler for nodes, and wait so long for them (or for others
-    to join). 0: end at once, with the error that says what is missing."""
+    to join); also later, where its actors have lost their nodes. 0: end at once, with the error that says what is
+    missing."""
     cache_dir: str | None = None
     """Local folder for copies of the corpus; a folder in the system's temporary one by default."""
     cache_gib: Annotated[float, Field(gt=0.0)] = DEFAULT_CACHE_GIB

@@ -1,4 +1,4 @@
-"""The state of a search, and its merge: a minimum by (distance, id), so associative, commutative and idempotent."""
+"""The state of a search. Joining two is a minimum by (distance, id), so associative, commutative and idempotent."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -63,7 +63,7 @@ class Nearest:
         """Takes in the answers of another search for the same pairs, in place.
 
         Of many sets of candidates, equal and disjoint, the s-th brings a pair something new with probability
-        1 − (1 − 1/s)^M. So most answers are done with after a look at their best.
+        1 − (1 − 1/s)^M: about M ln S of S answers do. The others are done with after a look at their best.
 
         Args:
             other: Over any set of candidates, overlapping or not.
@@ -88,13 +88,6 @@ class Nearest:
     def copy(self) -> Self:
         """The same, to go on from."""
         return type(self)(self.d_an_PM.copy(), self.id_PM.copy())
-
-
-def merge(a: Nearest, b: Nearest) -> Nearest:
-    """The best of two searches for the same pairs, over any two sets of candidates, overlapping or not."""
-    merged = a.copy()
-    merged.join(b)
-    return merged
 
 
 def _in_order(d_an_PK: Float32Array, id_PK: Int64Array) -> tuple[Float32Array, Int64Array]:

@@ -19,7 +19,7 @@ _GROUP_BYTES = 28  # who shares a label with whom: three ids and a code
 _CENSUS_BYTES = 12  # the driver's list of what the shards hold
 _SURROUNDINGS_BYTES = 88  # what the audit keeps of an example, twice while blocks are joined, and their order
 _COUNT_BYTES = 8  # of how many triplets it is the negative
-_LABEL_PAIR_BYTES = 80  # two codes, a count and a distance; at the peak, while they are summed up and ranked
+_LABEL_PAIR_BYTES = 85  # two codes, a count and a distance; at the peak, while they are summed up and ranked
 _GPU_BYTES = 36  # id, label and norms
 _GPU_OPERANDS = 6  # times dimensions: three parts of 16 bits
 

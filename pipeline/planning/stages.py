@@ -12,7 +12,7 @@ from pipeline.planning.traffic import Traffic
 from pipeline.planning.workload import Workload
 
 _FEWEST_PENDING, _PENDING_SHARE = 1 << 22, 0.5
-"""As ``triplets.neighbours``: the joined labels are summed up after so many triplets."""
+"""As ``triplets.neighbours``: how many triplets are waited for before labels are summed up, and of those that stand."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import BandConfig, MiningConfig
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import Triplets, make_queries, shard_search, to_triplets
 from pipeline.mining.positives import select_positives
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
@@ -61,7 +61,7 @@ def mine(
         queries = make_queries(pairs, vectors, groups, config.band)
         found = Nearest.empty(len(pairs), config.negatives_per_pair)
         for search in searches:
-            found = merge(found, search(queries, config.negatives_per_pair)[0])
+            found.join(search(queries, config.negatives_per_pair)[0])
         parts.append(to_triplets(pairs, found)[0])
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return Triplets(*(np.concatenate(column) for column in columns))

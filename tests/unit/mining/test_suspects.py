@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import AuditConfig, BandConfig, PositivesConfig
-from pipeline.mining.merge import NO_ID, Nearest, merge
+from pipeline.mining.merge import NO_ID, Nearest
 from pipeline.mining.miner import make_queries, neighbour_queries
 from pipeline.mining.positives import nearest_positives, select_positives
 from pipeline.mining.scan import scan
@@ -34,7 +34,7 @@ def search(
         anchors = ids[start : start + size]
         nearest = Nearest.empty(len(anchors), config.num_neighbours)
         for shard in shards:
-            nearest = merge(nearest, scan(neighbour_queries(anchors, vectors, groups), shard, config.num_neighbours))
+            nearest.join(scan(neighbour_queries(anchors, vectors, groups), shard, config.num_neighbours))
         own = select_positives(compared, vectors, groups, anchors, 0)
         own = nearest_positives(own, num_own(groups, config.closer_than_share))
         blocks.append(look_around(anchors, nearest, own, groups, config.closer_than_share))

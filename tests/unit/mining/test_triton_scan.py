@@ -10,11 +10,12 @@ import torch
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
 from pipeline.mining.distance import squared_distances
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from tests.unit.mining.merging import merge
 from tests.unit.mining.oracle import unit_vectors
 from tests.unit.mining.test_scan import BANDS
 

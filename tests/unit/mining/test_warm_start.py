@@ -6,13 +6,14 @@ import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.mining import native
-from pipeline.mining.merge import Nearest, merge
+from pipeline.mining.merge import Nearest
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
+from tests.unit.mining.merging import merge
 from tests.unit.mining.oracle import unit_vectors
 
 Scan: TypeAlias = Callable[[Queries, Shard, int], Nearest]

@@ -9,7 +9,7 @@ from pipeline.mining.merge import Nearest
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.surroundings import Surroundings, join, look_around
-from pipeline.planning import room
+from pipeline.planning import room, stages
 from pipeline.triplets import neighbours
 from pipeline.triplets.neighbours import NeighbourTally
 
@@ -55,18 +55,25 @@ def test_the_surroundings_of_all_examples_take_the_memory_that_is_planned_for() 
 
 def test_the_labels_that_triplets_join_take_no_more_than_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_FEWEST_PENDING", NUM // 50)
-    names, tally = [str(label) for label in range(NUM)], NeighbourTally(NUM)
-    rng = np.random.default_rng(0)
+    num_labels, rng = NUM // 10, np.random.default_rng(0)
+    names, tally = [str(label) for label in range(num_labels)], NeighbourTally(num_labels)
+    pairs = rng.permutation(NUM)  # each label joins ten others
+    NeighbourTally(1).table(["a"], per_label=1)  # imports what it needs
 
     def count() -> object:
-        for labels_T in np.array_split(rng.permutation(NUM).astype(np.int32), 100):
-            tally.add(labels_T, labels_T, np.zeros(len(labels_T), dtype=np.float32))
-        tally._compact()
-        return tally
+        for pairs_T in np.array_split(pairs, 100):
+            label_T, place_T = (one.astype(np.int32) for one in np.divmod(pairs_T, 10))
+            tally.add(label_T, (label_T + place_T + 1) % num_labels, np.zeros(len(pairs_T), dtype=np.float32))
+        return tally.table(names, per_label=10)
 
     _, peak = held_bytes(count)
     assert peak == pytest.approx(room._LABEL_PAIR_BYTES, rel=0.15)
-    assert len(tally.table(names, 1)) == NUM
+    assert len(tally.table(names, per_label=10)) == NUM
+
+
+def test_labels_are_planned_to_be_summed_up_as_they_are() -> None:
+    planned = (stages._FEWEST_PENDING, stages._PENDING_SHARE)
+    assert planned == (neighbours._FEWEST_PENDING, neighbours._PENDING_SHARE)
 
 
 def test_opening_a_corpus_takes_no_more_than_is_planned_for() -> None:

@@ -1,0 +1,9 @@
+"""``Nearest.join`` as an operation that changes nothing."""
+
+from pipeline.mining.merge import Nearest
+
+
+def merge(a: Nearest, b: Nearest) -> Nearest:
+    merged = a.copy()
+    merged.join(b)
+    return merged
