@@ -20,6 +20,8 @@ from jobs.orderly_stop import orderly_stop
 def tell(words):
     print(words, flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs inherit that it is ignored
+
 with orderly_stop():
     try:
         tell("at work")
