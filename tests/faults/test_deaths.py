@@ -93,9 +93,14 @@ def test_nodes_lost_while_mining_and_while_training_change_no_result(stage: Stag
     armed = ", ".join(f"{place}=hang@{arrival}" for place, arrival in (block, checkpoint))
     with raylets(0, 4, 4, 4, **stage.environ(armed)) as cluster:
         loop = start("loop", *stage.arguments(cluster), environ=cluster.environ)
-        for (place, arrival), name in ((block, "ray::RefreshWorker.search_block"), (checkpoint, "ray::RayTrainWorker")):
+        for (place, arrival), name, num_left in (
+            (block, "ray::RefreshWorker.search_block", 1),
+            (checkpoint, "ray::RayTrainWorker", 2),
+        ):
             wait_until(f"arrival {arrival} at {place}", stage.has_arrived(place, arrival))
-            node = cluster.node_of(wait_until("who hangs", lambda name=name: cluster.workers(name))[0])
+            # As above: an actor that searches on is not the one that hangs.
+            wait_until("who hangs is left", lambda name=name, left=num_left: len(cluster.workers(name)) == left)
+            node = cluster.node_of(cluster.workers(name)[0])
             lost = [process.name() for process in cluster.workers(*OURS) if cluster.node_of(process) == node]
             print(f"seed {SEED}: kill -9 of raylet {node} in arrival {arrival} at {place}, and with it {lost}")
             cluster.kill(node)
