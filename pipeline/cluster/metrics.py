@@ -183,11 +183,6 @@ def refusals_counted() -> Iterator[None]:
         raise
 
 
-def count_actor_lost() -> None:
-    """Counts a task whose actor, or its node, has died."""
-    ACTORS_LOST.add()
-
-
 class _Recorder:
     """Passes numbers on to Ray, and says each gauge again every few seconds."""
 

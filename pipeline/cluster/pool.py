@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.lanes import Lanes, Task
-from pipeline.cluster.metrics import count_actor_lost
+from pipeline.cluster.metrics import ACTORS_LOST
 from pipeline.cluster.resources import actors_of, what_is_there
 from pipeline.config import ClusterConfig
 from pipeline.errors import PipelineError, UnavailableError
@@ -125,7 +125,7 @@ class ActorPool:
                 result = result_of(done, self._config.stall_timeout_s)
             except _LostError as error:
                 num_lost[task.key] += 1
-                count_actor_lost()
+                ACTORS_LOST.add()
                 if num_lost[task.key] > self._config.max_task_retries:
                     raise
                 say(f"note: {first_line(error.__cause__ or error)}; what it did is given to others")

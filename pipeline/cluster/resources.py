@@ -1,4 +1,4 @@
-"""What a job reserves, whether the nodes of a cluster can hold it, and what they have now."""
+"""What a job reserves, whether the nodes of a cluster can hold it (or are waited for), and what they have now."""
 
 import math
 import time

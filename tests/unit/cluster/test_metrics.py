@@ -76,7 +76,7 @@ def test_seconds_of_a_wait_and_of_a_stage_that_fails_are_counted(told: Told, mon
 
 def test_outside_of_a_recording_nothing_is_recorded_and_nothing_fails(capfd: pytest.CaptureFixture[str]) -> None:
     metrics.STEP.set(3.0)
-    metrics.count_actor_lost()
+    metrics.ACTORS_LOST.add()
     with metrics.timed("publish"):
         metrics.stopwatch(metrics.GENERATION_WAIT_SECONDS)()
     assert capfd.readouterr() == ("", "")
