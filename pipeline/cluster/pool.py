@@ -74,7 +74,7 @@ class ActorPool:
         """Starts the actors, and waits until enough have their places; later, where all were lost, until one is back.
 
         Raises:
-            UnavailableError: They have not within ``stall_timeout_s``.
+            UnavailableError: They have not within ``stall_timeout_s``, or ``wait_for_nodes_s`` where that is longer.
         """
         num_needed = 1 if self._actors else self._config.num_needed_actors
         if not self._actors:
@@ -88,7 +88,7 @@ class ActorPool:
             self._actors = [remote.remote(*self._args) for _ in range(self._config.num_actors)]
             for actor in range(len(self._actors)):
                 self._call(actor)
-        deadline = time.monotonic() + max(self._config.stall_timeout_s, self._config.wait_for_nodes_s)
+        deadline = self._deadline()
         while len(self._nodes) < num_needed:
             if time.monotonic() > deadline:
                 raise self._stalled()
@@ -215,11 +215,20 @@ class ActorPool:
                 self._call(actor)
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._config.stall_timeout_s
+        return time.monotonic() + self._patience()[0]
+
+    def _patience(self) -> tuple[float, str]:
+        """How long nothing may happen, and the setting that says so: where no actor is there, its node may yet come."""
+        config = self._config
+        found = [(config.stall_timeout_s, "cluster.stall_timeout_s")]
+        if not self._nodes:
+            found.append((config.wait_for_nodes_s, "cluster.wait_for_nodes_s"))
+        return max(found)
 
     def _stalled(self) -> UnavailableError:
+        seconds, setting = self._patience()
         return UnavailableError(
-            f"no part finished for {self._config.stall_timeout_s:g} s (cluster.stall_timeout_s) by "
+            f"no part finished for {seconds:g} s ({setting}) by "
             f"{actors_of(self._config)}, which are stuck or find no place: {what_is_there()}; look at `ray status`"
         )
 

@@ -1,5 +1,6 @@
 """Nodes join and leave in the middle of a refresh: the one is used, the other costs its blocks alone."""
 
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from tests.cluster.raylets import raylets, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 NUM_EXAMPLES, SECONDS = 4_000, 0.5
+NOTICED_S, STALL_S = 25.0, 40.0  # so long Ray needs at most to notice that a node has died
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,20 @@ def test_a_node_that_joins_in_mid_refresh_is_used(tmp_path: Path, undisturbed: p
     searched = [len(one) for one in done_by_node(notes)]
     print(f"a node joined after the first search; tasks by node {searched}, {took_s:.1f} s")
     assert len(searched) == 2 and min(searched) >= 10
+    assert triplets(config).equals(undisturbed)
+
+
+def test_where_all_nodes_have_left_the_next_one_is_waited_for(tmp_path: Path, undisturbed: pa.Table) -> None:
+    config = configured(tmp_path, NUM_EXAMPLES, 1, stall_timeout_s=STALL_S, wait_for_nodes_s=300.0)
+    notes = tmp_path / "notes"
+    with raylets(0, 1) as cluster:
+        job = start_refresh(cluster, config, 0.1, notes)
+        wait_until("searches are done", lambda: num_searched(notes) >= 20)
+        cluster.kill(1)
+        time.sleep(NOTICED_S + STALL_S + 5.0)
+        assert job.poll() is None
+        cluster.add(1)
+        finished(job, 400)
     assert triplets(config).equals(undisturbed)
 
 
