@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.token_cluster import TokenCluster, token_cluster
 from tests.faults.store_proxy import StoreProxy, run_store_proxy
-from tests.s3_server import S3Server, run_s3_server
-from tests.small_disk import small_disk
+from tests.support.s3_server import S3Server, run_s3_server
+from tests.support.small_disk import small_disk
+from tests.support.token_cluster import TokenCluster, token_cluster
 
 
 @pytest.fixture(scope="session")

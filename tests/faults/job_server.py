@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.cluster.run_jobs import ROOT
+from tests.support.jobs import ROOT
 
 
 class JobServer:

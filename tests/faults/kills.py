@@ -19,8 +19,8 @@ from pipeline.storage.keys import TEMPORARY_PREFIX
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.cluster.run_jobs import TINY
-from tests.unit.mining.oracle import unit_vectors
+from tests.support.jobs import TINY
+from tests.support.oracle import unit_vectors
 
 NUM_VECTORS, NUM_DIMS = 400, 16
 LOOP = (*TINY, "--corpus.test_fraction=0", "--training.num_steps=9", "--training.steps_per_round=3")

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster.run_jobs import ROOT, command, environment
+from tests.support.jobs import ROOT, command, environment
 
 
 def start(name: str, *arguments: str | Path, environ: Mapping[str, str]) -> "subprocess.Popen[str]":

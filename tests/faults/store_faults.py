@@ -9,7 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.faults.store_proxy import Exchange, Message
-from tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY
 
 
 def drop_answer(exchange: Exchange) -> None:

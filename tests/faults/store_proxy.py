@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 FOREVER = math.inf
 _HOP_BY_HOP = {"connection", "content-length", "expect", "keep-alive", "transfer-encoding"}

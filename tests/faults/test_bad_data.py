@@ -15,7 +15,7 @@ from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.cluster.run_jobs import ROOT, command, environment, succeed
+from tests.support.jobs import ROOT, command, environment, succeed
 from tests.unit.corpus.samples import encode, write_folder
 
 BOMB_SIDE = 20_000

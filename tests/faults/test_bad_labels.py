@@ -13,8 +13,8 @@ from pipeline.corpus.transform import Transform
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.inspection.inspected import open_generation
 from pipeline.storage.workspace import Workspace
-from tests.cluster.run_jobs import succeed
-from tests.label_noise import shuffle_labels
+from tests.support.jobs import succeed
+from tests.support.label_noise import shuffle_labels
 
 pytestmark = pytest.mark.timeout(900)
 SHARE, SEED = 0.1, 1

@@ -18,8 +18,8 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.cluster.run_jobs import run, succeed
-from tests.unit.mining.oracle import all_distances, in_band, unit_vectors
+from tests.support.jobs import run, succeed
+from tests.support.oracle import all_distances, in_band, unit_vectors
 
 SEED, DIM, PER_LABEL, NUM_LABELS = 11, 16, 8, 50
 BAND = BandConfig(mode="semi_hard", margin=1.5)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
-from tests.cluster.raylets import Raylets, raylets, wait_until
-from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import Outcome, publications
 from tests.faults.runs import ended, start
+from tests.support.jobs import TINY, succeed
+from tests.support.raylets import Raylets, raylets, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 SEED = 11

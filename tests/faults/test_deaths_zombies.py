@@ -12,7 +12,7 @@ import pytest
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.storage.publish import Attempt, Manifest, Publication
 from pipeline.storage.workspace import Workspace
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 SEED = 14
 

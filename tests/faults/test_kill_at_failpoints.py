@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from pipeline.failpoints import Failpoint, arrivals
-from tests.cluster.run_jobs import ROOT, command, environment, run, succeed
 from tests.faults.conftest import is_agent
 from tests.faults.kills import LOOP, Outcome, Reader, armed, mine_flags, numbers_of, publications, write_vectors
+from tests.support.jobs import ROOT, command, environment, run, succeed
 
 pytestmark = pytest.mark.timeout(900)
 SEED = 20

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.failpoints import Failpoint, arrivals
 from pipeline.storage.keys import TEMPORARY_PREFIX
-from tests.cluster.run_jobs import ROOT, environment
 from tests.faults.kills import Reader, armed
 from tests.faults.publish_three import NUMBERS, PARTS, part_of, publication
-from tests.s3_server import S3Server
+from tests.support.jobs import ROOT, environment
+from tests.support.s3_server import S3Server
 
 ARRIVALS_A_NUMBER = {
     Failpoint.FILE_WRITTEN: len(PARTS) + 1,

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.raylets import Raylets, raylets, title, wait_until
-from tests.cluster.run_jobs import environment, succeed
 from tests.faults.job_server import JobServer
 from tests.faults.kills import LOOP, Outcome, Reader, mine_flags, numbers_of, publications, write_vectors
+from tests.support.jobs import environment, succeed
+from tests.support.raylets import Raylets, raylets, title, wait_until
 
 pytestmark = pytest.mark.timeout(3600)
 SEED = 71

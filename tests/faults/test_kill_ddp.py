@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import Outcome, numbers_of, publications
 from tests.faults.runs import ended, start
+from tests.support.jobs import TINY, succeed
 
 pytestmark = pytest.mark.timeout(900)
 DDP = (

@@ -8,10 +8,10 @@ import psutil
 import pytest
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-from tests.cluster.raylets import Raylets, raylets
-from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.kills import publications
 from tests.faults.runs import ended, start
+from tests.support.jobs import TINY, succeed
+from tests.support.raylets import Raylets, raylets
 
 pytestmark = pytest.mark.timeout(900)
 SEED = 17

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.cluster.pretend import configured, done_by_node, finished, start_refresh, triplets
-from tests.cluster.raylets import raylets, wait_until
+from tests.support.pretend import configured, done_by_node, finished, start_refresh, triplets
+from tests.support.raylets import raylets, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 NUM_EXAMPLES, SECONDS = 4_000, 0.5

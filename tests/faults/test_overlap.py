@@ -10,8 +10,8 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import TINY, succeed
 from tests.faults.runs import ended, start
+from tests.support.jobs import TINY, succeed
 
 pytestmark = pytest.mark.timeout(900)
 

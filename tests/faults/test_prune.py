@@ -20,8 +20,8 @@ from pipeline.storage.leases import reader
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.cluster.run_jobs import ROOT, command, environment
-from tests.s3_server import S3Server
+from tests.support.jobs import ROOT, command, environment
+from tests.support.s3_server import S3Server
 from tests.unit.triplets.samples import manifest_of, publish, triplets
 
 SEED = 7

@@ -12,8 +12,8 @@ import pytest
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import open_store
 from pipeline.storage.publish import Publication
-from tests.cluster.run_jobs import ROOT, environment
-from tests.s3_server import S3Server
+from tests.support.jobs import ROOT, environment
+from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.timeout(900)
 NUM_PUBLISHERS, NUM_NUMBERS = 12, 20

@@ -14,9 +14,9 @@ import pytest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.storage.workspace import Workspace
-from tests.cluster.raylets import Raylets, raylets, wait_until
-from tests.cluster.run_jobs import ROOT, TINY, environment, run, succeed
 from tests.faults.runs import ended, start
+from tests.support.jobs import ROOT, TINY, environment, run, succeed
+from tests.support.raylets import Raylets, raylets, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 SEED = 16

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.storage.object_store import open_store
-from tests.cluster.run_jobs import ROOT, TINY, command, environment
-from tests.s3_server import S3Server
+from tests.support.jobs import ROOT, TINY, command, environment
+from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.timeout(600)
 SHORT = (*TINY, "--training.num_steps=4", "--corpus.source.glyphs.max_labels=30")

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from tests.cluster.run_jobs import ROOT
 from tests.faults.planted import MARK_VARIABLE, READERS, LeavesAMark, Place, extension_schema
+from tests.support.jobs import ROOT
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import ray
 
 from pipeline.cluster.session import session
 from pipeline.config import ClusterConfig
-from tests.cluster.run_jobs import ROOT
-from tests.cluster.token_cluster import RAY, TokenCluster, ask
+from tests.support.jobs import ROOT
+from tests.support.token_cluster import RAY, TokenCluster, ask
 
 START_TIMEOUT_S = 120.0
 CLOSED = (401, 403)

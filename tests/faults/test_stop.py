@@ -13,11 +13,11 @@ import pytest
 
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
-from tests.cluster.raylets import raylets, wait_until
-from tests.cluster.run_jobs import environment, succeed
 from tests.faults.job_server import JobServer
 from tests.faults.kills import Outcome, mine_flags, write_vectors
 from tests.faults.runs import ended, start
+from tests.support.jobs import environment, succeed
+from tests.support.raylets import raylets, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 SEED = 83

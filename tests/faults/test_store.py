@@ -18,7 +18,7 @@ from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import TripletWriter
 from tests.faults.store_faults import conflict, delay, drop_answer, ignore_condition, internal_error, reset
 from tests.faults.store_proxy import FOREVER, Fault, StoreProxy
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 READ_TIMEOUT_S = 1.0
 late = functools.partial(delay, seconds=1.5 * READ_TIMEOUT_S)

@@ -11,8 +11,8 @@ from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import open_store
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
-from tests.cluster.run_jobs import TINY, run, succeed
-from tests.small_disk import fill
+from tests.support.jobs import TINY, run, succeed
+from tests.support.small_disk import fill
 
 
 def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room(disk: Path) -> None:

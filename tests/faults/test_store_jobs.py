@@ -9,10 +9,10 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import TINY, Finished, run, succeed
 from tests.faults.store_faults import drop_answer, flip, ignore_condition, internal_error, reset, slow_down
 from tests.faults.store_proxy import FOREVER, StoreProxy
-from tests.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
+from tests.support.jobs import TINY, Finished, run, succeed
+from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
 
 pytestmark = pytest.mark.timeout(900)
 ONE_STEP = (*TINY, "--training.num_steps=1", "--training.steps_per_round=1")

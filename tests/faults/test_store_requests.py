@@ -26,7 +26,7 @@ from tests.faults.store_faults import (
     stall,
 )
 from tests.faults.store_proxy import FOREVER, Fault, StoreProxy, run_store_proxy
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 SEED = 30
 READ_TIMEOUT_S = 1.0

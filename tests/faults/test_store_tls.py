@@ -10,9 +10,9 @@ import trustme
 
 from pipeline.errors import UnavailableError
 from pipeline.storage.workspace import Workspace
-from tests.cluster.run_jobs import TINY, run, succeed
 from tests.faults.store_proxy import StoreProxy, run_store_proxy
-from tests.s3_server import S3Server
+from tests.support.jobs import TINY, run, succeed
+from tests.support.s3_server import S3Server
 
 HOST = "127.0.0.1"
 

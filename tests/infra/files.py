@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.run_jobs import ROOT
+from tests.support.jobs import ROOT
 
 INFRA = ROOT / "infra"
 LAUNCHER = ROOT / "ray_cluster.yaml"

@@ -11,8 +11,8 @@ import pytest
 
 import jobs.cli
 from pipeline.config import RunConfig
-from tests.cluster.run_jobs import ROOT
 from tests.infra.files import RUN_YAML, run_yaml
+from tests.support.jobs import ROOT
 
 
 def accepted_config(words: Sequence[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:

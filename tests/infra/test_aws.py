@@ -11,8 +11,8 @@ import pytest
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.workspace import Workspace
-from tests.cluster.run_jobs import ROOT
 from tests.infra.policies import STACK_FILE, Request, allows, stack, statements
+from tests.support.jobs import ROOT
 
 ACTION_OF = {
     "get_object": "s3:GetObject",

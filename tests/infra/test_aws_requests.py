@@ -4,11 +4,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from tests.cluster.run_jobs import TINY, run
 from tests.faults.store_faults import answer_error
 from tests.faults.store_proxy import FOREVER, Exchange, StoreProxy
 from tests.infra.policies import Request, allows, stack, statements
-from tests.s3_server import BUCKET
+from tests.support.jobs import TINY, run
+from tests.support.s3_server import BUCKET
 
 ACTIONS = {"GET": "s3:GetObject", "PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}
 HEAD = [name for name in stack()["HeadRole"]["Properties"]["ManagedPolicyArns"] if name != "LauncherPolicy"]

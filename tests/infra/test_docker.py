@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.run_jobs import ROOT, environment
 from tests.infra.files import CONSTRAINTS, INFRA
+from tests.support.jobs import ROOT, environment
 
 DOCKERFILE = INFRA / "docker/Dockerfile"
 TEXT = DOCKERFILE.read_text()

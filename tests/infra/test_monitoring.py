@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.cluster.metrics import METRICS
-from tests.monitoring import DASHBOARD, FOLDER, RULES, metric_names, panels, queries
+from tests.support.monitoring import DASHBOARD, FOLDER, RULES, metric_names, panels, queries
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool (Debian: prometheus)")

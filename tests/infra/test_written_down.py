@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.run_jobs import ROOT
 from tests.infra.files import INFRA, SHIPPED, commands
 from tests.infra.jobs_parser import accepted_config
+from tests.support.jobs import ROOT
 
 COMMANDS = sorted({" ".join(words) for path in SHIPPED for words in commands(path.read_text())})
 SECRETS = {

@@ -18,9 +18,9 @@ from pipeline.corpus.glyphs import FONT_SIZE, OVERSAMPLING
 from pipeline.corpus.reader import Corpus
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.storage.workspace import Workspace
-from tests.cluster.run_jobs import succeed
-from tests.label_noise import Shuffled, shuffle_labels
-from tests.lfw import lfw_folder, needs_lfw_files
+from tests.support.jobs import succeed
+from tests.support.label_noise import Shuffled, shuffle_labels
+from tests.support.lfw import lfw_folder, needs_lfw_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SHARE, SEED = 0.05, 1

@@ -1,11 +1,11 @@
-"""A refresh on several nodes: the bits of one node, and its time shared among them. See tests/cluster/pretend.py."""
+"""A refresh on several nodes: the bits of one node, and its time shared among them. See tests/support/pretend.py."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.pretend import configured, done_by_node, finished, start_refresh, summary, triplets
-from tests.cluster.raylets import raylets
+from tests.support.pretend import configured, done_by_node, finished, start_refresh, summary, triplets
+from tests.support.raylets import raylets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 LARGE, SMALL = 200_000, 20_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.object_store import ObjectStore, open_store
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -17,8 +17,8 @@ from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.cache_folder import CacheFolder, CacheSize, cache_size
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError, UnavailableError
-from tests.cluster.run_jobs import ROOT
-from tests.small_disk import fill
+from tests.support.jobs import ROOT
+from tests.support.small_disk import fill
 from tests.unit.corpus.samples import faces, folder_config, make_corpus, write_folder
 
 LIMIT = 100

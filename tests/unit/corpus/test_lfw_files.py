@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.lfw_files import NamedPair, Person, find_pairs, find_people, read_pairs, read_people
 from pipeline.errors import InputError
-from tests.lfw import lfw_folder, needs_lfw_files
+from tests.support.lfw import lfw_folder, needs_lfw_files
 
 PAIRS = ["2\t2", "Al\t1\t2", "Al\t2\t3", "Al\t1\tBo\t1", "Bo\t1\tAl\t3", "Di\t1\t2", "Ed\t4\t12"]
 PAIRS += ["Di\t1\tEd\t1", "Ed\t12\tDi\t2"]

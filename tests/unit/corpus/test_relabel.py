@@ -17,7 +17,7 @@ from pipeline.corpus.split import is_test_label
 from pipeline.errors import InputError
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import (
     faces,

@@ -11,7 +11,7 @@ from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation import neighbours, retrieval
 from pipeline.evaluation.retrieval import Recall, Retrieval, recall_at_1, retrieve
-from tests.metric_learning import AccuracyCalculator, CustomKNN, LpDistance
+from tests.support.metric_learning import AccuracyCalculator, CustomKNN, LpDistance
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RetrievalConfig(ks=(1, 2, 4, 8))

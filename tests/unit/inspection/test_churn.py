@@ -16,7 +16,7 @@ from pipeline.inspection.inspected import open_generation
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import TRIPLETS, triplet_table
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.command_line import RunTriplets
 from tests.unit.inspection.report_samples import LABELS, PER_LABEL, image_corpus, publish_generation

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-import tests.metric_learning  # noqa: F401 — before pytorch-metric-learning, which would spoil FAISS
+import tests.support.metric_learning  # noqa: F401 — before pytorch-metric-learning, which would spoil FAISS
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
@@ -30,7 +30,7 @@ from pipeline.inspection.rows import ROLES, Choice, select_rows
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.command_line import RunTriplets
 from tests.unit.inspection.report_samples import (

@@ -21,7 +21,7 @@ from pipeline.inspection.report.sheets import hardest_labels
 from pipeline.inspection.survey import survey
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import triplet_table
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.html_page import Page
 from tests.unit.inspection.report_samples import (

@@ -11,7 +11,7 @@ from pipeline.inspection import sql
 from pipeline.inspection.statement import VIEWS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.inspection.command_line import RunTriplets
 from tests.unit.inspection.report_samples import (
     LABELS,

@@ -22,7 +22,7 @@ from pipeline.inspection.summary_view import show_summary
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.schema import TRIPLETS
-from tests.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
+from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
 from tests.unit.inspection.mined_samples import (
     all_triplets,
     embedded,

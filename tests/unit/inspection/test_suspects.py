@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.inspection.inspected import open_generation
 from pipeline.inspection.suspects import corpus_to_correct, list_suspects
 from pipeline.storage.workspace import Workspace
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import faces, folder_config, png, run_prepare, write_folder
 from tests.unit.inspection.suspect_samples import FOUND, command, faces_config, prepared, publish_found
 

@@ -25,7 +25,7 @@ from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import serialise
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 from tests.unit.inspection.mined_samples import (
     KEY,
     Columns,

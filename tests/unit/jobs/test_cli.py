@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import Report, run_job
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "plan", "doctor")
 

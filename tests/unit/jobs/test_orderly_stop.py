@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from jobs.orderly_stop import orderly_stop
-from tests.cluster.run_jobs import ROOT
+from tests.support.jobs import ROOT
 
 TERMINATED, INTERRUPTED = 143, 130
 WORDS = "stopped; run the same command to go on"

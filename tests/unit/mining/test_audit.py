@@ -4,7 +4,7 @@ import pytest
 from pipeline.config import AuditConfig
 from pipeline.errors import AuditRefusedError
 from pipeline.mining.audit import Moments, audit, check_broken, check_yield
-from tests.unit.mining.oracle import unit_vectors
+from tests.support.oracle import unit_vectors
 
 RULES = AuditConfig()
 

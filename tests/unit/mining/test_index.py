@@ -17,7 +17,7 @@ from pipeline.mining.miner import make_queries, resolve_backend
 from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from tests.unit.mining.oracle import unit_vectors
+from tests.support.oracle import unit_vectors
 
 faiss = pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
 

@@ -15,7 +15,7 @@ from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.suspects import Floors
-from tests.unit.mining.oracle import mine, unit_vectors
+from tests.support.oracle import mine, unit_vectors
 from tests.unit.mining.test_scan import BANDS
 
 pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason=str(native.why_missing()))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.config import PositivesConfig
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from tests.unit.mining.oracle import all_distances, unit_vectors
+from tests.support.oracle import all_distances, unit_vectors
 
 
 def select(

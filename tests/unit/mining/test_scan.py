@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.mining import scan as scan_module
-from tests.unit.mining.oracle import all_distances, in_band, mine, unit_vectors
+from tests.support.oracle import all_distances, in_band, mine, unit_vectors
 
 BANDS = [
     BandConfig(mode="hard"),

@@ -14,7 +14,7 @@ from pipeline.mining.scan import scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.surroundings import MOST_OWN, join, look_around, num_own
 from pipeline.mining.suspects import Floors, Suspects, find_suspects, find_twins
-from tests.unit.mining.oracle import all_distances, unit_vectors
+from tests.support.oracle import all_distances, unit_vectors
 
 TWINS = 0.05
 Labels = npt.NDArray[np.int32]

@@ -15,8 +15,8 @@ from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from tests.support.oracle import unit_vectors
 from tests.unit.mining.merging import merge
-from tests.unit.mining.oracle import unit_vectors
 from tests.unit.mining.test_scan import BANDS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

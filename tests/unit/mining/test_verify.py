@@ -9,7 +9,7 @@ from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from tests.unit.mining.oracle import unit_vectors
+from tests.support.oracle import unit_vectors
 from tests.unit.mining.test_scan import BANDS
 
 

@@ -13,8 +13,8 @@ from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.scan import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
+from tests.support.oracle import unit_vectors
 from tests.unit.mining.merging import merge
-from tests.unit.mining.oracle import unit_vectors
 
 Scan: TypeAlias = Callable[[Queries, Shard, int], Nearest]
 

@@ -4,7 +4,7 @@ import pytest
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.mining import whole
 from pipeline.mining.whole import mine_whole
-from tests.unit.mining.oracle import mine, unit_vectors
+from tests.support.oracle import mine, unit_vectors
 
 RNG = np.random.default_rng(5)
 LABELS = RNG.integers(0, 40, 300).astype(np.int32)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.planning.chart import draw_plans
 from pipeline.planning.plan import make_plan
-from tests.cluster.run_jobs import ROOT
+from tests.support.jobs import ROOT
 from tests.unit.planning.samples import CONFIG, cluster, rates
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import InputError, UnavailableError
 from pipeline.storage.object_store import ObjectMissingError
 from pipeline.storage.s3_store import NUM_SENDS, S3Store
-from tests.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, S3Server
+from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, S3Server
 
 CALLS: list[Callable[[S3Store], object]] = [
     lambda store: store.get("a"),

@@ -6,7 +6,7 @@ from pipeline.errors import InputError, UnavailableError
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.workspace import Workspace
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 
 def test_every_prefix_has_its_place(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from pipeline.cluster.metrics import METRICS
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import ROOT, TINY, command, environment, succeed
-from tests.monitoring import labels_that_are_missing, metric_names, queries
+from tests.support.jobs import ROOT, TINY, command, environment, succeed
+from tests.support.monitoring import labels_that_are_missing, metric_names, queries
 
 ON_GPUS = {f"ray_{name}" for name in METRICS_GAUGES if name.startswith(("node_gpus", "node_gram"))}
 """What Ray exports of a node with GPUs only."""

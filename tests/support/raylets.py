@@ -1,6 +1,6 @@
 """A cluster of several nodes on this machine, each of them a raylet with an object store of its own.
 
-It lives in a process of its own, ``python -m tests.cluster.raylets CPUS...``: Ray reads its environment, token
+It lives in a process of its own, ``python -m tests.support.raylets CPUS...``: Ray reads its environment, token
 included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from tests.cluster.run_jobs import ROOT, environment
+from tests.support.jobs import ROOT, environment
 
 _STORE_BYTES = 100 * 2**20
 _END_TIMEOUT_S = 30.0
@@ -103,7 +103,7 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
     folder = tempfile.mkdtemp(prefix="raylets-", dir="/tmp")  # sockets want a short path
     surroundings["RAY_TMPDIR"] = folder  # Ray notes its newest cluster there
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster.raylets", *map(str, cpus)],
+        [sys.executable, "-m", "tests.support.raylets", *map(str, cpus)],
         cwd=ROOT,
         env=environment(**surroundings, **environ),
         stdin=subprocess.PIPE,

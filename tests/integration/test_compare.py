@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.run_jobs import TINY, Finished, run, succeed
+from tests.support.jobs import TINY, Finished, run, succeed
 
 ARMS = ("in_batch", "global_semi_hard", "listed", "random")
 FLAGS = ("--arms", *ARMS, "--seeds=2", "--images=144", "--points=2")

@@ -19,9 +19,9 @@ from pipeline.mining.native import why_missing
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
-from tests.cluster.run_jobs import run, succeed
-from tests.s3_server import S3Server
-from tests.unit.mining.oracle import all_distances, unit_vectors
+from tests.support.jobs import run, succeed
+from tests.support.oracle import all_distances, unit_vectors
+from tests.support.s3_server import S3Server
 
 VECTORS = (
     "--corpus.source.kind=parquet",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.run_jobs import environment, succeed
-from tests.cluster.token_cluster import RAY, free_port
+from tests.support.jobs import environment, succeed
+from tests.support.token_cluster import RAY, free_port
 
 OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser as promql
 import yaml
 
-FOLDER = Path(__file__).parents[1] / "infra" / "monitoring"
+FOLDER = Path(__file__).parents[2] / "infra" / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana_dashboard.json").read_text())
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "prometheus_rules.yaml").read_text())["groups"][0]["rules"]
 

@@ -8,7 +8,7 @@ import pytest
 
 def lfw_folder() -> Path:
     """The folder of the official files: $MOTHERLODE_LFW or, where that is the archive, the folder that it is in."""
-    default = Path(__file__).parents[2] / "shared" / "data" / "lfw"
+    default = Path(__file__).parents[3] / "shared" / "data" / "lfw"
     path = Path(os.environ.get("MOTHERLODE_LFW", default))
     return path if path.is_dir() else path.parent
 

@@ -11,7 +11,7 @@ from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
-from tests.cluster.run_jobs import TINY, Finished, run, succeed
+from tests.support.jobs import TINY, Finished, run, succeed
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_two_jobs_that_share_only_the_workspace_do_what_the_loop_does(
 ) -> None:
     import subprocess
 
-    from tests.cluster.run_jobs import ROOT, command, environment
+    from tests.support.jobs import ROOT, command, environment
 
     succeed("prepare", *TINY, "--workspace", tmp_path)
     miner = subprocess.Popen(

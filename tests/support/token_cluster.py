@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
-from tests.cluster.raylets import wait_until
-from tests.cluster.run_jobs import ROOT, environment
+from tests.support.jobs import ROOT, environment
+from tests.support.raylets import wait_until
 
 RAY = str(Path(sys.executable).with_name("ray"))
 RAYS_OWN = {"_AutoscalingCoordinatorActor", "JobSupervisor"}

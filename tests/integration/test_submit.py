@@ -14,9 +14,9 @@ from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.mining.native import why_missing
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
-from tests.cluster.raylets import wait_until
-from tests.cluster.run_jobs import ROOT, TINY, succeed
-from tests.cluster.token_cluster import RAY, RAYS_OWN, TokenCluster, ask
+from tests.support.jobs import ROOT, TINY, succeed
+from tests.support.raylets import wait_until
+from tests.support.token_cluster import RAY, RAYS_OWN, TokenCluster, ask
 from tests.unit.corpus.samples import png, write_folder
 
 NUM_AT_ONCE = 4

@@ -15,7 +15,7 @@ from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import TINY, run, succeed
+from tests.support.jobs import TINY, run, succeed
 
 STEPS = 60
 LONGER = (

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import TINY, succeed
-from tests.cluster.token_cluster import TokenCluster, ask, token_cluster
+from tests.support.jobs import TINY, succeed
+from tests.support.token_cluster import TokenCluster, ask, token_cluster
 
 WORKER_CPUS = 1.0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cluster.run_jobs import TINY, run, succeed
+from tests.support.jobs import TINY, run, succeed
 
 SMALL = (
     *TINY,

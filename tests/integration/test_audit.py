@@ -16,8 +16,8 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import read_refusals
-from tests.cluster.run_jobs import TINY, run, succeed
-from tests.unit.mining.oracle import unit_vectors
+from tests.support.jobs import TINY, run, succeed
+from tests.support.oracle import unit_vectors
 
 Spoil = Callable[[torch.nn.Linear], None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.planning import read_rates
-from tests.cluster.run_jobs import succeed
+from tests.support.jobs import succeed
 
 TRIES = 2  # a machine that others use may be busy with one of the two
 

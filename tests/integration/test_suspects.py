@@ -13,9 +13,9 @@ from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import GenerationManifest
+from tests.support.oracle import unit_vectors
 from tests.unit.corpus.samples import write_vectors
 from tests.unit.inspection.suspect_samples import command
-from tests.unit.mining.oracle import unit_vectors
 
 NUM_LABELS, PER_LABEL, DIM = 30, 8, 16
 WRONG = {3: 9, 50: 2, 111: 29, 178: 0, 239: 14}

@@ -12,8 +12,8 @@ from pipeline.config import RunConfig
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.run_jobs import ROOT, TINY, succeed
-from tests.cluster.token_cluster import WITH_COMPILED_SCAN, TokenCluster, ask
+from tests.support.jobs import ROOT, TINY, succeed
+from tests.support.token_cluster import WITH_COMPILED_SCAN, TokenCluster, ask
 from tests.unit.encoders.samples import checkpoint
 
 NOTHING, PUBLISHED = "nothing to do", "published in"

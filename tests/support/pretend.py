@@ -1,6 +1,6 @@
 """A refresh on pretend nodes: the real scheduler and the real answers, with kernels that take a fixed time.
 
-    python -m tests.cluster.pretend --nodes 1 2 4 8 --examples 20000 --seconds 1
+    python -m tests.support.pretend --nodes 1 2 4 8 --examples 20000 --seconds 1
 
 Every node is a raylet of its own on this machine with one actor. A search of a block in a shard, and the embedding of a
 part, last so long as was said, whatever they take here: so the time of a refresh tells how its work was spread, and not
@@ -44,11 +44,11 @@ from pipeline.mining.scan import Queries
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.cluster.raylets import Raylets, raylets
-from tests.cluster.run_jobs import ROOT, environment
+from tests.support.jobs import ROOT, environment
+from tests.support.raylets import Raylets, raylets
 
 SEED = 8
-COMMAND = (sys.executable, "-m", "tests.cluster.pretend")
+COMMAND = (sys.executable, "-m", "tests.support.pretend")
 NUM_DIMS, PER_LABEL = 16, 4
 
 
@@ -129,7 +129,7 @@ def start_refresh(cluster: Raylets, config: RunConfig, seconds: float, notes: Pa
         [
             sys.executable,
             "-m",
-            "tests.cluster.pretend",
+            "tests.support.pretend",
             "--refresh",
             config.model_dump_json(),
             str(seconds),
