@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := build/demo
+COMPARE := --config jobs/configs/demo.yaml --workspace build/compare --training.num_steps 1200 --training.steps_per_round 400 \
+    --training.batch.num_labels 45
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slow test-faults test-native audit benchmark lint format clean
+.PHONY: help install demo compare test test-quick test-slow test-faults test-native audit benchmark lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,13 +21,17 @@ $(INSTALLED): pyproject.toml constraints.txt pipeline/mining/native.c
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## Draw characters, mine and train three rounds, compare with other ways (about 10 minutes)
+demo: $(INSTALLED) ## Draw characters, mine and train three rounds, and write a report (a few minutes)
 	$(BIN)/python -m jobs.prepare --config jobs/configs/demo.yaml
 	$(BIN)/python -m jobs.loop --config jobs/configs/demo.yaml
-	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run random --training.source random
-	$(BIN)/python -m jobs.train --config jobs/configs/demo.yaml --run in-batch --training.source online
-	$(BIN)/python -m jobs.evaluate --config jobs/configs/demo.yaml --checkpoint main:0 random in-batch main
 	@echo "The triplets are Parquet files under $(DEMO)/runs/main/generations/data"
+
+compare: $(INSTALLED) ## Train as long on mined, random and in-batch triplets, and evaluate side by side (some 20 minutes)
+	$(BIN)/python -m jobs.prepare $(COMPARE)
+	$(BIN)/python -m jobs.loop $(COMPARE)
+	$(BIN)/python -m jobs.train $(COMPARE) --run random --training.source random
+	$(BIN)/python -m jobs.train $(COMPARE) --run in-batch --training.source online
+	$(BIN)/python -m jobs.evaluate $(COMPARE) --checkpoint main:0 random in-batch main
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
@@ -34,11 +40,11 @@ test: $(INSTALLED) ## Run the whole test suite, then the linters
 test-quick: $(INSTALLED) ## Run the unit tests only
 	$(BIN)/python -m pytest tests/unit
 
-test-slow: $(INSTALLED) ## Run what takes minutes a test: training runs whose outcome is judged
-	$(BIN)/python -m pytest -m slow --capture no
+test-slow: $(INSTALLED) ## Run training runs whose outcome is judged, and installs
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
 
 test-faults: $(INSTALLED) ## Kill processes, break the store, fill the disk, and see that nothing is lost or torn
-	$(BIN)/python -m pytest -m faults --capture no
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m faults
 
 test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and undefined-behaviour sanitizers
 	mkdir -p build/sanitized

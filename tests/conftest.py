@@ -1,5 +1,9 @@
 """Fixtures that several packages of tests share."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the processes of a test run share few cores
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import tempfile
+from collections.abc import Collection
 from typing import Any
 
 import ray
@@ -11,6 +12,7 @@ from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
@@ -29,6 +31,7 @@ def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> N
     Raises:
         ray.train.TrainingFailedError: They died too often.
     """
+    places_before = set(placement_group_table())
     for num_deaths in itertools.count(1):
         try:
             return _fit_once(config, corpus_number, monitor)
@@ -37,30 +40,42 @@ def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> N
             # the second that loading our code takes, Ray 2.60 believes that its own controller has failed.
             if not isinstance(error.controller_failure, RayActorError) or num_deaths > config.training.max_failures:
                 raise
-            _free_places()
+            free_places(places_before)
 
 
-def _free_places() -> None:
-    """Frees what a controller that failed has left reserved, and ends the workers that hold it."""
+def free_places(keep: Collection[str]) -> None:
+    """Frees what a controller that has ended left reserved, and ends the workers that hold it.
+
+    Args:
+        keep: Placement groups of this Ray job that were there before it.
+    """
     job = ray.get_runtime_context().get_job_id()
     for group, description in placement_group_table().items():
-        if group.endswith(job) and description["state"] != "REMOVED":  # ids end with their job's
+        if group not in keep and group.endswith(job) and description["state"] != "REMOVED":  # ids end with their job's
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
 
-class _Trainer(TorchTrainer):
-    """Without Ray's cleaner of places, which the end of our job frees anyway.
+_UNUSED_CALLBACKS = (
+    # The end of our job frees its places anyway. Without a dashboard the cleaner keeps the end of every training
+    # waiting for 12 s, and outlives a job that is killed.
+    PlacementGroupCleanerCallback,
+    # Batches come from the workspace, so the actor that would manage Ray's datasets is a process for nothing.
+    DatasetsCallback,
+)
 
-    Without a dashboard the cleaner keeps the end of every training waiting for 12 s, and outlives a job that is killed.
-    """
+
+class _Trainer(TorchTrainer):
+    """Without the processes of Ray Train that this training has no use for."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]  # the stubs are of an older Train
-        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
+        return [callback for callback in callbacks if not isinstance(callback, _UNUSED_CALLBACKS)]
 
 
 def _fit_once(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
     training, cluster = config.training, config.cluster
+    # Ray's watcher of preempted nodes would tell workers, which do not ask: what is lost is resumed from a checkpoint.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     resources = {"CPU": cluster.cpus_per_trainer, "GPU": cluster.gpus_per_trainer}
     with tempfile.TemporaryDirectory(prefix="motherlode-ray-train-", ignore_cleanup_errors=True) as results:
         trainer = _Trainer(

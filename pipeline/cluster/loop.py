@@ -103,8 +103,8 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
         sole_trainer(workspace),
         session(config.cluster, required_resources(config, pool=False, trainer=True)),
         metrics.recording(config.run, "job"),
+        TrainingRun(config, corpus, start.step) as run,
     ):
-        run = TrainingRun(config, corpus, start.step)
         _show_training(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
     return newest_checkpoint(config, workspace, corpus)
@@ -126,21 +126,8 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
         metrics.recording(config.run, "job"),
     ):
         if trains:
-            run = TrainingRun(config, corpus, start.step)
-
-            def idle(checkpoint: CheckpointManifest) -> None:
-                def no_newer_checkpoint() -> bool:
-                    return run.running and checkpoints(workspace).numbers()[-1] == checkpoint.step
-
-                end = min(checkpoint.step + config.training.steps_per_round, config.training.num_steps)
-                _show_training(run, checkpoint.step, end, no_newer_checkpoint)
-                run.status()
-
-            _follow_checkpoints(config, workspace, corpus, idle)
-            while run.running:
-                run.status()
-                time.sleep(_POLL_INTERVAL_S)
-            run.status()
+            with TrainingRun(config, corpus, start.step) as run:
+                _follow_training(config, workspace, corpus, run)
         else:
             say(_nothing_to_train(config, start))
         if not has_test_pairs(corpus):
@@ -154,6 +141,24 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
         except InputError as error:  # of what was trained nothing is wrong
             say(f"not evaluated: {error}")
             return None
+
+
+def _follow_training(config: RunConfig, workspace: Workspace, corpus: Corpus, run: TrainingRun) -> None:
+    """Mines for every checkpoint of a training run that this job has started, until that has ended."""
+
+    def idle(checkpoint: CheckpointManifest) -> None:
+        def no_newer_checkpoint() -> bool:
+            return run.running and checkpoints(workspace).numbers()[-1] == checkpoint.step
+
+        end = min(checkpoint.step + config.training.steps_per_round, config.training.num_steps)
+        _show_training(run, checkpoint.step, end, no_newer_checkpoint)
+        run.status()
+
+    _follow_checkpoints(config, workspace, corpus, idle)
+    while run.running:
+        run.status()
+        time.sleep(_POLL_INTERVAL_S)
+    run.status()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.lanes import Lanes, Task
 from pipeline.cluster.metrics import ACTORS_LOST
@@ -190,10 +190,11 @@ class ActorPool:
             self._nodes[actor] = ray.get(answer)
             if self._is_at_work:
                 say(f"note: an actor has joined; {len(self._nodes)} of {len(self._actors)} are there")
-        except ActorUnavailableError:
-            self._call_again_at[actor] = time.monotonic() + _PAUSE_S
         except RayError as error:
-            raise UnavailableError(f"an actor cannot be started: {first_line(error)}") from error
+            if isinstance(error, RayActorError) and not error.actor_init_failed:
+                self._call_again_at[actor] = time.monotonic() + _PAUSE_S  # its node died, say: Ray starts it anew
+            else:
+                raise UnavailableError(f"an actor cannot be started: {first_line(error)}") from error
 
     def tell_all(self, method: str) -> None:
         """Calls a method without arguments on every actor that is there, and waits until all have done it.

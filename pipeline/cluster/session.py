@@ -40,6 +40,8 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
     CPUs as the job reserves: on a small machine the stages then share the cores there are. What workers print
     stays in Ray's own logs; progress and errors reach the driver by other ways.
 
+    A program that has called ``ray.init`` itself keeps its Ray: the block uses it, and leaves it running.
+
     Args:
         config: Its ``address`` decides; None means local.
         required: What the job reserves; see ``required_resources``.
@@ -51,6 +53,9 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
         UnavailableError: No cluster answers, or it could never give what is required.
     """
     local = config.address in (None, "local")
+    if ray.is_initialized():
+        yield check_resources(required, None if local else config.wait_for_nodes_s)
+        return
     with _loopback_only() if local else nullcontext():
         try:
             with _same_answer_to_sigterm():

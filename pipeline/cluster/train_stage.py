@@ -1,13 +1,15 @@
 """Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.util.placement_group import placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.cluster.fit import fit
+from pipeline.cluster.fit import fit, free_places
 from pipeline.cluster.harmonic import check_old, choose_old
 from pipeline.cluster.monitor import TrainingMonitor, TrainingStatus
 from pipeline.cluster.resources import what_is_there
@@ -22,6 +24,8 @@ from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 from pipeline.training.losses import loss_function
 from pipeline.training.scalars import check_packages
+
+_END_TIMEOUT_S = 10.0
 
 
 def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
@@ -91,7 +95,7 @@ def check_trainable(config: RunConfig) -> None:
 
 
 class TrainingRun:
-    """A training run in the background: a Ray task that runs the TorchTrainer, and dies with the session.
+    """A training run in the background: a Ray task that runs the TorchTrainer, for as long as the block lasts.
 
     The task, Ray Train's controller and the monitor stay on the driver's own node, whose death they could not outlive
     anyway; only workers may be lost with another node, and are started again.
@@ -106,6 +110,7 @@ class TrainingRun:
             start_step: The newest checkpoint's step.
         """
         here = {"num_cpus": 0, "scheduling_strategy": _here()}
+        self._places_before = set(placement_group_table())
         monitor_class: Any = ray.remote(TrainingMonitor)
         self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
         remote_fit: Any = ray.remote(fit)
@@ -113,6 +118,19 @@ class TrainingRun:
             config, corpus.manifest.number, self._monitor
         )
         self._stall_timeout_s = config.cluster.stall_timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends what still runs: Ray may outlive this job, where the program has started it."""
+        if self.running:
+            ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
+            ray.wait([self._finished], timeout=_END_TIMEOUT_S)
+            free_places(self._places_before)
+        ray.kill(self._monitor)
 
     def status(self) -> TrainingStatus:
         """How far it is.

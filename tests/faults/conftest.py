@@ -4,19 +4,35 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support import warm_ray
+
+_TIMEOUT_S = 900.0
 _VARIABLE = "MOTHERLODE_FAULT_TEST"
-_END_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 120.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("faults")
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session", name="warm_ray")
+def started_ray() -> Iterator[None]:
+    """One Ray for the tests of this process whose jobs run in it; it outlives modules, and bears the mark of none."""
+    with ExitStack() as until_the_end:
+        with pytest.MonkeyPatch.context() as unmarked:
+            unmarked.delenv(_VARIABLE, raising=False)
+            until_the_end.enter_context(warm_ray.warm_ray())
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,9 +1,10 @@
-"""Runs jobs one after the other, with everything imported already: ``python -m tests.faults.job_server``.
+"""Runs jobs one after the other, with their modules imported already: ``python -m tests.faults.job_server NAME...``.
 
 A line of JSON on standard input, ``[name, argument, ...]``, starts a job in a fork; the answers on standard output are
 its process id and, once it has ended, its exit code. What it says goes to standard error. Ends with its standard input.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -21,15 +22,16 @@ from tests.support.jobs import ROOT
 class JobServer:
     """Such a process, for as long as the ``with`` block takes."""
 
-    def __init__(self, log: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, log: Path, environ: Mapping[str, str], *names: str) -> None:
         """Starts it.
 
         Args:
             log: Gets what the jobs say.
             environ: Their environment.
+            *names: Of the jobs; others take a little longer to start.
         """
         self.log = log
-        command = [sys.executable, "-m", "tests.faults.job_server"]
+        command = [sys.executable, "-m", "tests.faults.job_server", *names]
         with log.open("wb") as words:  # unbuffered: what is not read yet is left to ``select``
             self._process = subprocess.Popen(
                 command, bufsize=0, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words
@@ -44,6 +46,14 @@ class JobServer:
         """Waits for the job's end; returns its exit code, negative where a signal ended it, or None in time."""
         answers = _pipe(self._process.stdout)
         return int(answers.readline()) if select.select([answers], [], [], timeout_s)[0] else None
+
+    def run(self, name: str, *arguments: str | Path) -> tuple[int, str]:
+        """Runs a job to its end; returns its exit code and its words."""
+        before = self.log.stat().st_size
+        self.start(name, *arguments)
+        code = self.wait()
+        assert code is not None
+        return code, self.log.read_bytes()[before:].decode()
 
     def __enter__(self) -> Self:
         return self
@@ -63,9 +73,8 @@ def _pipe(end: IO[bytes] | None) -> IO[bytes]:
 
 def main() -> None:
     """Serves."""
-    import jobs.loop
-    import jobs.mine  # noqa: F401 — what takes the time
-
+    for name in sys.argv[1:]:
+        importlib.import_module(f"jobs.{name}")
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for line in sys.stdin.buffer:

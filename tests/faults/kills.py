@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from tests.support.oracle import unit_vectors
 NUM_VECTORS, NUM_DIMS = 400, 16
 LOOP = (*TINY, "--corpus.test_fraction=0", "--training.num_steps=9", "--training.steps_per_round=3")
 """Three rounds of three steps, and nothing to evaluate."""
-_PAUSE_S = 0.1
+_PAUSE_S = 0.25
 
 
 def mine_flags(vectors: Path) -> tuple[str, ...]:
@@ -48,11 +48,11 @@ def write_vectors(path: Path, seed: int) -> Path:
     return path
 
 
-def armed(folder: Path, place: Failpoint, *arrivals: int) -> dict[str, str]:
-    """The environment of a job that is killed when it arrives at a place for these times."""
+def armed(folder: Path, kills: Mapping[Failpoint, Sequence[int]]) -> dict[str, str]:
+    """The environment of processes that are killed at certain arrivals at places, counted over all of them."""
     folder.mkdir(exist_ok=True)
-    kills = ", ".join(f"{place}=kill@{arrival}" for arrival in arrivals)
-    return {VARIABLE: kills, FOLDER_VARIABLE: str(folder)}
+    every = [f"{place}=kill@{arrival}" for place, numbers in kills.items() for arrival in numbers]
+    return {VARIABLE: ", ".join(every), FOLDER_VARIABLE: str(folder)}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tests.support.jobs import ROOT, command, environment
 
+EAGER = {"RAY_worker_niceness": "0"}
+"""A Ray whose workers get as much of the processor as the tests."""
+
 
 def start(name: str, *arguments: str | Path, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
     """Starts a job; what it says can be read from its stderr.
@@ -18,14 +21,14 @@ def start(name: str, *arguments: str | Path, environ: Mapping[str, str]) -> "sub
     return subprocess.Popen(
         command(name, *arguments),
         cwd=ROOT,
-        env=environment(**environ),
+        env=environment(**EAGER | dict(environ)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def ended(job: "subprocess.Popen[str]", timeout_s: float = 280) -> tuple[int, str]:
+def ended(job: "subprocess.Popen[str]", timeout_s: float = 600) -> tuple[int, str]:
     """Waits for a job's end; returns its exit code and its words."""
     _, words = job.communicate(timeout=timeout_s)
     return job.returncode, words

@@ -94,7 +94,9 @@ def run_within_memory(arguments: list[str]) -> tuple[int, float]:
     return job.returncode, usage.ru_maxrss * 1024
 
 
-def test_broken_and_hostile_images_are_quarantined_unread_and_the_others_are_mined(tmp_path: Path) -> None:
+def test_broken_and_hostile_images_are_quarantined_unread_and_the_others_are_mined(
+    warm_ray: None, tmp_path: Path
+) -> None:
     people, expected = write_people(tmp_path / "people")
     bomb = len(BAD["person-1/unpacks-to-much.png"][0])
     print(f"injected: {expected}; {bomb:,} bytes that unpack to {BOMB_SIDE**2 * 4:,}")

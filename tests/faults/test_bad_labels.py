@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import torch
 
 from pipeline.config import RunConfig
@@ -16,7 +15,6 @@ from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed
 from tests.support.label_noise import shuffle_labels
 
-pytestmark = pytest.mark.timeout(900)
 SHARE, SEED = 0.1, 1
 CHARACTERS = ("--corpus.source.glyphs.max_labels=150", "--corpus.source.glyphs.image_size=24")
 TRAINING = (
@@ -48,7 +46,7 @@ def recall_at_1(place: Path, step: int, examples: npt.NDArray[np.bool_], truth: 
 
 
 def test_with_a_tenth_of_the_labels_wrong_training_still_tells_labels_apart_and_the_audit_lists_them(
-    tmp_path: Path,
+    warm_ray: None, tmp_path: Path
 ) -> None:
     succeed("prepare", *CHARACTERS, "--workspace", tmp_path / "true")
     shuffled = shuffle_labels(
@@ -57,7 +55,7 @@ def test_with_a_tenth_of_the_labels_wrong_training_still_tells_labels_apart_and_
     place = tmp_path / "w"
     flags = ("--corpus.source.kind=parquet", f"--corpus.source.path={shuffled.file}", "--workspace", place)
     succeed("prepare", *flags)
-    succeed("loop", *flags, *TRAINING, timeout_s=800)
+    succeed("loop", *flags, *TRAINING)
 
     inspected = open_generation(Workspace.open(str(place), "main"))
     corpus = inspected.corpus

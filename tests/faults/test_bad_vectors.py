@@ -67,7 +67,7 @@ def write_vectors(file: Path, seed: int = SEED) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mined(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with these vectors, and the generation mined from them."""
     place = tmp_path_factory.mktemp("vectors")
     source = write_vectors(place / "vectors.parquet")

@@ -12,11 +12,11 @@ from tests.faults.runs import ended, start
 from tests.support.jobs import TINY, succeed
 from tests.support.raylets import Raylets, raylets, wait_until
 
-pytestmark = pytest.mark.timeout(900)
 SEED = 11
 ARGUMENTS = (
     *TINY,
     "--corpus.test_fraction=0",  # nothing to evaluate
+    "--training.num_steps=4",  # two rounds
     f"--seed={SEED}",
     "--training.num_workers=2",
     "--training.threads_per_worker=1",
@@ -28,7 +28,7 @@ RAYS_OWN = "_AutoscalingCoordinatorActor"  # of Ray Train, detached: it outlives
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace of a loop that nobody disturbs."""
     workspace = tmp_path_factory.mktemp("undisturbed")
     succeed("prepare", *ARGUMENTS, "--workspace", workspace)
@@ -40,8 +40,8 @@ def assert_same(workspace: Path, undisturbed: Path) -> None:
     """Weights, triplets and the loss of every step, to the bit; each round on the generation of its checkpoint."""
     assert Outcome.of(workspace) == Outcome.of(undisturbed)
     _, trained, mined = publications(workspace)
-    assert mined.numbers() == [0, 1, 2]
-    assert {step: trained.read(step).generation for step in trained.numbers()} == {0: None, 2: 0, 4: 1, 6: 2}
+    assert mined.numbers() == [0, 1]
+    assert {step: trained.read(step).generation for step in trained.numbers()} == {0: None, 2: 0, 4: 1}
 
 
 class Stage:
@@ -114,19 +114,15 @@ def test_nodes_lost_while_mining_and_while_training_change_no_result(stage: Stag
 def test_a_killed_driver_leaves_nothing_behind_and_the_same_command_skips_what_stands(
     stage: Stage, undisturbed: Path
 ) -> None:
-    embeddings, generations = stage.workspace / "embeddings", stage.workspace / "runs/main/generations/manifests"
-    # The driver publishes checkpoint 0, and then generation 0.
-    deaths = ((Failpoint.BLOCK_TAKEN, 1, embeddings), (Failpoint.MANIFEST_CREATED, 2, generations))
-    standing: dict[Path, int] = {}
+    place, arrival = Failpoint.MANIFEST_CREATED, 2  # the driver publishes checkpoint 0, and then generation 0
     with raylets(0, 3, 3) as cluster:
-        for place, arrival, published in deaths:
-            environ = cluster.environ | stage.environ(f"{place}=kill@{arrival}")
-            code, words = ended(start("loop", *stage.arguments(cluster), environ=environ))
-            assert code == -signal.SIGKILL, words
-            wait_until("nothing of it runs on", lambda: set(cluster.state()["actors"]) <= {RAYS_OWN})
-            wait_until("its processes end", lambda: not cluster.workers(*OURS))
-            standing |= files(published)
-            print(f"seed {SEED}: kill -9 of the driver in arrival {arrival} at {place}; {len(standing)} objects stand")
+        environ = cluster.environ | stage.environ(f"{place}=kill@{arrival}")
+        code, words = ended(start("loop", *stage.arguments(cluster), environ=environ))
+        assert code == -signal.SIGKILL, words
+        wait_until("nothing of it runs on", lambda: set(cluster.state()["actors"]) <= {RAYS_OWN})
+        wait_until("its processes end", lambda: not cluster.workers(*OURS))
+        standing = files(stage.workspace / "embeddings") | files(stage.workspace / "runs/main/generations/manifests")
+        print(f"seed {SEED}: kill -9 of the driver in arrival {arrival} at {place}; {len(standing)} objects stand")
         assert [path.suffix for path in standing] == 5 * [".parquet"] + [".json"], "of step 0"
         code, words = ended(start("loop", *stage.arguments(cluster), environ=cluster.environ))
         actors = cluster.state()["actors"]

@@ -1,13 +1,14 @@
-"""kill -9 at every place where the pipeline may be cut off, then the same command again.
+"""kill -9 at every place where the pipeline may be cut off, then the same command again, until it succeeds.
 
 Whoever reaches the place is killed: the job itself, which is then run again; or an actor or a train worker, which the
 job replaces.
 """
 
+import re
 import shutil
 import signal
-import subprocess
-import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,57 +16,47 @@ import psutil
 import pytest
 
 from pipeline.failpoints import Failpoint, arrivals
+from pipeline.storage.keys import TEMPORARY_PREFIX
 from tests.faults.conftest import is_agent
+from tests.faults.job_server import JobServer
 from tests.faults.kills import LOOP, Outcome, Reader, armed, mine_flags, numbers_of, publications, write_vectors
-from tests.support.jobs import ROOT, command, environment, run, succeed
+from tests.faults.runs import EAGER
+from tests.support.jobs import environment, succeed
+from tests.support.raylets import Raylets, raylets, wait_until
 
-pytestmark = pytest.mark.timeout(900)
 SEED = 20
-RUN_TIMEOUT_S = 400.0
+POLL_INTERVAL_S, END_TIMEOUT_S = 0.25, 120.0
 PLACES = {place for place in Failpoint if not place.startswith("prune.")}  # these: test_prune.py
 
-
-@dataclass(frozen=True)
-class Kill:
-    """What is killed where.
-
-    Attributes:
-        place: The place.
-        job: The job that reaches it.
-        arrivals: At which arrivals it kills, counted over the job and all that it is run again.
-        num_deaths: How many of them are the job's own; of the others it must get over by itself.
-    """
-
-    place: Failpoint
-    job: str
-    arrivals: tuple[int, ...]
-    num_deaths: int
-
-    def __str__(self) -> str:
-        return f"{self.place} in {self.job}"
-
-
-KILLS = (
-    Kill(Failpoint.FILE_WRITTEN, "prepare", (1, 5), 2),  # the first three try the store out
-    Kill(Failpoint.FILE_NAMED, "prepare", (2, 8), 2),
-    Kill(Failpoint.PART, "prepare", (1, 5), 2),
-    Kill(Failpoint.PART_PUT, "prepare", (1, 8), 2),
-    Kill(Failpoint.MANIFEST, "prepare", (1,), 1),
-    Kill(Failpoint.MANIFEST_CREATED, "prepare", (1,), 1),
-    # Of the generation: what comes before it is the untrained checkpoint's.
-    Kill(Failpoint.PART, "mine", (4,), 1),
-    Kill(Failpoint.PART_PUT, "mine", (6,), 1),
-    Kill(Failpoint.MANIFEST, "mine", (2,), 1),
-    Kill(Failpoint.MANIFEST_CREATED, "mine", (2,), 1),
-    Kill(Failpoint.BLOCK_TAKEN, "mine", (1, 5), 2),
-    Kill(Failpoint.PART_ENCODED, "mine", (1, 6), 0),
-    Kill(Failpoint.PART_STORED, "mine", (2, 8), 0),
-    Kill(Failpoint.SHARD_LOADED, "mine", (1, 3), 0),
-    Kill(Failpoint.BLOCK_SEARCHED, "mine", (1, 7), 0),
-    # The driver publishes the first checkpoint, a train worker all others; it then resumes from the one of step 3.
-    Kill(Failpoint.CHECKPOINT, "loop", (1, 4), 1),
-    Kill(Failpoint.CHECKPOINT_PUBLISHED, "loop", (1, 2), 1),
-)
+Kills = Mapping[Failpoint, Sequence[int]]
+"""At which arrivals a place kills, counted over a job and all that it is run again."""
+OF_PREPARE: Kills = {
+    Failpoint.FILE_WRITTEN: (1, 5),  # the first three try the store out
+    Failpoint.FILE_NAMED: (2, 8),
+    Failpoint.PART: (1, 5),
+    Failpoint.PART_PUT: (1, 8),
+    Failpoint.MANIFEST: (1,),
+    Failpoint.MANIFEST_CREATED: (1,),
+}
+OF_MINE: Kills = {  # of the generation: what comes before it is the untrained checkpoint's
+    Failpoint.PART: (4,),
+    Failpoint.PART_PUT: (6,),
+    Failpoint.MANIFEST: (2,),
+    Failpoint.MANIFEST_CREATED: (2,),
+    Failpoint.BLOCK_TAKEN: (1, 5),
+}
+OF_ACTORS: Kills = {
+    Failpoint.PART_ENCODED: (1,),
+    Failpoint.PART_STORED: (8,),
+    Failpoint.SHARD_LOADED: (1,),
+    Failpoint.BLOCK_SEARCHED: (7,),
+}
+OF_LOOP: Kills = {
+    # The driver publishes the first checkpoint, a train worker all others: it dies twice over the one of step 6.
+    Failpoint.CHECKPOINT: (1, 4),
+    Failpoint.CHECKPOINT_PUBLISHED: (1, 3),
+    Failpoint.MANIFEST_CREATED: (4,),  # of the second generation: the first and third are of checkpoints
+}
 
 
 @dataclass(frozen=True)
@@ -84,73 +75,125 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Undisturbed]:
-    """Every job of ``KILLS``, by its name."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, warm_ray: None) -> Callable[[str], Undisturbed]:
+    """Every job of these tests, by its name."""
     place = tmp_path_factory.mktemp("undisturbed")
     mine = mine_flags(write_vectors(place / "vectors.parquet", SEED))
-    found = {}
-    for job, flags in {"prepare": mine, "mine": mine, "loop": LOOP}.items():
-        start, end = place / f"{job}-start", place / f"{job}-end"
-        start.mkdir()
-        if job != "prepare":
-            succeed("prepare", *flags, "--workspace", start)
-        shutil.copytree(start, end)
-        succeed(job, *flags, "--workspace", end)
-        found[job] = Undisturbed(flags, start, Outcome.of(end))
-    return found
+    found: dict[str, Undisturbed] = {}
+
+    def of(job: str) -> Undisturbed:
+        if job not in found:
+            flags, start, end = LOOP if job == "loop" else mine, place / f"{job}-start", place / f"{job}-end"
+            start.mkdir()
+            if job != "prepare":
+                succeed("prepare", *flags, "--workspace", start)
+            shutil.copytree(start, end)
+            succeed(job, *flags, "--workspace", end)
+            found[job] = Undisturbed(flags, start, Outcome.of(end))
+        return found[job]
+
+    return of
+
+
+def run_and_bury(server: JobServer, name: str, *arguments: str | Path) -> tuple[int, int]:
+    """Runs a job, and sees that no process which it started outlives it; returns its exit code and their number."""
+    job, family, code = server.start(name, *arguments), set[psutil.Process](), None
+    while code is None:
+        with suppress(psutil.NoSuchProcess):
+            family |= set(psutil.Process(job).children(recursive=True))
+        code = server.wait(POLL_INTERVAL_S)
+    _, alive = psutil.wait_procs([process for process in family if not is_agent(process)], timeout=END_TIMEOUT_S)
+    assert not alive, "a job leaves no process behind, however it ends"
+    return code, len(family)
+
+
+def kill_until_it_succeeds(
+    name: str, job: Undisturbed, kills: Kills, own: set[str], folder: Path, cluster: Raylets | None = None
+) -> list[int]:
+    """Runs a job before the eyes of a reader until it is not killed any more; then all is as without the kills.
+
+    Args:
+        name: Of the job.
+        job: What it is and leaves where nobody disturbs it.
+        kills: Of it and of its actors and workers.
+        own: Which of them are its own deaths, as ``"PLACE, arrival N"``; the others it must get over by itself.
+        folder: An empty one.
+        cluster: Where it runs; each time on a Ray of its own where that is None.
+
+    Returns:
+        How many processes each of the killed jobs had started.
+    """
+    workspace, counted = shutil.copytree(job.start, folder / "workspace"), folder / "arrivals"
+    environ = armed(counted, kills) | (cluster.environ if cluster else EAGER)
+    address = [f"--cluster.address={cluster.address}"] if cluster else []
+    families: list[int] = []
+    standing: dict[Path, int] = {}
+    with JobServer(folder / "log", environment(**environ), name) as server, Reader(publications(workspace)) as reader:
+        while True:
+            code, num_started = run_and_bury(server, name, *job.flags, *address, f"--workspace={workspace}")
+            if code != -signal.SIGKILL:
+                break
+            families.append(num_started)
+            reader.look()
+            standing |= published_files(workspace)
+            if cluster:
+                wait_until("no actor of it is left", lambda: not cluster.state()["actors"])
+            print(f"jobs.{name}, death {len(families)}, with {num_started} processes: {numbers_of(workspace)}")
+    words = server.log.read_text()
+    assert code == 0, words
+    deaths = re.findall("failpoint (.*): kill", words)  # what its actors say is in Ray's own logs
+    print(f"jobs.{name} was killed at {deaths}; arrivals {[f'{place} {arrivals(counted, place)}' for place in kills]}")
+    assert set(deaths) == own and len(deaths) == len(families)
+    assert all(arrivals(counted, place) >= max(numbers) for place, numbers in kills.items()), "all who should be"
+    assert reader.num_looks > len(deaths) + 1
+    assert standing.items() <= published_files(workspace).items(), "what stood was not made again"
+    assert Outcome.of(workspace) == job.outcome
+    return families
+
+
+def published_files(workspace: Path) -> dict[Path, int]:
+    """Manifests and embeddings with their number on the disk, which a file that is written anew does not keep."""
+    found = [*workspace.rglob("manifests/*.json"), *workspace.rglob("embeddings/*/*.parquet")]
+    return {path: path.stat().st_ino for path in found if not path.name.startswith(TEMPORARY_PREFIX)}
+
+
+def all_of(kills: Kills) -> set[str]:
+    return {f"{place}, arrival {number}" for place, numbers in kills.items() for number in numbers}
 
 
 def test_no_place_is_forgotten() -> None:
-    assert {kill.place for kill in KILLS} == PLACES
+    assert {place for kills in (OF_PREPARE, OF_MINE, OF_ACTORS, OF_LOOP) for place in kills} == PLACES
 
 
-@pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_who_is_killed_at_any_place_goes_on_and_ends_where_the_undisturbed_end(
-    kill: Kill, undisturbed: dict[str, Undisturbed], tmp_path: Path
+def test_a_preparation_killed_at_every_place_goes_on_and_ends_where_the_undisturbed_ends(
+    undisturbed: Callable[[str], Undisturbed], tmp_path: Path
 ) -> None:
-    job, folder = undisturbed[kill.job], tmp_path / "arrivals"
-    workspace = shutil.copytree(job.start, tmp_path / "workspace")
-    environ = armed(folder, kill.place, *kill.arrivals)
-    num_deaths = 0
-    with Reader(publications(workspace)) as reader:
-        flags = (*job.flags, f"--workspace={workspace}")
-        while (finished := run(kill.job, *flags, timeout_s=RUN_TIMEOUT_S, **environ)).code == -signal.SIGKILL:
-            num_deaths += 1
-            reader.look()
-            print(f"killed at {kill}, arrivals so far {arrivals(folder, kill.place)}: {numbers_of(workspace)}")
-    assert finished.code == 0, finished.words
-    assert num_deaths == kill.num_deaths
-    assert arrivals(folder, kill.place) >= max(kill.arrivals), "all were killed who should be"
-    assert reader.num_looks > num_deaths + 1
-    assert Outcome.of(workspace) == job.outcome
+    kill_until_it_succeeds("prepare", undisturbed("prepare"), OF_PREPARE, all_of(OF_PREPARE), tmp_path)
 
 
-def test_a_killed_loop_leaves_no_process_goes_on_and_ends_where_an_undisturbed_one_ends(
-    undisturbed: dict[str, Undisturbed], tmp_path: Path
+def test_a_refresh_killed_at_every_place_goes_on_and_ends_where_the_undisturbed_ends(
+    undisturbed: Callable[[str], Undisturbed], tmp_path: Path
 ) -> None:
-    loop = undisturbed["loop"]
-    workspace = shutil.copytree(loop.start, tmp_path / "workspace")
-    second_generation = 4  # the first and third manifests are of checkpoints
-    environ = armed(tmp_path / "arrivals", Failpoint.MANIFEST_CREATED, second_generation)
-    with Reader(publications(workspace)):
-        job = subprocess.Popen(
-            command("loop", *loop.flags, "--workspace", workspace),
-            cwd=ROOT,
-            env=environment(**environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        family: set[psutil.Process] = set()
-        while job.poll() is None:
-            family |= set(psutil.Process(job.pid).children(recursive=True))
-            time.sleep(0.05)
-        print(f"killed at the manifest of generation 1: {numbers_of(workspace)}")
-        assert job.returncode == -signal.SIGKILL
-        assert list(Outcome.of(workspace).triplets) == [0, 1]
-        _, alive = psutil.wait_procs([process for process in family if not is_agent(process)], timeout=60)
-        assert family and not alive, "a killed loop leaves no process behind"
-        succeed("loop", *loop.flags, "--workspace", workspace)
-    outcome = Outcome.of(workspace)
-    assert outcome == loop.outcome
-    assert list(outcome.triplets) == [0, 1, 2], "nothing is published twice"
-    assert [step for step, _ in outcome.losses] == list(range(9)), "no step is lost or taken twice"
+    with raylets(2) as cluster:
+        kill_until_it_succeeds("mine", undisturbed("mine"), OF_MINE, all_of(OF_MINE), tmp_path, cluster)
+
+
+def test_a_refresh_gets_over_actors_killed_at_every_place_and_ends_where_the_undisturbed_ends(
+    undisturbed: Callable[[str], Undisturbed], tmp_path: Path
+) -> None:
+    kill_until_it_succeeds("mine", undisturbed("mine"), OF_ACTORS, set(), tmp_path)
+
+
+def test_a_loop_killed_with_its_train_workers_leaves_no_process_and_ends_where_the_undisturbed_ends(
+    undisturbed: Callable[[str], Undisturbed], tmp_path: Path
+) -> None:
+    loop = undisturbed("loop")
+    own = {
+        f"{Failpoint.CHECKPOINT}, arrival 1",
+        f"{Failpoint.CHECKPOINT_PUBLISHED}, arrival 1",
+        f"{Failpoint.MANIFEST_CREATED}, arrival 4",
+    }
+    families = kill_until_it_succeeds("loop", loop, OF_LOOP, own, tmp_path)
+    assert families[-1], "the last one had processes to leave behind"
+    assert list(loop.outcome.triplets) == [0, 1, 2], "nothing is published twice"
+    assert [step for step, _ in loop.outcome.losses] == list(range(9)), "no step is lost or taken twice"

@@ -10,7 +10,7 @@ import pytest
 from pipeline.failpoints import Failpoint, arrivals
 from pipeline.storage.keys import TEMPORARY_PREFIX
 from tests.faults.kills import Reader, armed
-from tests.faults.publish_three import NUMBERS, PARTS, part_of, publication
+from tests.faults.publish_two import NUMBERS, PARTS, part_of, publication, publish
 from tests.support.jobs import ROOT, environment
 from tests.support.s3_server import S3Server
 
@@ -26,23 +26,18 @@ BEHIND_THE_COMMIT = {Failpoint.FILE_NAMED, Failpoint.MANIFEST_CREATED}
 PLACES = [place for place in Failpoint if place.startswith(("store.", "publish."))]
 
 
-def publish(uri: str, **environ: str) -> int:
-    """Publishes what is missing, in a process of its own; returns its exit code."""
-    command = [sys.executable, "-m", "tests.faults.publish_three", uri]
-    return subprocess.run(command, cwd=ROOT, env=environment(**environ), check=False).returncode
-
-
 def kill_and_go_on(uri: str, place: Failpoint, arrival: int, folder: Path) -> None:
-    """Kills a publisher at one arrival and runs it again, before the eyes of a reader."""
-    things = publication(uri)
+    """Kills a publisher at one arrival and publishes what is missing, before the eyes of a reader."""
+    things, command = publication(uri), [sys.executable, "-m", "tests.faults.publish_two", uri]
     with Reader([things]) as reader:
-        assert publish(uri, **armed(folder, place, arrival)) == -signal.SIGKILL
+        environ = environment(**armed(folder, {place: [arrival]}))
+        assert subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == -signal.SIGKILL
         assert arrivals(folder, place) == arrival
         reader.look()
         num_done = (arrival if place in BEHIND_THE_COMMIT else arrival - 1) // ARRIVALS_A_NUMBER[place]
         print(f"killed at {place}, arrival {arrival}: published {things.numbers()}")
         assert things.numbers() == list(range(num_done)), "the old or the complete new"
-        assert publish(uri) == 0
+        publish(uri)
     stored = [[things.read_part(part) for part in things.read(number).parts] for number in NUMBERS]
     assert things.numbers() == list(NUMBERS)
     assert stored == [[part_of(number, part) for part in PARTS] for number in NUMBERS]

@@ -47,7 +47,7 @@ class Campaign:
     Attributes:
         job: Its name.
         flags: Of the job.
-        folder: An empty one, for workspaces.
+        folder: For workspaces; the one to begin with is in ``start``.
         cluster: Where it runs.
         rng: Draws instants and victims.
         num_kills: How many it should be.
@@ -69,10 +69,8 @@ class Campaign:
     def run(self) -> None:
         """Kills as often as it should, and ends when the last workspace is done."""
         start, end = self.folder / "start", self.folder / "end"
-        self.folder.mkdir()
-        succeed("prepare", *self.flags, "--workspace", start)
         environ = environment(**self.cluster.environ, OMP_NUM_THREADS="1")
-        with JobServer(self.folder / "log", environ) as server:
+        with JobServer(self.folder / "log", environ, self.job) as server:
             expected = self.observe(server, shutil.copytree(start, end))
             for number in itertools.count():
                 workspace = shutil.copytree(start, self.folder / f"disturbed-{number}")
@@ -155,6 +153,8 @@ def test_who_is_killed_at_a_random_instant_goes_on_and_ends_where_the_undisturbe
             Campaign(job, (*flags, *PATIENCE), tmp_path / job, cluster, random.Random(f"{SEED} {job}"), num_kills)
             for job, flags, num_kills in (("mine", mine, NUM_KILLS - NUM_LOOP_KILLS), ("loop", LOOP, NUM_LOOP_KILLS))
         ]
+        for campaign in campaigns:
+            succeed("prepare", *campaign.flags, "--workspace", campaign.folder / "start")
         ends = [threads.submit(campaign.run) for campaign in campaigns]
         wait(ends, return_when=FIRST_EXCEPTION)
         for campaign in campaigns:

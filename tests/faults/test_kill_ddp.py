@@ -1,5 +1,6 @@
-"""kill -9 of one of two train workers."""
+"""kill -9 of one of two train workers, just before its first step and in a step."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,6 @@ from tests.faults.kills import Outcome, numbers_of, publications
 from tests.faults.runs import ended, start
 from tests.support.jobs import TINY, succeed
 
-pytestmark = pytest.mark.timeout(900)
 DDP = (
     *TINY,
     "--training.source=online",
@@ -23,7 +23,7 @@ DDP = (
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which nobody disturbed the run ``whole``."""
     place = tmp_path_factory.mktemp("workspace")
     succeed("prepare", *TINY, "--workspace", place)
@@ -31,19 +31,17 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def kill_second_worker(workspace: Path, run: str, is_due: Callable[[list[str]], bool]) -> None:
-    """Trains a run, kills its second worker when that is due by what the workers say that they do, and sees it end."""
-    job = start("train", *DDP, "--workspace", workspace, f"--run={run}", environ={})
+def kill_second_worker(job: "subprocess.Popen[str]", is_due: Callable[[list[str]], bool]) -> psutil.Process:
+    """Kills the second worker of a training run when that is due by what the workers say that they do."""
     workers: dict[psutil.Process, str] = {}
-    while job.poll() is None and not is_due(list(workers.values())):
+    while job.poll() is None and not (len(workers) == 2 and is_due(list(workers.values()))):
         time.sleep(0.01)
         workers = train_workers(job.pid)
     assert len(workers) == 2, "there is somebody to kill"
     victim = sorted(workers, key=lambda process: process.pid)[1]
-    print(f"killed {workers[victim]} of run {run}: {numbers_of(workspace, run)}")
     victim.kill()
-    code, words = ended(job, timeout_s=400)
-    assert code == 0, words
+    print(f"killed {workers[victim]}")
+    return victim
 
 
 def train_workers(job: int) -> dict[psutil.Process, str]:
@@ -57,16 +55,18 @@ def train_workers(job: int) -> dict[psutil.Process, str]:
     return {process: name for process, name in found.items() if "TrainWorker" in name}
 
 
-def test_a_killed_ddp_worker_costs_the_steps_since_the_last_checkpoint(workspace: Path) -> None:
+def test_a_ddp_worker_killed_before_its_first_step_or_in_a_step_costs_the_steps_since_the_last_checkpoint(
+    workspace: Path,
+) -> None:
+    """Ray Train gets over a death while workers start, and while they train, but takes one in between for its own."""
     _, trained, _ = publications(workspace, "killed")
-    kill_second_worker(workspace, "killed", lambda _: trained.numbers()[-1:] == [40])
+    job = start("train", *DDP, "--workspace", workspace, "--run=killed", environ={})
+    early = kill_second_worker(job, lambda names: all("run_train_fn" in name for name in names))
+    assert not trained.numbers()[1:], "nothing was trained yet"
+    late = kill_second_worker(job, lambda _: trained.numbers()[-1:] == [40])
+    print(f"the second one beside {numbers_of(workspace, 'killed')}")
+    code, words = ended(job)
+    assert code == 0, words
+    assert early != late
     assert trained.numbers() == [0, 40, 80, 120]
     assert Outcome.of(workspace, "killed") == Outcome.of(workspace, "whole")
-
-
-def test_a_ddp_worker_killed_just_before_it_begins_to_train_is_replaced(workspace: Path) -> None:
-    """Ray Train gets over a death while workers start, and while they train, but takes one in between for its own."""
-    kill_second_worker(
-        workspace, "early", lambda names: len(names) == 2 and all("run_train_fn" in name for name in names)
-    )
-    assert Outcome.of(workspace, "early") == Outcome.of(workspace, "whole")

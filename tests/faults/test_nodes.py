@@ -6,20 +6,21 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.cluster.loop import mine_once
+from pipeline.corpus.reader import Corpus
+from pipeline.storage.workspace import Workspace
 from tests.support.pretend import configured, done_by_node, finished, start_refresh, triplets
 from tests.support.raylets import raylets, wait_until
 
-pytestmark = pytest.mark.timeout(900)
-NUM_EXAMPLES, SECONDS = 4_000, 0.5
-NOTICED_S, STALL_S = 25.0, 40.0  # so long Ray needs at most to notice that a node has died
+NUM_EXAMPLES, SECONDS = 4_000, 0.4
+STALL_S = 40.0  # Ray needs up to 25 s to notice that a node has died
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    config = configured(folder, NUM_EXAMPLES, 1)
-    with raylets(0, 1) as cluster:
-        finished(start_refresh(cluster, config, 0.0, folder / "notes"), 200)
+def undisturbed(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    config = configured(tmp_path_factory.mktemp("undisturbed"), NUM_EXAMPLES, 1)
+    workspace = Workspace.open(config.workspace, config.run)
+    mine_once(config, workspace, Corpus.open(workspace))
     return triplets(config)
 
 
@@ -33,10 +34,10 @@ def test_a_node_that_joins_in_mid_refresh_is_used(tmp_path: Path, undisturbed: p
         job = start_refresh(cluster, config, SECONDS, notes)
         wait_until("a search is done", lambda: num_searched(notes))
         cluster.add(1)
-        took_s = finished(job, 400)
+        took_s = finished(job, 600)
     searched = [len(one) for one in done_by_node(notes)]
     print(f"a node joined after the first search; tasks by node {searched}, {took_s:.1f} s")
-    assert len(searched) == 2 and min(searched) >= 10
+    assert len(searched) == 2 and min(searched) >= 5
     assert triplets(config).equals(undisturbed)
 
 
@@ -47,10 +48,11 @@ def test_where_all_nodes_have_left_the_next_one_is_waited_for(tmp_path: Path, un
         job = start_refresh(cluster, config, 0.1, notes)
         wait_until("searches are done", lambda: num_searched(notes) >= 20)
         cluster.kill(1)
-        time.sleep(NOTICED_S + STALL_S + 5.0)
-        assert job.poll() is None
+        wait_until("it is noticed", lambda: cluster.state()["num_nodes"] == 1)
+        time.sleep(STALL_S + 5.0)
+        assert job.poll() is None, "it waits longer than for a place that others hold"
         cluster.add(1)
-        finished(job, 400)
+        finished(job, 600)
     assert triplets(config).equals(undisturbed)
 
 
@@ -59,10 +61,10 @@ def test_a_node_that_leaves_costs_its_blocks_though_nothing_can_take_its_place(
 ) -> None:
     config, notes = configured(tmp_path, NUM_EXAMPLES, 2), tmp_path / "notes"
     with raylets(0, 1, 1) as cluster:
-        job = start_refresh(cluster, config, SECONDS, notes)
+        job = start_refresh(cluster, config, 0.1, notes)
         wait_until("searches are done", lambda: num_searched(notes) >= 20)
         cluster.kill(2)
-        took_s = finished(job, 400)
+        took_s = finished(job, 600)
     searched = [len(one) for one in done_by_node(notes)]
     print(f"kill -9 of a raylet after 20 searches; tasks by node {searched}, {took_s:.1f} s")
     assert sum(searched) <= 16 + 16 * 8 + 10, "what was done is not done again, but for what was under way"

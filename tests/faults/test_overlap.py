@@ -1,7 +1,9 @@
 """Jobs that overlap: a scheduler starts a refresh while the last one runs, somebody starts a second trainer."""
 
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,7 @@ from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.faults.runs import ended, start
-from tests.support.jobs import TINY, succeed
-
-pytestmark = pytest.mark.timeout(900)
+from tests.support.jobs import TINY, run, succeed
 
 
 def start_tiny(name: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -30,12 +30,13 @@ def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(worksp
     jobs = [start_tiny("mine", "--workspace", workspace.store.uri)]
     while not any(one.record.purpose.startswith("refresh of") for one in standing_leases(workspace.store)):
         assert jobs[0].poll() is None
+        time.sleep(0.05)
     jobs[0].send_signal(signal.SIGSTOP)  # so that the second one surely begins while it is at it
     jobs.append(start_tiny("mine", "--workspace", workspace.store.uri))
     assert jobs[1].stderr is not None
     heard = jobs[1].stderr.readline()
     jobs[0].send_signal(signal.SIGCONT)
-    first, second = (job.communicate(timeout=280)[1] for job in jobs)
+    first, second = (ended(job)[1] for job in jobs)
     second = heard + second
     print("two refreshes at once:", first, second, sep="\n")
     assert [job.returncode for job in jobs] == [0, 0], (first, second)
@@ -48,21 +49,22 @@ def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(worksp
     assert standing_leases(workspace.store) == []
 
 
-def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace) -> None:
+def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace, warm_ray: None) -> None:
     flags = ("--workspace", workspace.store.uri, "--training.source=random")
     long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
     first = start_tiny("train", *flags, *long)
     try:
         while not standing_leases(workspace.store):
             assert first.poll() is None
-        code, words = ended(start_tiny("train", *flags, *long))
+            time.sleep(0.05)
+        second = run("train", *TINY, *flags, *long)
     finally:
         first.kill()
         first.communicate()
-    print("two trainers at once:", words)
-    assert code == 2
-    assert "run 'main' in " in words and "is being trained by another job: training of run 'main' (host " in words
-    assert "--run" in words
+    print("two trainers at once:", second.words)
+    assert second.code == 2
+    holder = f"training of run 'main' (host {socket.gethostname()}, process {first.pid})"
+    assert f"is being trained by another job: {holder}" in second.words and "--run" in second.words
     done = succeed("train", *TINY, *flags)
     assert "has a trainer" not in done.words, "that the first one was killed on this machine is known at once"
     assert checkpoints(workspace).numbers() == [0, 2, 4, 6]

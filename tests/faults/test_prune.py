@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,13 +15,15 @@ import pytest
 
 from pipeline.config import RetentionConfig
 from pipeline.errors import InputError
-from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint, arrivals
+from pipeline.failpoints import Failpoint
 from pipeline.retention.prune import prune
 from pipeline.storage.leases import reader
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.support.jobs import ROOT, command, environment
+from tests.faults.job_server import JobServer
+from tests.faults.kills import armed
+from tests.support.jobs import environment
 from tests.support.s3_server import S3Server
 from tests.unit.triplets.samples import manifest_of, publish, triplets
 
@@ -28,7 +31,6 @@ SEED = 7
 NUM_GENERATIONS = 60
 RETENTION = RetentionConfig(keep_generations=1, keep_checkpoints=1, grace_s=0.0)
 FLAGS = ("--retention.keep_generations=1", "--retention.keep_checkpoints=1", "--retention.grace_s=0")
-PLACES = [place for place in Failpoint if place.startswith("prune.")]
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -132,33 +134,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("arrival", [1, 2])
-def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_it(
-    place: Failpoint, arrival: int, tmp_path: Path
-) -> None:
+def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_it(tmp_path: Path) -> None:
     undisturbed = history(tmp_path / "undisturbed")
     workspace = Path(shutil.copytree(undisturbed, tmp_path / "w"))
-    folder = tmp_path / "failpoints"
-    folder.mkdir()
-    armed = {VARIABLE: f"{place}=kill@{arrival}", FOLDER_VARIABLE: str(folder)}
-    codes = []
-    for _ in range(2):  # what retires in the first is deleted in the second
-        codes.append(prune_job(workspace, *FLAGS, **armed))
-        readable(workspace)
-    assert -signal.SIGKILL in codes and arrivals(folder, place) >= arrival
-    print(f"killed at {place}, arrival {arrival}")
-    for each in (workspace, undisturbed):
-        for _ in range(2):
-            prune(Workspace(open_store(str(each)), "main"), RETENTION)
-    readable(workspace)
+    kills = {place: (1, 2) for place in Failpoint if place.startswith("prune.")}
+    environ, deaths = armed(tmp_path / "failpoints", kills), list[str]()
+    num_undisturbed = 0
+    with JobServer(tmp_path / "log", environment(**environ), "prune") as jobs:
+        while num_undisturbed < 2:  # what retires in the first is deleted in the second
+            code, words = jobs.run("prune", *FLAGS, "--workspace", workspace)
+            readable(workspace)
+            killed = re.findall("failpoint (.*): kill", words)
+            assert code == (-signal.SIGKILL if killed else 0), words
+            num_undisturbed += not killed
+            deaths += killed
+    print("killed at", deaths)
+    assert sorted(deaths) == sorted(f"{place}, arrival {number}" for place in kills for number in (1, 2))
+    for _ in range(2):
+        prune(Workspace(open_store(str(undisturbed)), "main"), RETENTION)
     assert contents(workspace) == contents(undisturbed)
-
-
-def prune_job(workspace: Path, *flags: str, **environ: str) -> int:
-    arguments = command("prune", *flags, "--workspace", workspace)
-    done = subprocess.run(arguments, cwd=ROOT, env=environment(**environ), capture_output=True, check=False)
-    return done.returncode
 
 
 def readable(folder: Path) -> None:
@@ -226,14 +220,18 @@ def test_a_clock_off_by_a_day_collects_nothing_that_is_live(shift_s: int, shifte
     living = publication.begin(5)
     living.add_part("triplets", "triplets-00000.parquet", b"living", 1)
     pinned = publication.manifest_key(1)
-    with reader(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").kept():
+    with (
+        reader(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").kept(),
+        JobServer(tmp_path / "log", environment(**shifted), "prune") as jobs,
+    ):
         # Half a day's grace: a day's error in either direction would decide wrongly about everything there is.
         for _ in range(2):
-            assert prune_job(workspace, *FLAGS[:2], "--retention.grace_s=43200", **shifted) == 0
+            half_a_day = (*FLAGS[:2], "--retention.grace_s=43200")
+            assert jobs.run("prune", *half_a_day, "--workspace", workspace)[0] == 0
         assert parts <= contents(workspace).keys(), "all of it was stored a moment ago"
         assert publication.numbers() == [1, 4], "a lease is in force whatever the clock says"
         for _ in range(2):
-            assert prune_job(workspace, *FLAGS, **shifted) == 0
+            assert jobs.run("prune", *FLAGS, "--workspace", workspace)[0] == 0
         assert publication.numbers() == [1, 4]
         assert living.publish(manifest_of(living, 1))[1]
     assert publication.read_part(publication.read(5).parts[0]) == b"living"

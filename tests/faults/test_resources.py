@@ -14,11 +14,11 @@ import pytest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.storage.workspace import Workspace
+from tests.faults.job_server import JobServer
 from tests.faults.runs import ended, start
-from tests.support.jobs import ROOT, TINY, environment, run, succeed
+from tests.support.jobs import ROOT, TINY, environment, succeed
 from tests.support.raylets import Raylets, raylets, wait_until
 
-pytestmark = pytest.mark.timeout(900)
 SEED = 16
 ARGUMENTS = (*TINY, f"--seed={SEED}", "--cluster.cpus_per_actor=1")
 SHORT_S, MIDDLE_S, LONG_S = 5.0, 20.0, 40.0  # on an idle machine actors start in 3 s, and training workers in 10 s
@@ -47,6 +47,13 @@ def cluster(arrivals: Path) -> Iterator[Raylets]:
     armed = {VARIABLE: f"{Failpoint.BLOCK_SEARCHED}=hang@1", FOLDER_VARIABLE: str(arrivals)}
     with raylets(0, 1, 1, **armed) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: Raylets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
+    """Runs jobs that may join the cluster."""
+    with JobServer(tmp_path_factory.mktemp("jobs") / "log", environment(**cluster.environ), "mine", "train") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +93,25 @@ def all_cpus_held(cluster: Raylets) -> Iterator[None]:
     ],
 )
 def test_what_no_node_could_ever_hold_is_refused_at_once(
-    cluster: Raylets, workspace: Path, flags: tuple[str, ...], words: str
+    cluster: Raylets, jobs: JobServer, workspace: Path, flags: tuple[str, ...], words: str
 ) -> None:
     start_s = time.monotonic()
     place = ("--workspace", workspace, "--cluster.address", cluster.address)
-    job = run("mine", *ARGUMENTS, *place, *flags, timeout_s=100, **cluster.environ)
-    assert job.code == 4 and words in job.words, job.words
-    assert "embed" not in job.words
+    code, said = jobs.run("mine", *ARGUMENTS, *place, *flags)
+    assert code == 4 and words in said, said
+    assert "embed" not in said
     print(f"seed {SEED}: refused {flags} after {time.monotonic() - start_s:.1f} s")
 
 
-@pytest.mark.parametrize("name", ["mine", "train"])
-def test_what_others_hold_is_waited_for_with_a_deadline(cluster: Raylets, workspace: Path, name: str) -> None:
+def test_what_others_hold_is_waited_for_with_a_deadline(cluster: Raylets, jobs: JobServer, workspace: Path) -> None:
     limit = f"--cluster.stall_timeout_s={SHORT_S}"
     place = ("--workspace", workspace, "--cluster.address", cluster.address, "--training.source=random")
     with all_cpus_held(cluster):
-        job = run(name, *ARGUMENTS, *place, limit, timeout_s=100, **cluster.environ)
-    assert job.code == 4, job.words
-    assert "others hold some of it" in job.words and "cluster.stall_timeout_s" in job.words
-    assert "the cluster has 1 node of 0 CPU, 2 nodes of 1 CPU now, with 0 CPU free" in job.words
+        for name in ("mine", "train"):
+            code, said = jobs.run(name, *ARGUMENTS, *place, limit)
+            assert code == 4, said
+            assert "others hold some of it" in said and "cluster.stall_timeout_s" in said
+            assert "the cluster has 1 node of 0 CPU, 2 nodes of 1 CPU now, with 0 CPU free" in said
 
 
 def test_a_training_worker_that_hangs_is_an_error_in_time_and_leaves_no_process(
@@ -122,8 +129,8 @@ def test_a_training_worker_that_hangs_is_an_error_in_time_and_leaves_no_process(
     took_s = time.monotonic() - stopped
     print(f"seed {SEED}: SIGSTOP of the training worker; the job ended after {took_s:.1f} s:\n{words}")
     assert code == 4 and "nothing was heard of the training workers" in words and "at step" in words
-    assert LONG_S - 1.0 < took_s < 3 * LONG_S
-    wait_until("it is gone", lambda: not psutil.pid_exists(worker.pid) and not cluster.workers(*OURS), timeout_s=60)
+    assert LONG_S - 1.0 < took_s < 5 * LONG_S
+    wait_until("it is gone", lambda: not psutil.pid_exists(worker.pid) and not cluster.workers(*OURS))
 
 
 def test_nodes_that_die_and_leave_nothing_are_an_error_in_time(

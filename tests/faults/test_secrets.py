@@ -20,9 +20,8 @@ from pipeline.storage.object_store import open_store
 from tests.support.jobs import ROOT, TINY, command, environment
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.timeout(600)
 SHORT = (*TINY, "--training.num_steps=4", "--corpus.source.glyphs.max_labels=30")
-TIMEOUT_S = 280.0
+TIMEOUT_S = 800.0
 
 
 def forms(secret: str) -> dict[str, bytes]:

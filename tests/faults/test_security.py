@@ -1,5 +1,6 @@
 """Hostile settings, names and workspaces, given to the jobs: nothing outside the workspace is read or written."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.errors import CorruptDataError
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
+from tests.support.jobs import succeed
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
 from tests.unit.jobs.test_cli import Ended, assert_refused, job
 
@@ -25,12 +27,18 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
 
 
-@pytest.fixture
-def workspace(job: Job, tmp_path: Path) -> Path:
-    """A prepared workspace, below a folder of its own."""
-    place = tmp_path / "own" / "workspace"
-    assert job("prepare", "--workspace", place, *FEW).code == 0
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared workspace."""
+    place = tmp_path_factory.mktemp("prepared") / "workspace"
+    succeed("prepare", "--workspace", place, *FEW)
     return place
+
+
+@pytest.fixture
+def workspace(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of it, below a folder of its own."""
+    return Path(shutil.copytree(prepared, tmp_path / "own" / "workspace"))
 
 
 def test_yaml_that_python_would_run_and_keys_that_nobody_knows_are_refused(job: Job, tmp_path: Path) -> None:

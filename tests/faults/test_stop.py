@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
@@ -19,7 +18,6 @@ from tests.faults.runs import ended, start
 from tests.support.jobs import environment, succeed
 from tests.support.raylets import raylets, wait_until
 
-pytestmark = pytest.mark.timeout(900)
 SEED = 83
 NUM_STOPS = int(os.environ.get("MOTHERLODE_NUM_STOPS", "10"))
 TERMINATED = 143
@@ -33,7 +31,7 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
     succeed("prepare", *flags, "--workspace", prepared)
     with (
         raylets(8) as cluster,
-        JobServer(tmp_path / "log", environment(**cluster.environ, OMP_NUM_THREADS="1")) as server,
+        JobServer(tmp_path / "log", environment(**cluster.environ, OMP_NUM_THREADS="1"), "mine") as server,
     ):
         flags = (*flags, f"--cluster.address={cluster.address}")
         expected, life_s = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "undisturbed"))

@@ -11,15 +11,14 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.faults.store_faults import drop_answer, flip, ignore_condition, internal_error, reset, slow_down
 from tests.faults.store_proxy import FOREVER, StoreProxy
-from tests.support.jobs import TINY, Finished, run, succeed
+from tests.support.jobs import TINY, Finished, run, run_apart, succeed
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
 
-pytestmark = pytest.mark.timeout(900)
 ONE_STEP = (*TINY, "--training.num_steps=1", "--training.steps_per_round=1")
 
 
 @pytest.fixture(scope="module")
-def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mined(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in a folder, with a generation to train on."""
     place = tmp_path_factory.mktemp("mined")
     for name in ("prepare", "mine"):
@@ -56,12 +55,12 @@ def test_a_truncated_or_flipped_shard_is_named_and_not_one_step_is_trained_on_it
     sound, train = workspace.store.get(part.key), ("train", *ONE_STEP, f"--workspace={uri}")
 
     workspace.store.put(part.key, sound[:-1])
-    assert_one_sentence(run(*train), 4, part.key, f"has {part.num_bytes - 1} bytes instead of {part.num_bytes}")
+    assert_one_sentence(run_apart(*train), 4, part.key, f"has {part.num_bytes - 1} bytes instead of {part.num_bytes}")
     assert checkpoints(workspace).numbers() == [0], "a step would have made a checkpoint"
 
     workspace.store.put(part.key, sound)
     store_proxy.inject(flip, on="^GET .*/triplets-", times=FOREVER)
-    assert_one_sentence(run(*train), 4, part.key, "checksum")
+    assert_one_sentence(run_apart(*train), 4, part.key, "checksum")
     assert checkpoints(workspace).numbers() == [0]
     assert store_proxy.injected, "the bytes at rest were sound"
 
@@ -81,7 +80,7 @@ def test_a_job_survives_a_store_that_throttles_resets_and_loses_answers(
 
 def test_a_job_gives_up_a_store_that_fails_for_good_with_one_sentence(uri: str, store_proxy: StoreProxy) -> None:
     store_proxy.inject(internal_error, times=FOREVER)
-    assert_one_sentence(run("prepare", *ONE_STEP, f"--workspace={uri}", timeout_s=120), 4, uri, "500 InternalError")
+    assert_one_sentence(run("prepare", *ONE_STEP, f"--workspace={uri}"), 4, uri, "500 InternalError")
 
 
 def test_a_job_refuses_by_name_a_store_that_ignores_conditional_creates(uri: str, store_proxy: StoreProxy) -> None:

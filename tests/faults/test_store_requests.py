@@ -32,7 +32,7 @@ SEED = 30
 READ_TIMEOUT_S = 1.0
 LONGEST_BACKOFF_S = 6.4
 """Sum of the longest waits between attempts after other errors than SlowDown; see NUM_ATTEMPTS."""
-SLACK_S = 20.0
+SLACK_S = 100.0
 
 late = functools.partial(delay, seconds=1.5 * READ_TIMEOUT_S)
 stalled = functools.partial(stall, seconds=1.5 * READ_TIMEOUT_S)

@@ -89,6 +89,7 @@ def test_a_job_works_over_tls_with_the_authority_in_the_bundle_and_not_without(
         refused = run("prepare", *flags)
         assert refused.code == 4 and "AWS_CA_BUNDLE" in refused.words and "Traceback" not in refused.words
         assert proxy.seen == []
-        done = succeed("prepare", *flags, AWS_CA_BUNDLE=str(bundle))
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+        done = succeed("prepare", *flags)
         assert done.report["published"] is True
         assert any("/corpus/manifests/" in request for request in proxy.seen)

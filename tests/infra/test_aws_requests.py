@@ -7,7 +7,7 @@ import pytest
 from tests.faults.store_faults import answer_error
 from tests.faults.store_proxy import FOREVER, Exchange, StoreProxy
 from tests.infra.policies import Request, allows, stack, statements
-from tests.support.jobs import TINY, run
+from tests.support.jobs import TINY, run_apart
 from tests.support.s3_server import BUCKET
 
 ACTIONS = {"GET": "s3:GetObject", "PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}
@@ -63,7 +63,7 @@ def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_pro
         store_proxy.inject(guard, times=FOREVER)
         before = ("summary",) if name == "triplets" else ()
         workspace = f"--workspace=s3://{BUCKET}/faces"
-        finished = run(name, *before, "--config=jobs/configs/demo.yaml", *TINY, workspace, *more)
+        finished = run_apart(name, *before, "--config=jobs/configs/demo.yaml", *TINY, workspace, *more)
         assert finished.code == 0 and not guard.refused, (name, guard.refused[:3], finished.words[-2000:])
         for policy in policies:
             used[policy] = used.get(policy, set()) | guard.used

@@ -16,7 +16,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import read_refusals
-from tests.support.jobs import TINY, run, succeed
+from tests.support.jobs import TINY, VECTORS, run, succeed
 from tests.support.oracle import unit_vectors
 
 Spoil = Callable[[torch.nn.Linear], None]
@@ -94,14 +94,6 @@ def test_a_spoilt_checkpoint_is_refused_with_its_reason_and_the_generation_befor
     assert words in record.reason and "--encoder.pretrained RUN:STEP" in record.reason
     assert record.weights_digest == checkpoints(workspace).read(step).weights_digest
     assert record.figures
-
-
-VECTORS = (
-    "--corpus.source.kind=parquet",
-    "--corpus.test_fraction=0",
-    "--encoder.name=identity",
-    "--encoder.embedding_dim=16",
-)
 
 
 def vectors_with_faults() -> tuple[

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.jobs import environment, succeed
+from tests.support.jobs import environment, succeed_apart
 from tests.support.token_cluster import RAY, free_port
 
 OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -31,7 +31,7 @@ def open_cluster(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_cluster_without_a_token_is_a_concern_and_its_nodes_are_looked_at(open_cluster: str, tmp_path: Path) -> None:
-    done = succeed("doctor", "--workspace", tmp_path / "w", "--cluster.address", open_cluster, timeout_s=280, **OPEN)
+    done = succeed_apart("doctor", "--workspace", tmp_path / "w", "--cluster.address", open_cluster, **OPEN)
     cluster = done.report["cluster"]
     assert "RAY_AUTH_MODE=token" in cluster and "! │ cluster" in done.words
     assert "4 CPU" in cluster and "where Ray spills" in cluster

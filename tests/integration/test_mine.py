@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.refresh import refresh
-from pipeline.cluster.session import session
 from pipeline.cluster.train_stage import newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import BandConfig, ClusterConfig, EncoderConfig, MiningConfig, RunConfig
@@ -19,16 +18,9 @@ from pipeline.mining.native import why_missing
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
-from tests.support.jobs import run, succeed
+from tests.support.jobs import VECTORS, run, run_apart, succeed, succeed_apart
 from tests.support.oracle import all_distances, unit_vectors
 from tests.support.s3_server import S3Server
-
-VECTORS = (
-    "--corpus.source.kind=parquet",
-    "--corpus.test_fraction=0",
-    "--encoder.name=identity",
-    "--encoder.embedding_dim=16",
-)
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +126,14 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: 
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
     backends = ["reference"] if why_missing() else ["reference", "native"]
     hard = BandConfig(mode="hard")
-    with session(ClusterConfig(), ()):
-        split = [
-            refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)
-            for backend in backends
-            for n in (1, 2, 8)
-        ]
-        scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
-        most_empty = 700
-        indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
+    split = [
+        refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)
+        for backend in backends
+        for n in (1, 2, 8)
+    ]
+    scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
+    most_empty = 700
+    indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
     assert len(split[0]) > 0 and all(table.equals(split[0]) for table in split)
     assert len(scanned) > 0 and scanned.equals(indexed)
 
@@ -151,12 +142,11 @@ def test_a_sample_is_mined_from_what_the_generation_before_knew(prepared: tuple[
     whole = MiningConfig(backend="reference")
     sample = MiningConfig(backend="reference", candidate_fraction=0.2)
     cold = sample.model_copy(update={"warm_start": False})
-    with session(ClusterConfig(), ()):
-        mined(prepared[0], "warm", whole, 2)
-        best = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
-        warm = mined(prepared[0], "warm", sample, 3)
-        kept = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
-        alone = refreshed(prepared[0], "cold", cold, 3).to_pandas()
+    mined(prepared[0], "warm", whole, 2)
+    best = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
+    warm = mined(prepared[0], "warm", sample, 3)
+    kept = pa.concat_tables(shard_bytes(Workspace.open(str(prepared[0]), "warm"))).to_pandas()
+    alone = refreshed(prepared[0], "cold", cold, 3).to_pandas()
     assert warm.warm_start_generation == 0
     assert kept.equals(best), "all that was best stayed"
     joined = alone.merge(best, on=["anchor", "positive"], suffixes=("", "_best"))
@@ -168,27 +158,25 @@ def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_pa
     flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={tmp_path}")
     succeed("prepare", *flags)
     mining = MiningConfig(backend="reference")
-    with session(ClusterConfig(), ()):
-        before = refreshed(tmp_path, "before", mining, 2)
-        table = pq.read_table(vectors)
-        other = tmp_path / "other.parquet"
-        pq.write_table(table.set_column(2, "vector", pa.array(table["vector"].to_pylist()[::-1])), other)
-        succeed("prepare", *VECTORS, f"--corpus.source.path={other}", f"--workspace={tmp_path}")
-        shutil.rmtree(tmp_path / "embeddings")
-        after = refreshed(tmp_path, "after", mining, 2, corpus_number=0)
-        newest = refreshed(tmp_path, "newest", mining, 2)
+    before = refreshed(tmp_path, "before", mining, 2)
+    table = pq.read_table(vectors)
+    other = tmp_path / "other.parquet"
+    pq.write_table(table.set_column(2, "vector", pa.array(table["vector"].to_pylist()[::-1])), other)
+    succeed("prepare", *VECTORS, f"--corpus.source.path={other}", f"--workspace={tmp_path}")
+    shutil.rmtree(tmp_path / "embeddings")
+    after = refreshed(tmp_path, "after", mining, 2, corpus_number=0)
+    newest = refreshed(tmp_path, "newest", mining, 2)
     assert after.equals(before) and not newest.equals(before)
 
 
 def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:
-    with session(ClusterConfig(), ()):
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = {
-            connection.laddr.ip
-            for process in family
-            for connection in process.net_connections()
-            if connection.status == psutil.CONN_LISTEN
-        }
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for process in family
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
     assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
@@ -207,11 +195,11 @@ def test_more_than_the_cluster_has_is_an_error_at_once(prepared: tuple[Path, tup
 def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server) -> None:
     flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", f"s3://{s3_environment.bucket}/mine")
     succeed("prepare", *flags)
-    first = succeed("mine", *flags)
+    first = succeed_apart("mine", *flags)
     assert first.report["published"] is True
     assert succeed("mine", *flags).report["published"] is False
     triplets = shard_bytes(Workspace.open(f"s3://{s3_environment.bucket}/mine", "main"))
     assert sum(map(len, triplets)) == first.report["generation"]["num_triplets"] > 0
-    wrong = run("mine", *flags, AWS_SECRET_ACCESS_KEY="not-the-secret")
+    wrong = run_apart("mine", *flags, AWS_SECRET_ACCESS_KEY="not-the-secret")
     assert wrong.code == 2 and "not-the-secret" not in wrong.words
     assert len(wrong.words.strip().splitlines()) == 1

@@ -1,12 +1,10 @@
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.cluster.pool import ActorPool, Task
-from pipeline.cluster.session import session
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError, UnavailableError
 
@@ -49,12 +47,6 @@ class Worker:
 
     def hang_alike(self) -> None:
         time.sleep(60)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    with session(CONFIG, ()):
-        yield
 
 
 def run(folder: Path, methods: list[str]) -> dict[int, int]:

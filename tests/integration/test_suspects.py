@@ -5,7 +5,6 @@ import numpy as np
 from pipeline.cluster.pool import ActorPool
 from pipeline.cluster.refresh import refresh
 from pipeline.cluster.request import find_generation
-from pipeline.cluster.session import session
 from pipeline.cluster.train_stage import newest_checkpoint
 from pipeline.cluster.worker import RefreshWorker
 from pipeline.config import ClusterConfig, CorpusConfig, EncoderConfig, MiningConfig, RunConfig, SourceConfig
@@ -49,14 +48,13 @@ def test_label_errors_are_found_corrected_and_mined_anew(tmp_path: Path) -> None
     workspace = Workspace.open(config.workspace, config.run)
     prepare(config.corpus, workspace, config.seed, config.digest())
     file = tmp_path / "labels.csv"
-    with session(config.cluster, ()):
-        first = refreshed(config, workspace)
-        found = command(workspace, "--csv", file, "--accept-above", "0.2").report["suspects"]
-        assert {row["example_id"]: row["suggested_label"] for row in found} == {
-            example: f"label {truth[example]}" for example in WRONG
-        }
-        assert command(workspace, "--apply", file).report["num_changed"] == len(WRONG)
-        second = refreshed(config, workspace)
+    first = refreshed(config, workspace)
+    found = command(workspace, "--csv", file, "--accept-above", "0.2").report["suspects"]
+    assert {row["example_id"]: row["suggested_label"] for row in found} == {
+        example: f"label {truth[example]}" for example in WRONG
+    }
+    assert command(workspace, "--apply", file).report["num_changed"] == len(WRONG)
+    second = refreshed(config, workspace)
     assert second.number == first.number + 1 and second.checkpoint_step == first.checkpoint_step
     assert second.refresh_key != first.refresh_key and second.embeddings_key != first.embeddings_key
     assert command(workspace).report["num_suspects"] == 0

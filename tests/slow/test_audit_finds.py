@@ -40,7 +40,7 @@ def trained_on_shuffled(place: Path, config: str, source: tuple[str, ...]) -> tu
         f"--corpus.source.path={truth.file}",
     )
     succeed("prepare", *flags)
-    succeed("loop", *flags, timeout_s=2400)
+    succeed("loop", *flags)
     succeed("mine", *flags)  # of the last checkpoint, which the loop has no use for
     return open_generation(Workspace.open(str(place / "w"), "main")), truth
 

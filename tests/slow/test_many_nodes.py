@@ -1,4 +1,7 @@
-"""A refresh on several nodes: the bits of one node, and its time shared among them. See tests/support/pretend.py."""
+"""A refresh on several nodes: the bits of one node, and its work shared evenly.
+
+How long it takes is measured, not tested: ``python -m tests.support.pretend`` (docs/scale.md).
+"""
 
 from pathlib import Path
 
@@ -7,33 +10,26 @@ import pytest
 from tests.support.pretend import configured, done_by_node, finished, start_refresh, summary, triplets
 from tests.support.raylets import raylets
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-LARGE, SMALL = 200_000, 20_000
-SHORT_S, LONG_S = 0.6, 4.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+NUM_EXAMPLES = 20_000
+NUM_TASKS = 16 + 8 * 16
+"""Parts, and shards times blocks."""
 
 
-def test_two_nodes_do_a_refresh_in_little_more_than_half_the_time_with_the_same_bits(tmp_path: Path) -> None:
-    took_s, mined = {}, {}
-    for num_nodes in (1, 2):
+def test_many_nodes_share_a_refresh_evenly_and_mine_the_bits_of_one(tmp_path: Path) -> None:
+    mined = {}
+    for num_nodes, seconds in ((1, 0.0), (2, 0.3), (8, 1.2)):
         place = tmp_path / f"on-{num_nodes}"  # each embeds by itself
         place.mkdir()
-        config = configured(place, LARGE, num_nodes)
+        config = configured(place, NUM_EXAMPLES, num_nodes)
         with raylets(0, *[1.0] * num_nodes) as cluster:
-            took_s[num_nodes] = finished(start_refresh(cluster, config, SHORT_S, place / "notes"), 600)
-        print(f"{num_nodes} nodes: {summary(place / 'notes', SHORT_S, took_s[num_nodes])}")
+            took_s = finished(start_refresh(cluster, config, seconds, place / "notes"), 1200)
+        print(f"{num_nodes} nodes: {summary(place / 'notes', seconds, took_s)}")
         mined[num_nodes] = triplets(config)
-    assert len(mined[1]) > LARGE / 2 and mined[2].equals(mined[1])
-    assert took_s[2] <= 0.6 * took_s[1]
-    searches = [[line.split()[1] for line in one if line.startswith("search")] for one in done_by_node(place / "notes")]
-    apart = [max(one.count(shard) for one in searches) for shard in map(str, range(8))]
-    assert sum(apart) >= 0.8 * sum(map(len, searches)), "blocks are searched where their shard lies"
-
-
-def test_eight_nodes_come_near_to_an_eighth_of_the_time(tmp_path: Path) -> None:
-    config = configured(tmp_path, SMALL, 8)
-    with raylets(0, *[1.0] * 8) as cluster:
-        took_s = finished(start_refresh(cluster, config, LONG_S, tmp_path / "notes"), 600)
-    print(f"8 nodes: {summary(tmp_path / 'notes', LONG_S, took_s)}")
-    num_tasks = sum(map(len, done_by_node(tmp_path / "notes")))
-    assert num_tasks == 16 + 8 * 16, "parts, and shards times blocks"
-    assert took_s <= 1.15 * num_tasks * LONG_S / 8
+        done = done_by_node(place / "notes")
+        assert len(done) == num_nodes and sum(map(len, done)) == NUM_TASKS
+        assert max(map(len, done)) <= 1.5 * NUM_TASKS / num_nodes
+        searches = [[line.split()[1] for line in lines if line.startswith("search")] for lines in done]
+        at_home = [max(lines.count(shard) for lines in searches) for shard in map(str, range(8))]
+        assert sum(at_home) >= 0.8 * sum(map(len, searches)), "blocks are searched where their shard lies"
+    assert len(mined[1]) > NUM_EXAMPLES / 2 and mined[2].equals(mined[1]) and mined[8].equals(mined[1])

@@ -1,14 +1,19 @@
-"""Runs jobs as a user does: one process each, through the command line."""
+"""Runs jobs by their command lines: in this process, or each in one of its own where the process is the point."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+_TIMEOUT_S = 900  # a job that hangs; none takes so long
 
 TINY = (
     "--corpus.source.glyphs.max_labels=60",
@@ -20,15 +25,30 @@ TINY = (
     "--training.batch.images_per_label=3",
     "--training.num_steps=6",
     "--training.steps_per_round=2",
+    "--training.threads_per_worker=1",
     "--cluster.anchors_per_block=100",
     "--cluster.num_actors=1",
 )
 """A corpus of some 700 images, and three rounds of two steps."""
 
+VECTORS = (
+    "--corpus.source.kind=parquet",
+    "--corpus.test_fraction=0",
+    "--encoder.name=identity",
+    "--encoder.embedding_dim=16",
+)
+"""A user's own vectors of 16 dimensions, mined as they are."""
+
 
 @dataclass(frozen=True)
 class Finished:
-    """A job that has ended."""
+    """A job that has ended.
+
+    Attributes:
+        code: Its exit code.
+        report: What it printed on stdout, where it succeeded.
+        words: What it said on stderr.
+    """
 
     code: int
     report: dict[str, Any]
@@ -41,27 +61,69 @@ def command(name: str, *arguments: str | Path) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without a cluster that it may be part of."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | more
+    """This process's environment, without a cluster that it may be part of; Ray's workers run as fast as the tests."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return inherited | {"RAY_worker_niceness": "0"} | more
 
 
-def run(name: str, *arguments: str | Path, timeout_s: float = 280, **environ: str) -> Finished:
-    """Runs a job to its end."""
+def run(name: str, *arguments: str | Path) -> Finished:
+    """Runs a job to its end in this process, with the Ray that this process has started, if any."""
+    words = io.StringIO()
+    code, out = call(name, *arguments, "--json", stderr=words)
+    return Finished(code, json.loads(out) if code == 0 else {}, words.getvalue())
+
+
+def call(name: str, *arguments: str | Path, stderr: io.StringIO) -> tuple[int, str]:
+    """Runs a job to its end in this process; returns its exit code and its stdout."""
+    from pipeline.progress import log_as
+
+    out = io.StringIO()
+    code = 0
+    with _command_line(f"jobs/{name}.py", *map(str, arguments)), redirect_stdout(out), redirect_stderr(stderr):
+        try:
+            runpy.run_module(f"jobs.{name}", run_name="__main__")
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            code = ended.code
+        finally:
+            log_as("text", "", "")
+    return code, out.getvalue()
+
+
+@contextmanager
+def _command_line(*words: str) -> Iterator[None]:
+    before, sys.argv = sys.argv, list(words)
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def succeed(name: str, *arguments: str | Path) -> Finished:
+    """Runs a job in this process that must succeed."""
+    return _succeeded(run(name, *arguments))
+
+
+def run_apart(name: str, *arguments: str | Path, **environ: str) -> Finished:
+    """Runs a job to its end in a process of its own, with more in its environment."""
     done = subprocess.run(
         [*command(name, *arguments), "--json"],
         cwd=ROOT,
         env=environment(**environ),
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=_TIMEOUT_S,
         check=False,
     )
     report = json.loads(done.stdout) if done.returncode == 0 else {}
     return Finished(done.returncode, report, done.stderr)
 
 
-def succeed(name: str, *arguments: str | Path, timeout_s: float = 280, **environ: str) -> Finished:
-    """Runs a job that must succeed."""
-    finished = run(name, *arguments, timeout_s=timeout_s, **environ)
+def succeed_apart(name: str, *arguments: str | Path, **environ: str) -> Finished:
+    """Runs a job in a process of its own that must succeed."""
+    return _succeeded(run_apart(name, *arguments, **environ))
+
+
+def _succeeded(finished: Finished) -> Finished:
     assert finished.code == 0, finished.words
     return finished

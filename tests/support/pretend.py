@@ -8,6 +8,7 @@ what the cores can do. It runs from when the actors are there to when the genera
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -146,7 +147,8 @@ def finished(job: "subprocess.Popen[str]", timeout_s: float) -> float:
     """Waits for a refresh; the seconds that it took."""
     words, _ = job.communicate(timeout=timeout_s)
     assert job.returncode == 0
-    return float(words.splitlines()[-1])  # where a node died, Ray says so on stdout
+    (took_s,) = re.findall(r"^\d+\.\d+$", words, re.MULTILINE)  # where a node died, Ray says so on stdout
+    return float(took_s)
 
 
 def triplets(config: RunConfig) -> pa.Table:
@@ -203,7 +205,7 @@ def summary(notes: Path, seconds: float, took_s: float) -> str:
     real_s = [[float(line.split()[-1]) for line in one] for one in done_by_node(notes)]
     ideal_s = sum(map(len, real_s)) * seconds / len(real_s)
     return (
-        f"{took_s:.1f} s, {took_s / ideal_s:.3f} of {ideal_s:.1f} s; tasks by node {[len(one) for one in real_s]}; "
+        f"{took_s:.1f} s, where {ideal_s:.1f} s were ideal; tasks by node {[len(one) for one in real_s]}; "
         f"a real one took up to {max(map(max, real_s)):.2f} s"
     )
 

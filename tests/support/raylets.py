@@ -97,6 +97,7 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.cluster.session: the loopback address only
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # else nodes of one CPU start a process for every block
+        "RAY_worker_niceness": "0",  # workers get as much of the processor as the tests
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
@@ -129,12 +130,12 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until(what: str, is_so: Any, timeout_s: float = 200.0) -> Any:  # noqa: ANN401 — whatever is waited for
+def wait_until(what: str, is_so: Any, timeout_s: float = 500.0) -> Any:  # noqa: ANN401 — whatever is waited for
     """Asks again and again until the answer is true, and returns it; fails after a while."""
     deadline = time.monotonic() + timeout_s
     while not (answer := is_so()):
         assert time.monotonic() < deadline, f"in vain for {timeout_s:g} s: {what}"
-        time.sleep(0.05)
+        time.sleep(0.2)
     return answer
 
 

@@ -1,11 +1,11 @@
-"""Publishes three numbers of two parts each, those that are missing: ``python -m tests.faults.publish_three URI``."""
+"""Publishes two numbers of two parts each, those that are missing: ``python -m tests.faults.publish_two URI``."""
 
 import sys
 
 from pipeline.storage.object_store import open_store
 from pipeline.storage.publish import Manifest, Publication
 
-NUMBERS, PARTS = range(3), range(2)
+NUMBERS, PARTS = range(2), range(2)
 
 
 def publication(uri: str) -> Publication[Manifest]:
@@ -16,7 +16,7 @@ def part_of(number: int, part: int) -> bytes:
     return f"part {part} of number {number}".encode() * 10_000
 
 
-def main(uri: str) -> None:
+def publish(uri: str) -> None:
     things = publication(uri)
     for number in sorted(set(NUMBERS) - set(things.numbers())):
         attempt = things.begin(number)
@@ -26,4 +26,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    publish(sys.argv[1])

@@ -1,0 +1,20 @@
+"""One Ray for the tests of a process: jobs that run in this process find it, and leave it running."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.cluster.resources import Reservation
+from pipeline.cluster.session import session
+from pipeline.config import ClusterConfig
+
+NUM_CPUS = 8
+"""Logical: jobs share the cores there are."""
+
+
+@contextmanager
+def warm_ray() -> Iterator[None]:
+    """Ray on this machine, as a job starts it; but its workers get as much of the processor as the tests."""
+    os.environ |= {"RAY_worker_niceness": "0"}
+    with session(ClusterConfig(), [Reservation("test", NUM_CPUS, {"CPU": 1.0}, "NUM_CPUS")]):
+        yield
