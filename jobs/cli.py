@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console, RenderableType
 
-from jobs.orderly_stop import orderly_stop
+from jobs.graceful_shutdown import orderly_stop
 from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus

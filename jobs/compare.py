@@ -6,9 +6,9 @@ Stop it at any time: the same command trains only what has no result yet.
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.cluster.compare_stage import Plan, draw_beside, run_comparison
-from pipeline.comparison.arms import ARMS, choose_arms
-from pipeline.comparison.report import to_document
+from pipeline.studies.compare.stage import Plan, draw_beside, run_comparison
+from pipeline.studies.compare.arms import ARMS, choose_arms
+from pipeline.studies.compare.report import to_document
 from pipeline.config import RunConfig
 
 

@@ -6,7 +6,7 @@ Stop it at any time; the same command goes on.
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.cluster.crossvalidate import crossvalidate
+from pipeline.studies.crossvalidate import crossvalidate
 from pipeline.config import RunConfig
 from pipeline.progress import say
 

@@ -3,7 +3,7 @@
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.cluster.doctor import examine, show
+from pipeline.stages.doctor import examine, show
 from pipeline.config import RunConfig
 
 

@@ -7,8 +7,8 @@ import argparse
 from dataclasses import asdict
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.cluster.evaluate_stage import parse_checkpoints
-from pipeline.cluster.export_stage import export
+from pipeline.stages.evaluate.stage import parse_checkpoints
+from pipeline.stages.embed.export import export
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.progress import say

@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Answer, Report, open_workspace, run_job
 from jobs.planning import answer_plan
-from pipeline.cluster.loop import mine_once, mine_watch
+from pipeline.stages.loop import mine_once, mine_watch
 from pipeline.config import RunConfig
 
 

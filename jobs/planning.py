@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from jobs.cli import Answer
 from pipeline.benchmark.step import measure_step
-from pipeline.cluster.plan_stage import plan_refresh
+from pipeline.planning.measure.plan import plan_refresh
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError

@@ -6,7 +6,7 @@ With training.source mined, the generations come from jobs.mine (--watch) in ano
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.cluster.loop import train_alone
+from pipeline.stages.loop import train_alone
 from pipeline.config import RunConfig
 from pipeline.progress import say
 

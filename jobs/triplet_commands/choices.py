@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipeline.inspection.rows import ORDERS, ROLES, Choice, Order
+from pipeline.inspection.query.rows import ORDERS, ROLES, Choice, Order
 from pipeline.triplets.schema import KINDS
 
 

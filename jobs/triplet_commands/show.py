@@ -8,7 +8,7 @@ from jobs.triplet_commands.choices import add_choice, choice_of
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.rows import ROLES, TripletRow, select_rows, why_none
+from pipeline.inspection.query.rows import ROLES, TripletRow, select_rows, why_none
 from pipeline.inspection.tables import text_table
 
 _FIGURES = ("d_ap", "d_an", "margin")

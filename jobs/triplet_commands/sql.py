@@ -9,10 +9,10 @@ from typing import Any
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
-from pipeline.inspection.sql import Session
-from pipeline.inspection.statement import VIEWS
+from pipeline.inspection.query.sql import Session
+from pipeline.inspection.query.statement import VIEWS
 from pipeline.inspection.tables import FittingTable
-from pipeline.inspection.views import choose
+from pipeline.inspection.query.views import choose
 
 ALL = "all"
 _NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")

@@ -10,11 +10,11 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.inspection.corrections import apply_list
+from pipeline.inspection.labels.corrections import apply_list
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.label_list import write_list
-from pipeline.inspection.suspect_page import write_page
-from pipeline.inspection.suspects import REASON, Suspect, corpus_to_correct, list_suspects
+from pipeline.inspection.labels.label_list import write_list
+from pipeline.inspection.labels.suspect_page import write_page
+from pipeline.inspection.labels.suspects import REASON, Suspect, corpus_to_correct, list_suspects
 from pipeline.inspection.tables import text_table
 from pipeline.progress import say
 

@@ -6,7 +6,7 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.verification import show_verification, verify
+from pipeline.inspection.verify.verification import show_verification, verify
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:

@@ -17,7 +17,7 @@ from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
-from pipeline.mining.whole import mine_whole
+from pipeline.mining.in_memory import mine_whole
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.training.pool import Pool

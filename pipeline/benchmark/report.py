@@ -14,7 +14,7 @@ from pipeline.benchmark.synthetic import Size
 from pipeline.benchmark.table import show, spread
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.mining.native import instruction_sets, why_missing
+from pipeline.mining.backends.native import instruction_sets, why_missing
 from pipeline.progress import say
 
 

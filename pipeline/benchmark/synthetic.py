@@ -8,7 +8,7 @@ from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
-from pipeline.mining.scan import Queries
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.backbones import find_backbone, is_backbone
-from pipeline.encoders.identity import Identity
-from pipeline.encoders.nn2 import NN2, NN3, NN4
-from pipeline.encoders.nns import NNS1, NNS2
-from pipeline.encoders.small_cnn import SmallCNN
-from pipeline.encoders.zeiler_fergus import NN1, ZF96
+from pipeline.encoders.networks.backbones import find_backbone, is_backbone
+from pipeline.encoders.networks.identity import Identity
+from pipeline.encoders.networks.nn2 import NN2, NN3, NN4
+from pipeline.encoders.networks.nns import NNS1, NNS2
+from pipeline.encoders.networks.small_cnn import SmallCNN
+from pipeline.encoders.networks.zeiler_fergus import NN1, ZF96
 from pipeline.errors import InputError
 
 NETWORKS: dict[str, type[nn.Module]] = {

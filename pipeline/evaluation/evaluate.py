@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.retrieval import Recall, recall_at_1
-from pipeline.evaluation.verification import OperatingPoint, Verification, far_name, verify
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name, verify
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.pairs import FloatArray, IntArray
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 
 # A tile of distances, 8 MiB of float64, stays in the processor's cache.
 QUERIES_PER_TILE = 256

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
-from pipeline.evaluation.pairs import FloatArray, IntArray, refuse_broken
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
 
 BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]

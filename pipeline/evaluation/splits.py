@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import InputError
-from pipeline.evaluation.pairs import FloatArray, IntArray
-from pipeline.evaluation.verification import OperatingPoint, Verification, far_name, verify
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name, verify
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from pipeline.inspection.findings import Findings
 from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.predicates import WORDS, Broken, Examples, broken_by_distance, broken_by_ids
-from pipeline.inspection.stored_vectors import read_vectors
+from pipeline.inspection.query.predicates import WORDS, Broken, Examples, broken_by_distance, broken_by_ids
+from pipeline.inspection.verify.stored_vectors import read_vectors
 from pipeline.mining.miner import Triplets
 from pipeline.progress import stage
 from pipeline.triplets.schema import TRIPLETS, count_kinds

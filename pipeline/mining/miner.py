@@ -8,13 +8,13 @@ import numpy as np
 from pipeline.config import BandConfig, MiningConfig
 from pipeline.mining.band import band_bounds
 from pipeline.mining.distance import Float32Array, Int64Array
-from pipeline.mining.index import FaissIndex, import_faiss
-from pipeline.mining.merge import Nearest
-from pipeline.mining.native import NativeScan, import_native, why_missing
+from pipeline.mining.backends.faiss import FaissIndex, import_faiss
+from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.native import NativeScan, import_native, why_missing
 from pipeline.mining.positives import Pairs
-from pipeline.mining.scan import Queries, scan
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.suspects import Floors
+from pipeline.mining.audit.suspects import Floors
 
 ShardSearch = Callable[[Queries, int], tuple[Nearest, int]]
 
@@ -75,7 +75,7 @@ def shard_search(config: MiningConfig, backend: str, shard: Shard, device: str =
     """
     match backend:
         case "triton":
-            from pipeline.mining.triton_scan import TritonScan  # noqa: PLC0415 — brings torch, which others do without
+            from pipeline.mining.backends.triton import TritonScan  # noqa: PLC0415 — brings torch, which others do without
 
             return TritonScan(shard, device=device)
         case "native":

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.merge import NO_ID, Nearest
-from pipeline.mining.scan import Queries
+from pipeline.mining.topk import NO_ID, Nearest
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 TOLERANCE = 1e-6

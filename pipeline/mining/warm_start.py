@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.mining.distance import Int64Array, squared_distances
-from pipeline.mining.merge import Nearest
+from pipeline.mining.topk import Nearest
 from pipeline.mining.positives import Pairs
-from pipeline.mining.scan import Queries
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, ShardedVectors
 
 

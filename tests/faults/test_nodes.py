@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.cluster.loop import mine_once
+from pipeline.stages.loop import mine_once
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
 from tests.support.pretend import configured, done_by_node, finished, start_refresh, triplets

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import ray
 
-from pipeline.cluster.session import session
+from pipeline.runtime.session import session
 from pipeline.config import ClusterConfig
 from tests.support.jobs import ROOT
 from tests.support.token_cluster import RAY, TokenCluster, ask

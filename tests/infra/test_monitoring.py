@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cluster.metrics import METRICS
+from pipeline.runtime.metrics import METRICS
 from tests.support.monitoring import DASHBOARD, FOLDER, RULES, metric_names, panels, queries
 
 PROMTOOL = shutil.which("promtool")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.pool import ActorPool, Task
+from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError, UnavailableError
 

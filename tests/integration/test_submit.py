@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
-from pipeline.mining.native import why_missing
+from pipeline.mining.backends.native import why_missing
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import ROOT, TINY, call, succeed

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.refresh import refresh
-from pipeline.cluster.request import find_generation
-from pipeline.cluster.train_stage import newest_checkpoint
-from pipeline.cluster.worker import RefreshWorker
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.request import find_generation
+from pipeline.stages.train.stage import newest_checkpoint
+from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import ClusterConfig, CorpusConfig, EncoderConfig, MiningConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.mining import native
-from pipeline.mining.scan import Queries, scan
+from pipeline.mining.backends import native
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import Shard
 
 pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason=str(native.why_missing()))

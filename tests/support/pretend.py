@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from pipeline.cluster.pool import ActorPool
-from pipeline.cluster.refresh import refresh
-from pipeline.cluster.search import Search
-from pipeline.cluster.session import required_resources, session
-from pipeline.cluster.train_stage import newest_checkpoint
-from pipeline.cluster.worker import RefreshWorker
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.search import Search
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.train.stage import newest_checkpoint
+from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import (
     AuditConfig,
     ClusterConfig,
@@ -40,8 +40,8 @@ from pipeline.config import (
 )
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.mining.merge import Nearest
-from pipeline.mining.scan import Queries
+from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations

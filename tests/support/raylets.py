@@ -94,7 +94,7 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
         **environ: For the nodes, and so for all workers.
     """
     surroundings = {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.cluster.session: the loopback address only
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.runtime.session: the loopback address only
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # else nodes of one CPU start a process for every block
         "RAY_worker_niceness": "0",  # workers get as much of the processor as the tests

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.cluster.resources import Reservation
-from pipeline.cluster.session import session
+from pipeline.runtime.resources import Reservation
+from pipeline.runtime.session import session
 from pipeline.config import ClusterConfig
 
 NUM_CPUS = 8

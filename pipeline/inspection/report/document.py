@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipeline.drawing import PALETTE
+from pipeline.plotting import PALETTE
 
 MAX_TEXT = 60
 """Characters of a label, a path or an id; what is longer is cut, and ends in an ellipsis."""

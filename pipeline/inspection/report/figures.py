@@ -9,10 +9,10 @@ from pipeline.inspection.report.charts import Chart, Line
 from pipeline.inspection.report.generations import Seen
 from pipeline.inspection.report.history import Stretches, Training
 from pipeline.inspection.report.tiles import merit_words, merits
-from pipeline.inspection.survey import Histogram
+from pipeline.inspection.summary.survey import Histogram
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = range(5)
-"""Places in pipeline.drawing.PALETTE."""
+"""Places in pipeline.plotting.PALETTE."""
 MAX_BINS = 64
 TAIL = 0.0005
 """Share of a generation's triplets that a histogram may leave out on either side."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.inspection.churn import Churn, churn
+from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.survey import Histogram, Survey, survey
+from pipeline.inspection.summary.survey import Histogram, Survey, survey
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest

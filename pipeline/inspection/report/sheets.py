@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.rows import TripletRow, drawn, hardest
-from pipeline.inspection.sql import Session
-from pipeline.inspection.survey import Survey
+from pipeline.inspection.query.rows import TripletRow, drawn, hardest
+from pipeline.inspection.query.sql import Session
+from pipeline.inspection.summary.survey import Survey
 
 NUM_LABELS = 10
 HARDEST_SHARE = 0.05

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.image_archive import ImageArchive
+from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import find_changes, relabel
 from pipeline.storage.workspace import Workspace

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.lfw import ListedPairs
+from pipeline.evaluation.lfw.view2 import ListedPairs
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.agglomerative import agglomerate
-from pipeline.evaluation.clustering import Clustering, cluster, score
+from pipeline.evaluation.clustering.agglomerative import agglomerate
+from pipeline.evaluation.clustering.protocol import Clustering, cluster, score
 from tests.unit.evaluation.samples import unit_vectors
 
 IntArray = npt.NDArray[np.int64]

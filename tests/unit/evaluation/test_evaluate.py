@@ -7,7 +7,7 @@ from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.evaluation.retrieval import recall_at_1
-from pipeline.evaluation.verification import verify
+from pipeline.evaluation.verification.protocol import verify
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 CONFIG = EvaluationConfig()

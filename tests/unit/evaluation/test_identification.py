@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
-from pipeline.evaluation import identification
-from pipeline.evaluation.identification import (
+from pipeline.evaluation.identification import protocol as identification
+from pipeline.evaluation.identification.protocol import (
     ClosedSet,
     IdentificationReport,
     OpenSet,
     report_identification,
 )
-from pipeline.evaluation.pairs import FloatArray, IntArray
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RecognitionConfig()

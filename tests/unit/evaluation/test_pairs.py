@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation import pairs
-from pipeline.evaluation.pairs import PairRuns, pair_distances, refuse_broken, sample
+from pipeline.evaluation.verification import pairs
+from pipeline.evaluation.verification.pairs import PairRuns, pair_distances, refuse_broken, sample
 from tests.unit.evaluation.samples import unit_vectors
 
 ALL = 10**9

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 
 from pipeline.config import RobustnessConfig
-from pipeline.evaluation.perturbations import Perturbation, sweeps
+from pipeline.evaluation.robustness.perturbations import Perturbation, sweeps
 
 ALL = [perturbation for sweep in sweeps(RobustnessConfig()).values() for perturbation in sweep]
 MODES = ("L", "RGB")

@@ -11,8 +11,8 @@ from PIL import Image
 from pipeline.config import EvaluationConfig, RobustnessConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import evaluate_embeddings
-from pipeline.evaluation.perturbations import Perturbation, sweeps
-from pipeline.evaluation.robustness import Robustness, figures_of_merit, measure_robustness, sample_examples
+from pipeline.evaluation.robustness.perturbations import Perturbation, sweeps
+from pipeline.evaluation.robustness.protocol import Robustness, figures_of_merit, measure_robustness, sample_examples
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 CONFIG = EvaluationConfig()

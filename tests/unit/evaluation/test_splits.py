@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.evaluation.splits import RateOverSplits, _deal, standard_error, verify_splits
-from pipeline.evaluation.verification import OperatingPoint, verify
+from pipeline.evaluation.verification.protocol import OperatingPoint, verify
 from tests.unit.evaluation.samples import unit_vectors
 
 ALL = 10**9

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.sweep import Sweep, SweepRow, metric_label, sweep_runs, value_name
-from pipeline.evaluation.verification_report import report_verification
+from pipeline.evaluation.verification.report import report_verification
 from tests.unit.evaluation.samples import unit_vectors
 
 VAL = "val_at_far_1e-03"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc, balanced_accuracy_score, det_curve, roc_curve
 
 from pipeline.errors import InputError
-from pipeline.evaluation.pairs import FloatArray
-from pipeline.evaluation.verification import Verification, far_name, verify
+from pipeline.evaluation.verification.pairs import FloatArray
+from pipeline.evaluation.verification.protocol import Verification, far_name, verify
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 ALL = 10**9

@@ -5,8 +5,8 @@ import pytest
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.splits import verify_splits
-from pipeline.evaluation.verification import verify
-from pipeline.evaluation.verification_report import report_verification
+from pipeline.evaluation.verification.protocol import verify
+from pipeline.evaluation.verification.report import report_verification
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = EvaluationConfig()

@@ -18,7 +18,7 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.encoders.registry import initial_encoder
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.mining.whole import mine_whole
+from pipeline.mining.in_memory import mine_whole
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.cluster.round_meter import STEPS
+from pipeline.stages.train.round_statistics import STEPS
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace

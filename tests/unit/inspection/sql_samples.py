@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.inspection.sql import Session
-from pipeline.inspection.views import choose
+from pipeline.inspection.query.sql import Session
+from pipeline.inspection.query.views import choose
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.unit.inspection.report_samples import (

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.inspection.churn import Churn, churn
+from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.inspected import open_generation
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations

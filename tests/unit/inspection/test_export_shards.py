@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.inspection import export_layouts, exports
-from pipeline.inspection.export_layouts import FORMATS, Format
-from pipeline.inspection.export_shards import ShardWriter, Suffix
-from pipeline.inspection.exports import Export, export_triplets
+from pipeline.inspection.export import exports
+from pipeline.inspection.export import layouts as export_layouts
+from pipeline.inspection.export.layouts import FORMATS, Format
+from pipeline.inspection.export.shards import ShardWriter, Suffix
+from pipeline.inspection.export.exports import Export, export_triplets
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.rows import ROLES, Choice, select_rows
+from pipeline.inspection.query.rows import ROLES, Choice, select_rows
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import run_prepare

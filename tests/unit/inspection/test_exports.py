@@ -21,12 +21,12 @@ import tests.support.metric_learning  # noqa: F401 — before pytorch-metric-lea
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
-from pipeline.inspection import export_layouts
-from pipeline.inspection.export_layouts import FORMATS, Format
-from pipeline.inspection.export_shards import ShardWriter
-from pipeline.inspection.exports import Export, export_triplets
+from pipeline.inspection.export import layouts as export_layouts
+from pipeline.inspection.export.layouts import FORMATS, Format
+from pipeline.inspection.export.shards import ShardWriter
+from pipeline.inspection.export.exports import Export, export_triplets
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.rows import ROLES, Choice, select_rows
+from pipeline.inspection.query.rows import ROLES, Choice, select_rows
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.inspection.label_list import read_list, write_list
-from pipeline.inspection.suspects import Suspect
+from pipeline.inspection.labels.label_list import read_list, write_list
+from pipeline.inspection.labels.suspects import Suspect
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

@@ -18,7 +18,7 @@ from pipeline.inspection.inspected import open_generation
 from pipeline.inspection.report import write_report
 from pipeline.inspection.report.page import MAX_BYTES, MAX_PICTURES, render
 from pipeline.inspection.report.sheets import hardest_labels
-from pipeline.inspection.survey import survey
+from pipeline.inspection.summary.survey import survey
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import triplet_table
 from tests.support.s3_server import S3Server

@@ -13,7 +13,7 @@ from pipeline.inspection.report.charts import Chart, Line
 from pipeline.inspection.report.figures import MAX_BINS, distance_charts
 from pipeline.inspection.report.generations import Seen
 from pipeline.inspection.report.tiles import merit_words
-from pipeline.inspection.survey import Histogram
+from pipeline.inspection.summary.survey import Histogram
 from pipeline.triplets.schema import GenerationManifest
 
 FLOATS = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])

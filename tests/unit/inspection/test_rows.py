@@ -14,8 +14,8 @@ from pipeline.config import BandConfig, MiningConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.rows import ORDERS, ROLES, Choice, Kind, Order, TripletRow, drawn, hardest, select_rows
-from pipeline.inspection.sql import Session
+from pipeline.inspection.query.rows import ORDERS, ROLES, Choice, Kind, Order, TripletRow, drawn, hardest, select_rows
+from pipeline.inspection.query.sql import Session
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS, triplet_table
 from tests.unit.corpus.samples import run_prepare

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CorruptDataError, InputError, PipelineError
-from pipeline.inspection import sql
-from pipeline.inspection.statement import VIEWS
+from pipeline.inspection.query import sql
+from pipeline.inspection.query.statement import VIEWS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.support.s3_server import S3Server

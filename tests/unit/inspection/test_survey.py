@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CorruptDataError
-from pipeline.inspection.survey import BIN_WIDTH, MOST_PER_ANCHOR, Histogram, Survey, survey
+from pipeline.inspection.summary.survey import BIN_WIDTH, MOST_PER_ANCHOR, Histogram, Survey, survey
 from pipeline.triplets.schema import TRIPLETS, count_kinds, triplet_table
 from tests.unit.inspection.mined_samples import Columns, all_triplets, mined, prepared, publish, tampered
 

@@ -13,8 +13,8 @@ from selenium.webdriver.common.by import By
 from pipeline.config import CorpusConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.inspection import suspect_page
-from pipeline.inspection.label_list import read_list
+from pipeline.inspection.labels import suspect_page
+from pipeline.inspection.labels.label_list import read_list
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, parquet_config, png, run_prepare, write_vectors
 from tests.unit.inspection.suspect_samples import Found, command, faces_config, prepared, publish_found

@@ -9,7 +9,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import find_changes, relabel
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.suspects import corpus_to_correct, list_suspects
+from pipeline.inspection.labels.suspects import corpus_to_correct, list_suspects
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import faces, folder_config, png, run_prepare, write_folder

@@ -16,9 +16,9 @@ from jobs.triplet_commands import verify as command
 from pipeline.config import BandConfig
 from pipeline.errors import CorruptDataError, InputError, PipelineError
 from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.predicates import WORDS, in_band
+from pipeline.inspection.query.predicates import WORDS, in_band
 from pipeline.inspection.sampling import draw_rows
-from pipeline.inspection.verification import show_verification, verify
+from pipeline.inspection.verify.verification import show_verification, verify
 from pipeline.mining.band import band_bounds
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import quarantine_rows

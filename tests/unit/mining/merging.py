@@ -1,6 +1,6 @@
 """``Nearest.join`` as an operation that changes nothing."""
 
-from pipeline.mining.merge import Nearest
+from pipeline.mining.topk import Nearest
 
 
 def merge(a: Nearest, b: Nearest) -> Nearest:

@@ -4,13 +4,13 @@ import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.mining import verify
-from pipeline.mining.merge import Nearest
+from pipeline.mining.topk import Nearest
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
-from pipeline.mining.scan import Queries, scan
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from tests.support.oracle import unit_vectors
-from tests.unit.mining.test_scan import BANDS
+from tests.unit.mining.backends.test_reference import BANDS
 
 
 def world(band: BandConfig, dtype: type[np.floating] = np.float32) -> tuple[Shard, Queries]:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
-from pipeline.mining import native
-from pipeline.mining.merge import Nearest
+from pipeline.mining.backends import native
+from pipeline.mining.topk import Nearest
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.sampling import sample_candidates
-from pipeline.mining.scan import Queries, scan
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from tests.support.oracle import unit_vectors

@@ -1,1 +1,0 @@
-"""The stages on Ray: the only package that imports it. Domain classes stay plain; thin shells make them actors."""

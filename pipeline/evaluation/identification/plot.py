@@ -1,0 +1,84 @@
+"""Identification: the CMC curves of all results, and their DIR over the false alarm rate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
+from pipeline.evaluation.identification.protocol import IdentificationReport
+from pipeline.evaluation.plots.names import fit, use_all_fonts
+from pipeline.evaluation.verification.roc import NAME_WIDTH
+
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
+# The height is enough for legends of two lines; each further one takes so many inches.
+LEGEND_LINE = 0.18
+NUM_RANKS = 200
+# Lines repeat their colour after those of the palette.
+DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
+
+
+def draw_identification(results: Mapping[str, IdentificationReport]) -> bytes:
+    """Draws the closed set's identification rate by rank, and beside it the open set's DIR by false alarm rate.
+
+    Args:
+        results: By name ("untrained", "step 1500"), the one that matters last.
+
+    Returns:
+        A PNG of 1650×780 pixels; with more than two results, it is higher by a line of the legend for each.
+
+    Raises:
+        ValueError: No results.
+    """
+    if not results:
+        raise ValueError("there is no result to draw")
+    height = PANEL_HEIGHT + LEGEND_LINE * max(0, len(results) - 2)
+    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, height)
+    for place, (name, result) in enumerate(results.items()):
+        shown = fit(name, NAME_WIDTH, LABEL_SIZE)
+        color = PALETTE[place % len(PALETTE)]
+        dashes = DASHES[place // len(PALETTE) % len(DASHES)]
+        style = {"color": color, "linestyle": dashes, "linewidth": 2.4 if place == len(results) - 1 else 1.6}
+        _draw_cmc(closed, result, shown, style)
+        _draw_open_set(opened, result, shown, style)
+    titles = (
+        _title("Closed set", [result.closed_set.gallery_size for result in results.values()]),
+        _title("Open set", [result.open_set.gallery_size for result in results.values()]),
+    )
+    for axes, title in zip((closed, opened), titles, strict=True):
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_ylim(-0.01, 1.02)  # a line along zero is seen whole
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        legend_below(axes)
+        use_all_fonts(axes)
+        style_axes(axes, title)
+    closed.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
+    closed.set_xlim(1, max(2, *(result.closed_set.gallery_size for result in results.values())))
+    opened.set_xlim(min(1 / len(result.open_set.unmated) for result in results.values()) / 1.0001, 1)
+    return to_png(figure)
+
+
+def _draw_cmc(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
+    found = result.closed_set
+    ranks = np.unique(np.geomspace(1, found.gallery_size, NUM_RANKS).astype(int))
+    rates = ", ".join(f"rank {rank} {rate:.1%}" for rank, rate in list(result.rates.items())[:2])
+    axes.plot(ranks, [found.rate(rank) for rank in ranks], label=f"{name}: {rates}", **style)
+    axes.set_xlabel("rank k")
+    axes.set_ylabel("probes with their mate among the k nearest")
+
+
+def _draw_open_set(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
+    rates = ", ".join(f"DIR {point.dir:.1%} at FAR {point.far:g}" for point in result.points[:2])
+    axes.plot(*result.open_set.curve(), label=f"{name}: {rates}", **style)
+    for point in result.points:
+        axes.plot([point.far], [point.dir], "o", color=style["color"], markeredgecolor="white", markersize=7, zorder=4)
+    axes.set_xlabel("FAR: strangers taken for somebody")
+    axes.set_ylabel("DIR: enrolled, and named rightly")
+
+
+def _title(words: str, gallery_sizes: list[int]) -> str:
+    distinct = sorted(set(gallery_sizes))
+    return f"{words}: {distinct[0]:,} labels enrolled" if len(distinct) == 1 else words

@@ -1,0 +1,233 @@
+"""Labeled Faces in the Wild by its own rules (Huang et al., UMass Amherst TR 07-49, and the README of its files).
+
+Same or different? One threshold decides, and it is never chosen on the pairs that it judges. Distances are squared L2.
+N: examples, D: embedding dimension, P: listed pairs. Folds count from 0 in arrays, from 1 in messages.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import InputError
+from pipeline.evaluation.lfw.scores import FoldScore, SettingScore, View1, View2
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, pair_distances, refuse_broken
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, verify
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class ListedPairs:
+    """Pairs of an official file.
+
+    Attributes:
+        ids_P2: (P, 2) int64, rows of the embeddings.
+        is_same_P: (P,) bool, whether both examples are of one person.
+        fold_P: (P,) int64, the pair's fold, 0 to F - 1; all 0 in View 1.
+    """
+
+    ids_P2: IntArray
+    is_same_P: BoolArray
+    fold_P: IntArray
+
+
+def score_view2(
+    embeddings_ND: FloatArray,
+    labels_N: npt.ArrayLike,
+    pairs: ListedPairs,
+    *,
+    fars: Sequence[float],
+    max_pairs: int,
+    seed: int,
+    people: Sequence[IntArray] | None = None,
+    trained_labels: npt.ArrayLike | None = None,
+    allow_trained_labels: bool = False,
+) -> View2:
+    """Scores each fold with thresholds that were chosen on other folds, same and different pairs weighing equally.
+
+    Restricted: on the listed pairs of those folds. Unrestricted: on all pairs that the people of those folds form.
+
+    A fold is clean if the model was trained on none of its people. Only clean folds are scored, and thresholds are
+    chosen on the other clean folds, where there are any: people seen in training lie too close together to tell
+    where strangers do. A single clean fold is judged by the thresholds of all others.
+
+    Args:
+        embeddings_ND: (N, D) float32, unit vectors.
+        labels_N: (N,) integer label codes.
+        pairs: Those of pairs.txt.
+        fars: False accept rates at which VAL is measured.
+        max_pairs: Unrestricted, where there are more pairs of a kind, so many are drawn.
+        seed: Seeds the draw.
+        people: The label codes of each fold's people, for the unrestricted setting.
+        trained_labels: Label codes that the model was trained on; None for none of them.
+        allow_trained_labels: Where no fold is clean, score them all, and say so, instead of refusing.
+
+    Raises:
+        InputError: No fold is clean, fewer than two folds, one without same or different pairs, pairs that
+            contradict the labels or leave their fold, or an embedding that is not finite.
+    """
+    labels = np.asarray(labels_N)
+    distances_P = _listed_distances(embeddings_ND, labels, pairs)
+    num_folds = int(pairs.fold_P.max()) + 1
+    if num_folds < 2:
+        raise InputError(
+            "LFW View 2 needs two folds or more, but its pairs have one: give pairs.txt, not View 1's files"
+        )
+    people_F = _people_of_folds(labels, pairs, people, num_folds)
+    clean = [fold for fold in range(num_folds) if not _num_trained(people_F[fold], trained_labels)]
+    if not clean and not allow_trained_labels:
+        raise InputError(
+            f"the model was trained on people of each of the {num_folds} LFW folds, so that its score would mean "
+            "little: train without the people of a fold, or set evaluation.allow_trained_labels"
+        )
+
+    def listed(folds: Sequence[int]) -> Verification:
+        return _verification(distances_P, pairs.is_same_P, np.isin(pairs.fold_P, folds))
+
+    def formed(folds: Sequence[int]) -> Verification:
+        chosen = np.isin(labels, np.concatenate([people_F[fold] for fold in folds]))
+        return verify(embeddings_ND[chosen], labels[chosen], max_pairs, seed)
+
+    def score(choose_on: Callable[[Sequence[int]], Verification]) -> SettingScore:
+        return SettingScore(tuple(_score_fold(fold, others[fold], choose_on, listed([fold]), fars) for fold in others))
+
+    others = _other_folds(clean, num_folds)
+    return View2(
+        restricted=score(listed),
+        unrestricted=None if people is None else score(formed),
+        verifications=(listed(list(others)),),
+        num_folds=num_folds,
+        num_trained_folds=0 if clean else num_folds,
+    )
+
+
+def score_view1(
+    embeddings_ND: FloatArray,
+    labels_N: npt.ArrayLike,
+    train: ListedPairs,
+    test: ListedPairs,
+    *,
+    trained_labels: npt.ArrayLike | None = None,
+    allow_trained_labels: bool = False,
+) -> View1:
+    """Chooses the threshold on the pairs of pairsDevTrain.txt, and judges those of pairsDevTest.txt by it.
+
+    Args:
+        embeddings_ND: (N, D) float32, unit vectors.
+        labels_N: (N,) integer label codes.
+        train: Pairs of the development training set.
+        test: Pairs of the development test set.
+        trained_labels: Label codes that the model was trained on; None for none of them.
+        allow_trained_labels: Score people that the model was trained on, and say so, instead of refusing.
+
+    Raises:
+        InputError: The model was trained on people of the test pairs, the sets share people, one lacks same or
+            different pairs, pairs contradict the labels, or an embedding is not finite.
+    """
+    labels = np.asarray(labels_N)
+    verifications = [
+        _verification(
+            _listed_distances(embeddings_ND, labels, pairs), pairs.is_same_P, np.ones(len(pairs.ids_P2), bool)
+        )
+        for pairs in (train, test)
+    ]
+    train_people, test_people = (np.unique(labels[pairs.ids_P2]) for pairs in (train, test))
+    num_shared = len(np.intersect1d(train_people, test_people))
+    if num_shared:
+        raise InputError(
+            f"LFW View 1's training and test pairs share {num_shared} people: give pairsDevTrain.txt and "
+            "pairsDevTest.txt as they are published"
+        )
+    num_trained = _num_trained(test_people, trained_labels)
+    if num_trained and not allow_trained_labels:
+        raise InputError(
+            f"the model was trained on {num_trained} of the {len(test_people)} people in LFW View 1's test pairs: "
+            "train without them, or set evaluation.allow_trained_labels"
+        )
+    chosen_on, judged = verifications
+    threshold = chosen_on.best_threshold()
+    return View1(judged.accuracy(threshold), threshold, judged, num_trained)
+
+
+def _score_fold(
+    fold: int,
+    others: tuple[int, ...],
+    choose_on: Callable[[Sequence[int]], Verification],
+    judged: Verification,
+    fars: Sequence[float],
+) -> FoldScore:
+    chosen_on = choose_on(others)
+    threshold = chosen_on.best_threshold()
+    limits = [chosen_on.at_far(far).threshold for far in fars]
+    return FoldScore(
+        fold=fold,
+        accuracy=judged.accuracy(threshold),
+        threshold=threshold,
+        chosen_on=others,
+        points=tuple(
+            OperatingPoint(far, limit, judged.val(limit), judged.far(limit))
+            for far, limit in zip(fars, limits, strict=True)
+        ),
+        is_resolved=tuple(chosen_on.resolves(far) for far in fars),
+    )
+
+
+def _other_folds(clean: Sequence[int], num_folds: int) -> dict[int, tuple[int, ...]]:
+    """The folds to score, and for each the folds on which its thresholds are chosen."""
+    everything = range(num_folds)
+    sources = clean if len(clean) > 1 else everything
+    return {fold: tuple(other for other in sources if other != fold) for fold in clean or everything}
+
+
+def _people_of_folds(
+    labels: npt.NDArray[np.generic], pairs: ListedPairs, people: Sequence[IntArray] | None, num_folds: int
+) -> list[IntArray]:
+    """Label codes of each fold's people: as given, or as far as its pairs tell; no two folds may share any."""
+    in_pairs = [np.unique(labels[pairs.ids_P2[pairs.fold_P == fold]]) for fold in range(num_folds)]
+    if people is not None and len(people) != num_folds:
+        raise InputError(
+            f"LFW's pairs have {num_folds} folds, but its people {len(people)} sets: give pairs.txt and people.txt "
+            "of one publication"
+        )
+    people_F = in_pairs if people is None else [np.unique(codes) for codes in people]
+    for fold in range(num_folds):
+        num_strangers = len(np.setdiff1d(in_pairs[fold], people_F[fold]))
+        if num_strangers:
+            raise InputError(
+                f"the pairs of LFW fold {fold + 1} show {num_strangers} people who are not in its set of people: give "
+                "pairs.txt and people.txt of one publication"
+            )
+    num_people = len(np.unique(np.concatenate(people_F)))
+    if num_people < sum(len(codes) for codes in people_F):
+        raise InputError("two LFW folds share people, so that neither tests the other: give the files as published")
+    return people_F
+
+
+def _num_trained(people: IntArray, trained_labels: npt.ArrayLike | None) -> int:
+    return 0 if trained_labels is None else int(np.isin(people, np.asarray(trained_labels)).sum())
+
+
+def _listed_distances(embeddings_ND: FloatArray, labels: npt.NDArray[np.generic], pairs: ListedPairs) -> FloatArray:
+    """Distances of the pairs in their order, after all checks that need no fold but its own."""
+    refuse_broken(embeddings_ND)
+    i_P, j_P = pairs.ids_P2.T
+    num_contradicted = int(((labels[i_P] == labels[j_P]) != pairs.is_same_P).sum())
+    if num_contradicted:
+        raise InputError(
+            f"{num_contradicted} of the {len(i_P)} listed LFW pairs are of one person where the corpus has two labels, "
+            "or the other way round: prepare the corpus from LFW's own folders, one a person"
+        )
+    for fold in range(int(pairs.fold_P.max(initial=0)) + 1):
+        is_same = pairs.is_same_P[pairs.fold_P == fold]
+        if is_same.all() or not is_same.any():
+            raise InputError(
+                f"LFW fold {fold + 1} lists {is_same.sum()} same and {(~is_same).sum()} different pairs, but needs "
+                "both: give the files as published"
+            )
+    return pair_distances(embeddings_ND, embeddings_ND, i_P, j_P)
+
+
+def _verification(distances_P: FloatArray, is_same_P: BoolArray, chosen_P: BoolArray) -> Verification:
+    return Verification(np.sort(distances_P[chosen_P & is_same_P]), np.sort(distances_P[chosen_P & ~is_same_P]))

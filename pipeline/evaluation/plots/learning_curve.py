@@ -1,0 +1,110 @@
+"""How the figures of merit change over the checkpoints of a run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, PercentFormatter
+
+from pipeline.plotting import MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
+
+# Title of a panel, and a pattern that the whole name of its metrics matches; a group tells one line from another.
+GROUPS = MappingProxyType(
+    {
+        "Verification: VAL": r"val_at_far_(?P<far>[0-9.e-]+)",
+        "Retrieval: recall": r"recall_at_(?P<k>\d+)",
+        "Accuracy": r"(?!.*_int8).*accuracy.*",
+        "Area under the ROC": r".*roc_auc",
+        "Equal error rate": r".*eer",
+    }
+)
+NO_ERRORS: Mapping[int, Mapping[str, float]] = MappingProxyType({})
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 4.0
+LEGEND_LINE = 0.18
+LEGEND_COLUMNS = 2
+
+Points = Sequence[tuple[int, Mapping[str, float]]]
+
+
+def draw_learning_curve(
+    points: Points,
+    standard_errors: Mapping[int, Mapping[str, float]] = NO_ERRORS,
+    groups: Mapping[str, str] = GROUPS,
+) -> bytes:
+    """Draws metrics over training steps, one panel for each group of metrics.
+
+    Args:
+        points: (step, metrics) of each checkpoint, in any order. A checkpoint may lack a metric.
+        standard_errors: By step and metric, where there is one: drawn as a band.
+        groups: Title of each panel, and a regular expression for the names of its metrics, all of them shares of 1.
+            Metrics that match none are not drawn, and panels without metrics are left out.
+
+    Returns:
+        A PNG, two panels a row.
+
+    Raises:
+        ValueError: There is nothing to draw.
+    """
+    points = sorted(points, key=lambda point: point[0])
+    panels = _panels(points, groups)
+    if not panels:
+        raise ValueError("there is no metric to draw")
+    most_lines = max(map(len, panels.values()))
+    figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * -(-most_lines // LEGEND_COLUMNS))
+    steps = sorted({step for step, _ in points})
+    for axes, (title, lines) in zip(cells, panels.items(), strict=True):
+        for place, (metric, name) in enumerate(lines.items()):
+            _draw_metric(axes, points, standard_errors, metric, name, place)
+        axes.set_xlabel("training step")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True) if len(steps) > 1 else FixedLocator(steps))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        legend_below(axes, num_columns=min(LEGEND_COLUMNS, len(lines)))
+        style_axes(axes, title)
+    return to_png(figure)
+
+
+def has_curve(points: Points, groups: Mapping[str, str] = GROUPS) -> bool:
+    """Whether ``draw_learning_curve`` finds anything to draw."""
+    return bool(_panels(points, groups))
+
+
+def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The name of each metric's line, by panel; panels without lines are left out."""
+    metrics = list(dict.fromkeys(name for _, values in points for name in values))
+    panels = {
+        title: {name: _line_name(found) for name in metrics if (found := re.fullmatch(pattern, name))}
+        for title, pattern in groups.items()
+    }
+    return {title: lines for title, lines in panels.items() if lines}
+
+
+def _draw_metric(
+    axes: Axes,
+    points: Points,
+    standard_errors: Mapping[int, Mapping[str, float]],
+    metric: str,
+    name: str,
+    place: int,
+) -> None:
+    steps = [step for step, values in points if metric in values]
+    means = np.array([values[metric] for _, values in points if metric in values])
+    errors = np.array([standard_errors.get(step, {}).get(metric, np.nan) for step in steps])
+    color, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
+    low, high = np.clip([means - errors, means + errors], 0, 1)
+    axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.plot(
+        steps, means, color=color, marker=marker, markersize=5, markeredgecolor="white", linewidth=1.8, label=name
+    )
+
+
+def _line_name(found: re.Match[str]) -> str:
+    """FAR 0.001 for ``val_at_far_1e-03``, recall@1 for ``recall_at_1``, the words of any other name."""
+    match found.groupdict():
+        case {"far": far}:
+            return f"FAR {float(far):g}"
+        case {"k": k}:
+            return f"recall@{k}"
+    return found.group().replace("_", " ")

@@ -1,0 +1,214 @@
+"""The views of the SQL session, and what they are made of: verified files, and small tables in memory."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.corpus.reader import Corpus
+from pipeline.corpus.schema import QUARANTINE, CorpusManifest
+from pipeline.inspection.inspected import Inspected, corpus_of, open_generation
+from pipeline.inspection.query.manifest_tables import checkpoint_table, generation_table
+from pipeline.inspection.temporary import room_for
+from pipeline.progress import stage
+from pipeline.storage.publish import PartRecord, Publication
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import Generation, generations
+from pipeline.triplets.schema import KINDS, GenerationManifest
+
+PATH = "path_in_source"
+"""The paths' column below the view ``corpus``; no other has the name, so a plan that has it reads paths."""
+_BYTES_WORTH_A_BAR = 2**28
+
+
+class Sources:
+    """What a session has opened so far.
+
+    Attributes:
+        views: Name to SELECT, in the order in which they build on each other.
+        tables: Arrow tables that they read, by name.
+        files: All files that they read.
+    """
+
+    def __init__(self, workspace: Workspace, chosen: Callable[[], Sequence[Inspected]], folder: Path) -> None:
+        self.views: dict[str, str] = {}
+        self.tables: dict[str, pa.Table] = {}
+        self.files: list[str] = []
+        self._workspace, self._chosen, self._folder = workspace, chosen, folder
+        self._parts: list[tuple[Publication[Any], PartRecord]] = []
+
+    def open(self, view: str) -> None:
+        """Opens what a view reads.
+
+        Raises:
+            InputError: The run has no generation, or one was removed meanwhile.
+            CorruptDataError: A part is not what was published.
+            UnavailableError: The temporary folder is full.
+        """
+        makers: dict[str, Callable[[], str]] = {
+            "triplets": self._triplets,
+            "corpus": self._corpus_view,
+            "quarantine": self._quarantine,
+            "generations": self._generations,
+            "checkpoints": self._checkpoints,
+        }
+        self.views[view] = makers[view]()
+
+    def add_paths(self) -> None:
+        """Reads where the examples came from, for which all of the corpus is read and verified."""
+        self.tables["examples"] = self._examples(_read_paths(self._corpus, self._folder / "paths.arrow"))
+
+    def verify_again(self) -> None:
+        """Reads all parts once more; raises as ``open`` does if one is no longer what it was."""
+        for publication, part in self._parts:
+            publication.read_part(part)
+
+    @cached_property
+    def _inspected(self) -> Sequence[Inspected]:
+        return self._chosen()
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return self._inspected[-1].corpus if self._inspected else Corpus.open(self._workspace)
+
+    def _triplets(self) -> str:
+        selects = []
+        for one in self._inspected or [open_generation(self._workspace)]:
+            manifest, labels = one.manifest, self._labels(one.corpus)
+            name = f"triplets_{manifest.number}"
+            files = self._verified(generations(self._workspace), manifest.parts_of("triplets"))
+            self.views[name] = (
+                f"SELECT {manifest.number}::BIGINT AS generation, *, d_an::DOUBLE - d_ap AS margin, "
+                f"{_kind_of(manifest)} AS kind FROM {files}"
+            )
+            selects.append(
+                f"SELECT t.*, a.label, n.label AS negative_label FROM {name} t "
+                f"LEFT JOIN {labels} a ON a.example_id = t.anchor LEFT JOIN {labels} n ON n.example_id = t.negative"
+            )
+        return " UNION ALL ".join(selects)
+
+    def _corpus_view(self) -> str:
+        self.tables["examples"] = self._examples(pa.nulls(self._corpus.num_examples, pa.string()))
+        return f"SELECT example_id, label, is_test, {PATH} AS path FROM examples"
+
+    def _quarantine(self) -> str:
+        publication = Publication(self._workspace.store, self._workspace.corpus_prefix, CorpusManifest)
+        rejected = self._verified(publication, self._corpus.manifest.parts_of(QUARANTINE))
+        selects = []
+        for one in self._inspected:
+            labels = self._labels(one.corpus)
+            files = self._verified(generations(self._workspace), one.manifest.parts_of("quarantine"))
+            selects.append(
+                f"SELECT {one.manifest.number}::BIGINT AS generation, q.example_id, e.label, NULL::VARCHAR AS path, "
+                "q.reason, q.excluded, q.other_id, o.label AS other_label, q.distance, q.score, q.suggested_label, "
+                f"q.detail FROM {files} q LEFT JOIN {labels} e ON e.example_id = q.example_id "
+                f"LEFT JOIN {labels} o ON o.example_id = q.other_id"
+            )
+        selects.append(
+            "SELECT NULL::BIGINT AS generation, NULL::BIGINT AS example_id, NULL::VARCHAR AS label, path, reason, "
+            "true AS excluded, NULL::BIGINT AS other_id, NULL::VARCHAR AS other_label, NULL::FLOAT AS distance, "
+            f"NULL::FLOAT AS score, NULL::VARCHAR AS suggested_label, detail FROM {rejected}"
+        )
+        return " UNION ALL ".join(selects)
+
+    def _generations(self) -> str:
+        self.tables["generation_rows"] = generation_table(self._workspace)
+        return "SELECT * FROM generation_rows"
+
+    def _checkpoints(self) -> str:
+        self.tables["checkpoint_rows"] = checkpoint_table(self._workspace)
+        return "SELECT * FROM checkpoint_rows"
+
+    def _labels(self, corpus: Corpus) -> str:
+        """The name of a table (example_id, label)."""
+        name = f"labels_{corpus.manifest.number}"
+        if name not in self.tables:
+            self.tables[name] = pa.table({"example_id": np.arange(corpus.num_examples), "label": _label_column(corpus)})
+        return name
+
+    def _examples(self, paths: pa.Array | pa.ChunkedArray) -> pa.Table:
+        columns = {"example_id": np.arange(self._corpus.num_examples), "label": _label_column(self._corpus)}
+        return pa.table(columns | {"is_test": self._corpus.is_test, PATH: paths})
+
+    def _verified(self, publication: Publication[Any], parts: Sequence[PartRecord]) -> str:
+        """Parts as a table of SQL. Files of a local store are read where they are; others are copied here."""
+        names = []
+        is_long = sum(part.num_bytes for part in parts) >= _BYTES_WORTH_A_BAR
+        with stage("verify", len(parts), "parts") if is_long else nullcontext() as done:
+            for part in parts:
+                data = publication.read_part(part)
+                # DuckDB takes [, * and ? in a name for a pattern: what it is given has a name of ours.
+                name = self._folder / f"{len(self._parts):06d}.parquet"
+                place = publication.store.local_path(part.key)
+                with room_for(name):
+                    if place is None:
+                        name.write_bytes(data)
+                    else:
+                        name.symlink_to(place)
+                self._parts.append((publication, part))
+                self.files += [str(name)] if place is None else [str(name), str(place)]
+                names.append(str(name))
+                if done is not None:
+                    done()
+        return f"read_parquet({quoted(names)}, hive_partitioning = false)"
+
+
+def choose(workspace: Workspace, which: int | None, every: bool = False) -> list[Inspected]:
+    """Opens generations, with one corpus for all that were mined from it.
+
+    Args:
+        workspace: Of the run.
+        which: Number of a generation; the newest by default, none where there is none.
+        every: All of them instead.
+
+    Raises:
+        InputError: That one is not there, or a corpus is gone.
+    """
+    publication = generations(workspace)
+    numbers = publication.numbers()
+    corpora: dict[str, Corpus] = {}
+    opened = []
+    for number in numbers if every else numbers[-1:] if which is None else [which]:
+        manifest = publication.read(number)
+        if manifest.corpus_fingerprint not in corpora:
+            corpora[manifest.corpus_fingerprint] = corpus_of(workspace, manifest)
+        opened.append(Inspected(workspace, Generation(publication, manifest), corpora[manifest.corpus_fingerprint]))
+    return opened
+
+
+def quoted(value: str | Sequence[str]) -> str:
+    """A text, or a list of texts, as a literal of SQL."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return f"[{', '.join(map(quoted, value))}]"
+
+
+def _kind_of(manifest: GenerationManifest) -> str:
+    """As ``count_kinds``, for the margin of the generation's band."""
+    hard, semi_hard, easy = map(quoted, KINDS)
+    return (
+        f"CASE WHEN d_an <= d_ap THEN {hard} WHEN d_an::DOUBLE >= d_ap::DOUBLE + "
+        f"{quoted(repr(manifest.mining.band.margin))}::DOUBLE THEN {easy} ELSE {semi_hard} END"
+    )
+
+
+def _label_column(corpus: Corpus) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(corpus.labels, pa.array(corpus.label_names, pa.string()))
+
+
+def _read_paths(corpus: Corpus, file: Path) -> pa.ChunkedArray:
+    """Paths of all examples, in a mapped file: they may be more than memory holds."""
+    schema = pa.schema([(PATH, pa.string())])
+    with (
+        room_for(file),
+        pa.ipc.new_file(str(file), schema) as writer,
+        stage("paths", corpus.num_parts, "parts") as done,
+    ):
+        for part in range(corpus.num_parts):
+            writer.write_batch(pa.record_batch([pa.array(corpus.read_paths(part), pa.string())], schema=schema))
+            done()
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()[PATH]

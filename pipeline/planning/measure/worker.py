@@ -1,0 +1,161 @@
+"""The actor that measures: a refresh's work on a stretch of the corpus, timed while its siblings do the same."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+import torch
+
+from pipeline.runtime.node_facts import NodeFacts, look_at_node, resident_bytes
+from pipeline.runtime.remote import Reference
+from pipeline.planning.measure.search_rates import Searched, computing_clock, measure_searches, timed
+from pipeline.stages.mine.shard_loader import usability
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.embeddings.encode import encode
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.registry import initial_encoder
+from pipeline.errors import InputError
+from pipeline.mining.audit.moments import Moments
+from pipeline.mining.shards import Shard
+from pipeline.planning.rates import EmbedRates
+from pipeline.storage.workspace import Workspace
+
+_EMBED_BUDGET_S = 3.0
+_DECODED = 256  # payloads of a part whose decoding is timed apart
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What one actor measured of a stretch of the corpus, up to the shard that is searched.
+
+    Attributes:
+        start_s: Opening the corpus, loading the encoder, the first batch.
+        idle_bytes: Resident, ready for work.
+        facts: Of its node.
+        embed: Rates.
+        load_s: Of making a shard, per example.
+        shard: Reference to it, in Ray's shared memory.
+    """
+
+    start_s: float
+    idle_bytes: int
+    facts: NodeFacts
+    embed: EmbedRates
+    load_s: float
+    shard: Reference
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one actor measured of searching a stretch.
+
+    Attributes:
+        searched: Rates.
+        peak_bytes: Resident at the most, without the vectors.
+        gpu_bytes: Peak on the GPU.
+    """
+
+    searched: Searched
+    peak_bytes: int
+    gpu_bytes: int
+
+
+class RateWorker(RefreshWorker):
+    """Measures."""
+
+    def ping(self) -> None:
+        """Does nothing: what that takes is a task's own time."""
+
+    def embed_stretch(self, scratch: Workspace, step: int | None, first_part: int, num_wanted: int) -> Embedded:
+        """Embeds a stretch of the corpus, and loads it as a refresh does.
+
+        Args:
+            scratch: Where embeddings may be written.
+            step: The checkpoint that encodes; None: the initial encoder, where none is published yet.
+            first_part: Where the stretch begins.
+            num_wanted: Examples that it should have; it has fewer where encoding them takes longer than a few seconds.
+
+        Raises:
+            InputError: The stretch holds no training example.
+        """
+        start_s, _ = timed(lambda: self._warm_up(step, first_part))
+        idle_bytes = resident_bytes()
+        parts = EmbeddingParts(scratch, f"{first_part:06d}")
+        embed, numbers = self._embed_parts(parts, first_part, num_wanted)
+        load_s, shard = timed(lambda: ray.put(self._load_parts(parts, numbers)))
+        num_examples = sum(len(self._corpus.part_ids(part)) for part in numbers)
+        facts = look_at_node(self._config.cluster.cache_dir)
+        return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)
+
+    def search_stretch(self, backend: str, shard: Shard) -> Stretch:
+        """Searches a stretch, as it was loaded.
+
+        Args:
+            backend: As ``resolve_backend`` gave it.
+            shard: The stretch. A read-only view of Ray's shared memory, as in a refresh.
+
+        Raises:
+            InputError: The stretch holds no triplet.
+        """
+        searched = measure_searches(shard, self._config, backend)
+        gpu_bytes = torch.cuda.max_memory_allocated() if self._device == "cuda" else 0
+        return Stretch(searched, max(0, resident_bytes(peak=True) - shard.vectors_ND.nbytes), gpu_bytes)
+
+    def _warm_up(self, step: int | None, part: int) -> None:
+        config = self._config
+        if step is None:
+            untrained = initial_encoder(config.encoder, config.transform, config.seed).eval().to(self._device)
+            self._encoder = ((config.run, 0), config, untrained)
+        config, encoder = self._load(config.run, step or 0)
+        payloads, transform = self._inputs(part, config)
+        encode(encoder, payloads[: config.embed.batch_size], transform, config.embed, self._device)
+
+    def _embed_parts(self, parts: EmbeddingParts, first: int, num_wanted: int) -> tuple[EmbedRates, list[int]]:
+        """Encodes part after part; returns the rates, and the parts."""
+        assert self._encoder is not None
+        (_, config, encoder), embed = self._encoder, self._config.embed
+        clock = computing_clock(self._config.cluster)
+        seconds = dict.fromkeys(("read", "decode", "encode", "write"), 0.0)
+        numbers: list[int] = []
+        num_examples, begun = 0, time.perf_counter()
+        while num_examples < num_wanted and len(numbers) < self._corpus.num_parts:
+            part = (first + len(numbers)) % self._corpus.num_parts
+            span = self._corpus.part_ids(part)
+            took: dict[str, float] = {}
+            took["read"], (payloads, transform) = timed(lambda: self._inputs(part, config))  # noqa: B023 — at once
+            some = payloads[:_DECODED]
+            decoding_s, _ = timed(lambda: [transform(one) for one in some], clock=clock)  # noqa: B023
+            took["decode"] = decoding_s * len(payloads) / len(some)
+            asked = (encoder, payloads, transform, embed, self._device)
+            encoding_s, vectors = timed(lambda: encode(*asked), clock=clock)  # noqa: B023
+            took["encode"] = max(0.0, encoding_s - took["decode"])
+            took["write"], _ = timed(lambda: parts.write(part, span.start, vectors, embed.dtype))  # noqa: B023
+            for name, value in took.items():
+                seconds[name] += value
+            numbers.append(part)
+            num_examples += len(span)
+            if time.perf_counter() - begun > _EMBED_BUDGET_S:
+                break
+        prefix = parts.workspace.embeddings_prefix(parts.key)
+        stored = sum(entry.num_bytes for entry in parts.workspace.store.entries(prefix))
+        each = {f"{name}_s_per_example": value / num_examples for name, value in seconds.items()}
+        return EmbedRates(**each, stored_bytes_per_example=stored / num_examples), sorted(numbers)
+
+    def _load_parts(self, parts: EmbeddingParts, numbers: list[int]) -> Shard:
+        """Reads it back as a shard, with what the audit asks of it."""
+        ids, vectors = [], []
+        for part in numbers:
+            span = self._corpus.part_ids(part)
+            stored = parts.read(part, span.start, len(span))
+            part_ids = np.arange(span.start, span.stop, dtype=np.int64)
+            _, usable = usability(stored)
+            kept = ~self._corpus.is_test[part_ids] & usable
+            ids.append(part_ids[kept])
+            vectors.append(stored[kept])
+        ids_N = np.concatenate(ids)
+        if not len(ids_N):
+            raise InputError(f"parts {numbers} of the corpus hold no training example to measure with: prepare more")
+        shard = Shard(ids_N, self._corpus.labels[ids_N], np.concatenate(vectors))
+        Moments.of(shard.vectors_ND)
+        return shard

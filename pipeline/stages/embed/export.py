@@ -1,0 +1,89 @@
+"""Export: embed the corpus with a checkpoint, and write the embeddings as Parquet files for others to use."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.stages.embed.stage import embed, key_of
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.embeddings.export import ExportDType, export_part
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoints import checkpoints, config_of
+from pipeline.evaluation.verification.pairs import refuse_broken
+from pipeline.evaluation.quantisation import quantise
+from pipeline.progress import stage
+from pipeline.storage.leases import reader
+from pipeline.storage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        uri: The folder of the files.
+        num_examples: Rows in all.
+        num_bytes: Of the vectors alone.
+    """
+
+    uri: str
+    num_examples: int
+    num_bytes: int
+
+
+def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, dtype: ExportDType) -> Export:
+    """Writes a file for each part of the corpus, and last ``_export.json``, which says that all are there.
+
+    The same checkpoint and corpus give the same files.
+
+    Args:
+        config: The run.
+        workspace: Where the checkpoint is, and where the files go:
+            ``runs/<run>/exports/<step>/<corpus>-<dtype>/``.
+        corpus: What is embedded.
+        step: Of the checkpoint.
+        dtype: What is stored; ``int8`` takes D bytes a vector.
+
+    Raises:
+        InputError: An embedding is not finite.
+    """
+    checkpoint = checkpoints(workspace).read(step)
+    own = config_of(checkpoint, config)
+    read = (
+        corpus.manifest_key,
+        checkpoints(workspace).manifest_key(step),
+        f"{workspace.embeddings_prefix(key_of(own, corpus, checkpoint))}/",
+    )
+    with reader(workspace.store, f"export of checkpoint {step}", *read).kept():
+        with (
+            session(config.cluster, required_resources(config, pool=True, trainer=False)),
+            ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+        ):
+            key = embed(pool, own, workspace, corpus, checkpoint)
+        facts = {
+            "run": workspace.run,
+            "checkpoint_step": str(step),
+            "weights_digest": checkpoint.weights_digest,
+            "corpus_fingerprint": corpus.fingerprint,
+        }
+        folder = f"{workspace.export_prefix(step)}/{corpus.manifest.number:09d}-{dtype}"
+        parts = EmbeddingParts(workspace, key)
+        with stage(f"export step {step}", corpus.num_examples, "examples") as done:
+            for part in range(corpus.num_parts):
+                ids = corpus.part_ids(part)
+                vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
+                refuse_broken(vectors)
+                labels = [corpus.label_names[code] for code in corpus.labels[ids.start : ids.stop]]
+                stored = quantise(vectors) if dtype == "int8" else vectors
+                data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)
+                workspace.store.put(f"{folder}/{part:06d}.parquet", data)
+                done(len(ids))
+    document = facts | {"num_examples": corpus.num_examples, "num_files": corpus.num_parts, "dtype": dtype}
+    workspace.store.put(f"{folder}/_export.json", (json.dumps(document, indent=2) + "\n").encode())
+    num_bytes = corpus.num_examples * own.encoder.embedding_dim * np.dtype(dtype).itemsize
+    return Export(f"{workspace.store.uri.rstrip('/')}/{folder}", corpus.num_examples, num_bytes)

@@ -1,0 +1,58 @@
+"""Embed: every part of the corpus that this checkpoint has not embedded yet, over the pool."""
+
+from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.embeddings.parts import EmbeddingParts, embeddings_key
+from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.progress import say, stage
+from pipeline.storage.workspace import Workspace
+
+
+def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """The key under which a checkpoint's embeddings of a corpus are kept; the checkpoint may be of any architecture."""
+    part_sizes = [len(corpus.part_ids(part)) for part in range(corpus.num_parts)]
+    cluster = config.cluster
+    computed = f"{config.embed.model_dump_json()} on {cluster.actor_device}, {cluster.threads_per_actor} threads"
+    return embeddings_key(
+        checkpoint.weights_digest,
+        corpus.fingerprint,
+        part_sizes,
+        checkpoint.transform.digest(),
+        computed,
+    )
+
+
+def embed(
+    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> str:
+    """Embeds the whole corpus with a checkpoint; parts that are stored already are skipped.
+
+    Args:
+        pool: Of ``RefreshWorker``.
+        config: The run at hand; the checkpoint may be of another run, architecture and preprocessing.
+        workspace: The checkpoint's.
+        corpus: The pinned corpus.
+        checkpoint: Embeds with its own encoder and preprocessing.
+
+    Returns:
+        The embeddings' key.
+    """
+    key = key_of(config, corpus, checkpoint)
+    missing = missing_parts(workspace, corpus, key)
+    if not missing:
+        return key
+    if len(missing) < corpus.num_parts:
+        say(f"embed: {corpus.num_parts - len(missing)} of {corpus.num_parts} parts are there already")
+    tasks = (Task(part, "embed_part", (workspace.run, checkpoint.step, key, part)) for part in missing)
+    total = sum(len(corpus.part_ids(part)) for part in missing)
+    with stage(f"embed step {checkpoint.step}", total, "examples") as done:
+        for part, num_examples in pool.run(tasks):
+            done(num_examples, f"part {part}")
+    return key
+
+
+def missing_parts(workspace: Workspace, corpus: Corpus, key: str) -> list[int]:
+    """The parts of a corpus that are not stored under a key."""
+    present = EmbeddingParts(workspace, key).present()
+    return [part for part in range(corpus.num_parts) if part not in present]

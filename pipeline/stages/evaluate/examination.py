@@ -1,0 +1,161 @@
+"""One checkpoint under examination: what the protocols may look at."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.stages.embed.stage import embed
+from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
+from pipeline.errors import InputError
+from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The examples that are measured on.
+
+    Attributes:
+        ids_N: example_id, int64, ascending.
+        vectors_ND: Their embeddings, float32 unit vectors.
+        labels_N: Their label codes, int32.
+    """
+
+    ids_N: npt.NDArray[np.int64]
+    vectors_ND: FloatArray
+    labels_N: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """A checkpoint, its stored embeddings, and what surrounds them.
+
+    Attributes:
+        name: Of the checkpoint, for people: "main step 300".
+        pool: Actors that can embed.
+        asked: The config as it was given.
+        config: The same with the checkpoint's own encoder and transform.
+        workspace: Of the checkpoint's run.
+        corpus: The pinned corpus.
+        checkpoint: What is examined.
+        key: Of its embeddings, all of which are stored.
+        trained_L: bool (L,), labels that it was trained on; None: unknown.
+    """
+
+    name: str
+    pool: ActorPool
+    asked: RunConfig
+    config: RunConfig
+    workspace: Workspace
+    corpus: Corpus
+    checkpoint: CheckpointManifest
+    key: str
+    trained_L: npt.NDArray[np.bool_] | None
+
+    @cached_property
+    def vectors_ND(self) -> FloatArray:
+        """Embeddings of the whole corpus, float32, by example id."""
+        corpus, parts = self.corpus, EmbeddingParts(self.workspace, self.key)
+        vectors_ND = np.empty((corpus.num_examples, self.config.encoder.embedding_dim), dtype=np.float32)
+        for part in range(corpus.num_parts):
+            ids = corpus.part_ids(part)
+            vectors_ND[ids.start : ids.stop] = parts.read(part, ids.start, len(ids))
+        return vectors_ND
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What the config wants measured: the test labels, or all.
+
+        Raises:
+            InputError: There is nothing to measure on, or training has seen it, which the config does not allow.
+        """
+        ids_N = examined_ids(self.config, self.corpus)
+        labels_N = self.corpus.labels[ids_N]
+        allowed = self.config.evaluation.allow_trained_labels
+        check_leakage(self.name, self.trained_L, np.unique(labels_N), self.corpus.label_names, allowed)
+        return Subject(ids_N, self.vectors_ND[ids_N], labels_N)
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Where each example came from, by example id."""
+        return [path for part in range(self.corpus.num_parts) for path in self.corpus.read_paths(part)]
+
+    @property
+    def folder(self) -> str:
+        """Where its results go; figures on all examples never take the place of those on the test labels."""
+        prefix = self.workspace.evaluation_prefix(self.checkpoint.step)
+        return prefix if self.config.evaluation.examples == "test" else f"{prefix}/all"
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result was measured with: the head of every document."""
+        return {
+            "checkpoint": self.name,
+            "weights_digest": self.checkpoint.weights_digest,
+            "corpus": self.corpus.manifest.number,
+            "corpus_fingerprint": self.corpus.fingerprint,
+        }
+
+    def subject_provenance(self) -> dict[str, Any]:
+        """What the config's examples are, for results on these."""
+        labels = np.unique(self.subject.labels_N)
+        num_trained = None if self.trained_L is None else int(self.trained_L[labels].sum())
+        return {"examples": self.config.evaluation.examples, "num_trained_labels": num_trained}
+
+
+def examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
+    """Embeds the corpus with a checkpoint, and finds out what it was trained on.
+
+    Args:
+        pool: Actors that can embed.
+        config: As it was given; the checkpoint is embedded with its own encoder and transform.
+        workspace: Of the checkpoint's run.
+        corpus: The pinned corpus.
+        step: Of the checkpoint.
+    """
+    checkpoint = checkpoints(workspace).read(step)
+    own = config_of(checkpoint, config)
+    trained_L = trained_labels(workspace, checkpoint, corpus)
+    name = f"{workspace.run} untrained" if step == 0 else f"{workspace.run} step {step}"
+    if trained_L is None:
+        say(
+            f"WARNING: what {name} was trained on is not known here (a corpus that is not in this workspace, a file of "
+            "weights, or vectors that come from elsewhere): it may have seen labels that it is now measured on"
+        )
+    key = embed(pool, own, workspace, corpus, checkpoint)
+    return Examination(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
+
+
+def has_test_pairs(corpus: Corpus) -> bool:
+    """Whether the test labels can be measured on: two of them, one with two examples."""
+    return _has_pairs(corpus.labels[corpus.is_test])
+
+
+def examined_ids(config: RunConfig, corpus: Corpus) -> npt.NDArray[np.int64]:
+    """The example ids that the config wants measured, ascending.
+
+    Raises:
+        InputError: They have no two labels, or no label with two examples.
+    """
+    wanted_N = corpus.is_test if config.evaluation.examples == "test" else np.ones(corpus.num_examples, dtype=np.bool_)
+    ids_N = np.flatnonzero(wanted_N)
+    if not _has_pairs(corpus.labels[ids_N]):
+        raise InputError(
+            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction, or "
+            "measure on everything with evaluation.examples all"
+        )
+    return ids_N
+
+
+def _has_pairs(labels_N: npt.NDArray[np.int32]) -> bool:
+    counts = np.unique(labels_N, return_counts=True)[1]
+    return len(counts) >= 2 and int(counts.max()) >= 2

@@ -1,0 +1,83 @@
+"""Harvest: takes in the triplets of a generation as they are mined, writes them, and counts what must be known."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config import MiningConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.mining.audit.hubs import HubCap, Hubs
+from pipeline.storage.publish import Attempt
+from pipeline.triplets.neighbours import NeighbourTally
+from pipeline.triplets.schema import KINDS, GenerationManifest, count_kinds
+from pipeline.triplets.writer import TripletWriter, parse
+
+_COLUMNS = ("anchor", "positive", "negative")
+
+
+class Harvest:
+    """The triplets of one attempt.
+
+    Attributes:
+        num_triplets: Taken in so far.
+        kinds: Of them, by kind.
+        negatives_N: How many triplets each example is the negative of, int64.
+        tally: Which labels they join.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt[GenerationManifest],
+        mining: MiningConfig,
+        corpus: Corpus,
+        provenance: Mapping[str, str],
+        stem: str = "triplets",
+    ) -> None:
+        """Begins with nothing.
+
+        Args:
+            attempt: Where shards go.
+            mining: The margin that tells kinds apart, and rows a shard.
+            corpus: Labels of the ids.
+            provenance: What each file carries.
+            stem: First part of the shards' names.
+        """
+        self._attempt, self._mining, self._corpus, self._provenance = attempt, mining, corpus, provenance
+        self._writer = TripletWriter(attempt, mining.rows_per_shard, provenance, stem)
+        self.num_triplets = 0
+        self.kinds = dict.fromkeys(KINDS, 0)
+        self.negatives_N = np.zeros(corpus.num_examples, dtype=np.int64)
+        self.tally = NeighbourTally(len(corpus.label_names))
+
+    def add(self, table: pa.Table) -> None:
+        """Takes in the next triplets, in the schema TRIPLETS."""
+        self._writer.write(table)
+        anchor_T, negative_T = (table[name].to_numpy() for name in ("anchor", "negative"))
+        d_ap_T, d_an_T = (table[name].to_numpy() for name in ("d_ap", "d_an"))
+        self.tally.add(self._corpus.labels[anchor_T], self._corpus.labels[negative_T], d_an_T)
+        for kind, count in count_kinds(d_ap_T, d_an_T, self._mining.band.margin).items():
+            self.kinds[kind] += count
+        np.add.at(self.negatives_N, negative_T, 1)  # a bincount would pass over all N at every block
+        self.num_triplets += len(table)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+    def capped(self, hubs: Hubs, seed: int) -> "Harvest":
+        """The same triplets with no hub the negative of more than its cap; the shards of this one are taken back."""
+        parts, cap = self._attempt.parts, HubCap(hubs, seed)
+        for part in parts:
+            cap.see(*_ids(parse(self._attempt.read_back(part))))
+        left = Harvest(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
+        for part in parts:
+            table = parse(self._attempt.read_back(part))
+            left.add(table.filter(pa.array(cap.keep(*_ids(table)))))
+            self._attempt.take_back(part)
+        left.close()
+        return left
+
+
+def _ids(table: pa.Table) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    return [table[name].to_numpy() for name in _COLUMNS]

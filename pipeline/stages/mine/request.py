@@ -1,0 +1,67 @@
+"""What a refresh is asked for, whether that stands already, and who is at it."""
+
+import hashlib
+
+from pipeline.storage.claims import await_others, claim_or_await
+from pipeline.stages.embed.stage import key_of
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
+from pipeline.mining.miner import resolve_backend
+from pipeline.storage.leases import Lease
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+from pipeline.triplets.schema import GenerationManifest
+
+
+def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What a generation is asked for: equal keys, equal triplets.
+
+    Where a warm start of a sample (or of an approximate index) brings what the generation before knew, the triplets
+    also depend on that generation, which the manifest names.
+    """
+    mining = config.at_step(checkpoint.step).mining
+    mining = mining.model_copy(update={"backend": resolve_backend(mining, config.cluster.actor_device)})
+    texts = [key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)]
+    if checkpoint.harmonic is not None and config.harmonic is not None:
+        texts += [checkpoint.harmonic.digest(), str(config.harmonic.mined_share)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def find_generation(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> GenerationManifest | None:
+    """The generation that a refresh from this checkpoint would publish, if it stands already."""
+    key = refresh_key(config, corpus, checkpoint)
+    for manifest in generations(workspace).newest_first():
+        if manifest.refresh_key == key:
+            return manifest
+        if manifest.checkpoint_step < checkpoint.step:
+            return None
+    return None
+
+
+def claim_refresh(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> GenerationManifest | Lease:
+    """The generation, once it stands; or the claim to make it, where nobody else is at it."""
+    return claim_or_await(
+        workspace,
+        _name(config, corpus, checkpoint),
+        f"refresh of run {workspace.run!r} from checkpoint {checkpoint.step}",
+        lambda: find_generation(config, workspace, corpus, checkpoint),
+        corpus.manifest_key,
+        checkpoints(workspace).manifest_key(checkpoint.step),
+    )
+
+
+def await_generation(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+) -> GenerationManifest | None:
+    """The generation, once it stands; None where it does not and nobody is at it."""
+    name = _name(config, corpus, checkpoint)
+    return await_others(workspace, name, lambda: find_generation(config, workspace, corpus, checkpoint))
+
+
+def _name(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    return f"refresh-{refresh_key(config, corpus, checkpoint)[:32]}"

@@ -1,0 +1,82 @@
+"""The actor of a refresh: embeds as its base does, and searches a shard for what is asked about a block of anchors."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.mine.search import Search
+from pipeline.config import MiningConfig, RunConfig
+from pipeline.failpoints import Failpoint, reach
+from pipeline.mining.topk import Nearest
+from pipeline.mining.miner import ShardSearch, make_queries, shard_search
+from pipeline.mining.positives import Pairs
+from pipeline.mining.backends.reference import Queries
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.verify import brute_force, hold
+
+
+class RefreshWorker(EncodeWorker):
+    """Also holds one refresh's searches."""
+
+    def __init__(self, config: RunConfig, corpus_number: int) -> None:
+        """As an ``EncodeWorker``, with nothing searched."""
+        super().__init__(config, corpus_number)
+        self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
+
+    def search_block(self, search: Search, index: int, candidates: Shard, queries: Queries) -> tuple[Nearest, int]:
+        """Searches one shard for the negatives of a block.
+
+        Args:
+            search: The pass.
+            index: Number of the shard.
+            candidates: What is searched. A read-only view of Ray's shared memory: a node holds it once.
+            queries: The block's.
+
+        Returns:
+            The nearest negatives found, and how many pairs an index handed to the scan.
+        """
+        found = self._search(search, index, candidates)(queries, search.num_negatives)
+        reach(Failpoint.BLOCK_SEARCHED)
+        return found
+
+    def _search(self, search: Search, index: int, candidates: Shard) -> ShardSearch:
+        if self._searches[0] != search.mining_pass:
+            self._searches = (search.mining_pass, {})  # drops what belongs to another pass than this one
+        if index not in self._searches[1]:
+            self._searches[1][index] = shard_search(search.mining, search.backend, candidates, self._device)
+        return self._searches[1][index]
+
+    def answer_by_force(
+        self,
+        mining: MiningConfig,
+        pairs: Pairs,
+        groups: LabelGroups,
+        floors: Floors | None,
+        candidates: Shard,
+        *sources: Shard,
+    ) -> Nearest:
+        """A few pairs' nearest negatives in one shard, by brute force."""
+        queries = make_queries(pairs, ShardedVectors(sources), groups, mining.band, floors)
+        return brute_force(queries, candidates, mining.negatives_per_pair)
+
+    def hold(
+        self,
+        mining: MiningConfig,
+        pairs: Pairs,
+        nearest: Nearest,
+        groups: LabelGroups,
+        floors: Floors | None,
+        *sources: Shard,
+    ) -> npt.NDArray[np.bool_]:
+        """Whether what was mined for a few pairs is what it says."""
+        vectors = ShardedVectors(sources)
+        return hold(make_queries(pairs, vectors, groups, mining.band, floors), nearest, vectors, groups)
+
+    def rest(self) -> None:
+        """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
+        self._searches = ("", {})
+        self._encoder = None
+        if self._device == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,172 @@
+"""Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
+
+from types import TracebackType
+from typing import Any, Self, cast
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.util.placement_group import placement_group_table
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.stages.train.fit import fit, free_places
+from pipeline.stages.embed.harmonic import check_old, choose_old
+from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
+from pipeline.runtime.resources import what_is_there
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
+from pipeline.encoders.frozen import freeze
+from pipeline.encoders.pretrained import pretrained_encoder
+from pipeline.encoders.registry import build_encoder, takes_images
+from pipeline.errors import InputError, UnavailableError
+from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
+from pipeline.training.losses import loss_function
+from pipeline.training.scalars import check_packages
+
+_END_TIMEOUT_S = 10.0
+
+
+def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
+    """The newest checkpoint of the run; where there is none, the one that training starts from is published.
+
+    It is drawn from the seed, or holds ``encoder.pretrained``, and records the old encoder of a harmonic run. Whoever
+    comes first, a miner or a trainer, publishes it.
+
+    Raises:
+        InputError: The checkpoint has another architecture or old encoder than the config, or the encoder does not
+            take what the corpus holds.
+    """
+    if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
+        raise InputError(
+            f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
+            "set encoder.name identity to mine the vectors as they are"
+        )
+    dim = corpus.manifest.vector_dim
+    if config.encoder.name == "identity" and dim not in (None, config.encoder.embedding_dim):
+        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
+    if corpus.manifest.payload == "image" and config.encoder.name == "identity":
+        raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
+    publication = checkpoints(workspace)
+    latest = publication.latest()
+    if latest is None:
+        latest, _ = save_checkpoint(
+            publication,
+            step=0,
+            encoder_module=pretrained_encoder(
+                config.encoder, config.transform, config.seed, workspace, corpus.fingerprint
+            ),
+            encoder_config=config.encoder,
+            transform_config=config.transform,
+            trainer_state={},
+            corpus_fingerprint=corpus.fingerprint,
+            generation=None,
+            metrics={},
+            seed=config.seed,
+            config_digest=config.digest(),
+            parent=None,
+            harmonic=choose_old(config, workspace, corpus),
+        )
+    elif latest.encoder.pretrained != config.encoder.pretrained:
+        say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
+    check_old(config, latest)
+    load_encoder(publication, latest, config.encoder, config.transform, "cpu")
+    if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
+        say(
+            f"note: checkpoint {latest.step} was trained on another corpus or split than the newest one, "
+            "and may have seen labels that are test labels now"
+        )
+    return latest
+
+
+def check_trainable(config: RunConfig) -> None:
+    """Refuses to train an encoder without parameters, and with a loss, frozen parts or sinks that are not there.
+
+    Raises:
+        InputError: As it says.
+    """
+    check_packages(config.observe)
+    loss_function(config.training.loss.name)
+    encoder = build_encoder(config.encoder, config.transform)
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        raise InputError(f"encoder {config.encoder.name!r} has no parameter to train: use jobs.mine, or name a network")
+    freeze(encoder, config.training.frozen)
+
+
+class TrainingRun:
+    """A training run in the background: a Ray task that runs the TorchTrainer, for as long as the block lasts.
+
+    The task, Ray Train's controller and the monitor stay on the driver's own node, whose death they could not outlive
+    anyway; only workers may be lost with another node, and are started again.
+    """
+
+    def __init__(self, config: RunConfig, corpus: Corpus, start_step: int) -> None:
+        """Starts the workers; they resume from the newest checkpoint.
+
+        Args:
+            config: The run.
+            corpus: The pinned corpus.
+            start_step: The newest checkpoint's step.
+        """
+        here = {"num_cpus": 0, "scheduling_strategy": _here()}
+        self._places_before = set(placement_group_table())
+        monitor_class: Any = ray.remote(TrainingMonitor)
+        self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
+        remote_fit: Any = ray.remote(fit)
+        self._finished: ray.ObjectRef[None] = remote_fit.options(**here, max_retries=0).remote(
+            config, corpus.manifest.number, self._monitor
+        )
+        self._stall_timeout_s = config.cluster.stall_timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends what still runs: Ray may outlive this job, where the program has started it."""
+        if self.running:
+            ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
+            ray.wait([self._finished], timeout=_END_TIMEOUT_S)
+            free_places(self._places_before)
+        ray.kill(self._monitor)
+
+    def status(self) -> TrainingStatus:
+        """How far it is.
+
+        Raises:
+            PipelineError: Training cannot go on.
+            UnavailableError: The workers failed too often, or told nothing for ``stall_timeout_s``.
+        """
+        status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
+        if status.error is not None:
+            raise status.error
+        if not self.running:
+            try:
+                ray.get(self._finished)
+            except RayError as error:
+                raise UnavailableError(f"the training workers failed too often: {_last_line(error)}") from error
+        elif status.silent_s > self._stall_timeout_s:
+            raise UnavailableError(
+                f"nothing was heard of the training workers for {status.silent_s:.0f} s (cluster.stall_timeout_s); the "
+                f"last was {status.note!r} at step {status.step}: they are stuck or find no place, as "
+                f"{what_is_there()}; look at `ray status`, or raise the limit if one step takes so long"
+            )
+        return status
+
+    @property
+    def running(self) -> bool:
+        """Whether the workers are still at it."""
+        finished, _ = ray.wait([self._finished], timeout=0)
+        return not finished
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """On the driver's own node."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,148 @@
+"""Sweep: train with several embedding sizes or training-set sizes, as for FaceNet's tables 5 and 6."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.studies.compare.arm_worker import ArmTask, training_ids
+from pipeline.studies.compare.stage import arm_digest, pretrained_digest, result_key, train_arms
+from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.train.stage import check_trainable
+from pipeline.studies.compare.results import ArmResult
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.errors import InputError
+from pipeline.evaluation.pictures import draw_sweeps
+from pipeline.evaluation.splits import standard_error
+from pipeline.evaluation.sweep import Sweep, sweep_runs
+from pipeline.evaluation.verification.protocol import far_name
+from pipeline.progress import say
+from pipeline.storage.workspace import Workspace
+
+Quantity = Literal["embedding_dim", "training_labels"]
+
+TITLES = {
+    "embedding_dim": ("Embedding size", "dimensions"),
+    "training_labels": ("Training-set size", "training images"),
+}
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What is trained.
+
+    Attributes:
+        name: Of the sweep, and of its folder in the workspace.
+        over: ``embedding_dim``, or ``training_labels``: so many of the training labels, drawn by seed.
+        values: One run each, for each seed.
+        seeds: How many, from the run's seed on.
+        images: Budget: images forwarded in training by each run.
+    """
+
+    name: str
+    over: Quantity
+    values: tuple[int, ...]
+    seeds: int
+    images: int
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """The results of one value, over its seeds."""
+
+    results: tuple[ArmResult, ...]
+
+    def metrics(self) -> dict[str, float]:
+        found = [result.final.metrics for result in self.results]
+        return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+    def standard_errors(self) -> dict[str, float]:
+        found = [result.final.metrics for result in self.results]
+        errors = {name: standard_error([one[name] for one in found]) for name in found[0]}
+        return {name: error for name, error in errors.items() if error is not None}
+
+
+def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan) -> tuple[Sweep, str]:
+    """Trains what has no result yet, and writes table and plot; stop and repeat it at any time.
+
+    Returns:
+        The sweep, and the folder (as a URI) with sweep.md, sweep.json, sweep.png and the results.
+
+    Raises:
+        InputError: The plan, the corpus or the encoder do not go together.
+    """
+    _check(config, corpus, plan)
+    folder = f"sweeps/{plan.name}"
+    tasks: dict[str, ArmTask] = {}
+    value_of: dict[str, int] = {}
+    for seed in range(config.seed, config.seed + plan.seeds):
+        for value in plan.values:
+            task = _task(config, workspace, corpus, plan, value, seed)
+            tasks[key := result_key(folder, task)] = task
+            value_of[key] = value
+    found = dict(zip(tasks, train_arms(config, workspace, corpus, tasks, f"sweep {plan.over}"), strict=True))
+    by_value = {
+        _shown(plan, corpus, config.seed, value): _Seeds(
+            tuple(result for key, result in found.items() if value_of[key] == value)
+        )
+        for value in plan.values
+    }
+    sweep = sweep_runs(plan.over, *TITLES[plan.over], by_value)
+    store, metric = workspace.store, f"val_at_far_{far_name(config.evaluation.fars[0])}"
+    store.put(f"{folder}/sweep.md", sweep.to_markdown().encode())
+    store.put(f"{folder}/sweep.json", (json.dumps(sweep.to_dict(), indent=2, allow_nan=False) + "\n").encode())
+    store.put(f"{folder}/sweep.png", draw_sweeps({config.run: (sweep,)}, metric))
+    uri = f"{store.uri.rstrip('/')}/{folder}"
+    say(f"{len(found)} runs: {uri}/sweep.md and sweep.png")
+    return sweep, uri
+
+
+def _check(config: RunConfig, corpus: Corpus, plan: SweepPlan) -> None:
+    check_trainable(config)
+    if config.harmonic is not None:
+        raise InputError("jobs.sweep trains each run alone: take harmonic out of the config")
+    if not has_test_pairs(corpus):
+        raise InputError(
+            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
+        )
+    if min(plan.seeds, plan.images, *plan.values) < 1 or len(set(plan.values)) < len(plan.values):
+        raise InputError("--values, --seeds and --images must be 1 or more, and no value may be named twice")
+    num_labels = len(np.unique(corpus.labels[~corpus.is_test]))
+    if plan.over == "training_labels" and max(plan.values) > num_labels:
+        raise InputError(f"--values {max(plan.values)}: there are {num_labels} training labels; name no more")
+
+
+def _shown(plan: SweepPlan, corpus: Corpus, first_seed: int, value: int) -> float:
+    """What a value stands at: the embedding size, or the training images that so many labels have, over the seeds."""
+    if plan.over == "embedding_dim":
+        return float(value)
+    seeds = range(first_seed, first_seed + plan.seeds)
+    return float(round(np.mean([len(training_ids(corpus, value, seed)) for seed in seeds])))
+
+
+def _task(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan, value: int, seed: int) -> ArmTask:
+    num_steps = max(1, plan.images // config.training.batch.num_images)
+    encoder, labels = config.encoder, None
+    if plan.over == "embedding_dim":
+        encoder = encoder.model_copy(update={"embedding_dim": value})
+    else:
+        labels = value
+    training = config.training.model_copy(update={"num_steps": num_steps})
+    own = config.model_copy(update={"training": training, "encoder": encoder, "seed": seed})
+    digest = arm_digest(own, corpus, 1, labels, pretrained_digest(own, workspace, corpus, seed))
+    return ArmTask(f"{plan.over}-{value}", own, digest, 1, labels)
+
+
+def values_of(texts: Sequence[str]) -> tuple[int, ...]:
+    """Whole numbers from the command line.
+
+    Raises:
+        InputError: One is none.
+    """
+    wrong = [text for text in texts if not text.isdecimal()]
+    if wrong:
+        raise InputError(f"--values {wrong[0]!r} is not a whole number of at least 1")
+    return tuple(int(text) for text in texts)

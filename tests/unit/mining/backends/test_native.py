@@ -1,0 +1,171 @@
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import BandConfig, MiningConfig, PositivesConfig
+from pipeline.errors import InputError
+from pipeline.mining.backends import native
+from pipeline.mining.topk import Nearest
+from pipeline.mining.miner import make_queries
+from pipeline.mining.positives import select_positives
+from pipeline.mining.backends.reference import Queries, scan
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.audit.suspects import Floors
+from tests.support.oracle import mine, unit_vectors
+from tests.unit.mining.backends.test_reference import BANDS
+
+pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason=str(native.why_missing()))
+SETS = native.instruction_sets() if native.why_missing() is None else ()
+
+
+def queries_of(shard: Shard, band: BandConfig, positives: PositivesConfig) -> Queries:
+    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
+    return make_queries(select_positives(positives, vectors, groups, groups.anchors_A, 0), vectors, groups, band)
+
+
+def assert_same(found: Nearest, expected: Nearest) -> None:
+    np.testing.assert_array_equal(found.id_PM, expected.id_PM)
+    np.testing.assert_array_equal(found.d_an_PM, expected.d_an_PM)
+
+
+def a_shard(
+    num: int, per_label: int, dim: int, noise: float, dtype: type[np.floating] = np.float32, seed: int = 0
+) -> Shard:
+    labels = (np.arange(num) // per_label).astype(np.int32)
+    vectors = unit_vectors(np.random.default_rng(seed), labels, dim, noise).astype(dtype)
+    return Shard(np.arange(num, dtype=np.int64) * 3 + 5, labels, vectors)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("band", BANDS)
+def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.InstructionSet, band: BandConfig) -> None:
+    shard = a_shard(400, 8, 16, 0.6)
+    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
+    pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A, 0)
+    rng = np.random.default_rng(0)
+    floored = np.sort(rng.choice(shard.ids_N, 200, replace=False))
+    floors = Floors(floored, rng.uniform(0.0, 2.0, 200).astype(np.float32))
+    queries = make_queries(pairs, vectors, groups, band, floors)
+    found, _ = native.NativeScan(shard, instruction_set)(queries, 3)
+    assert_same(found, scan(queries, shard, 3))
+    assert (found.d_an_PM > floors.of(pairs.anchor_P)[:, None]).all()
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@settings(max_examples=40, deadline=None)
+@given(
+    num=st.integers(2, 1500),
+    per_label=st.integers(2, 40),
+    dim=st.sampled_from([1, 2, 16, 31, 33, 128, 130]),
+    noise=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    dtype=st.sampled_from([np.float32, np.float16]),
+    band=st.sampled_from(BANDS),
+    num_negatives=st.integers(1, 5),
+    num_positives=st.sampled_from([None, 1, 4]),
+    seed=st.integers(0, 1000),
+)
+def test_every_instruction_set_answers_as_the_reference_does(
+    instruction_set: native.InstructionSet,
+    num: int,
+    per_label: int,
+    dim: int,
+    noise: float,
+    dtype: type[np.floating],
+    band: BandConfig,
+    num_negatives: int,
+    num_positives: int | None,
+    seed: int,
+) -> None:
+    shard = a_shard(num, per_label, dim, noise, dtype, seed)
+    queries = queries_of(shard, band, PositivesConfig(max_per_anchor=num_positives))
+    search = native.NativeScan(shard, instruction_set)
+    found, handed_on = search(queries, num_negatives)
+    assert handed_on == 0
+    assert_same(found, scan(queries, shard, num_negatives))
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("noise", [0.5, 8.0])
+def test_an_untrained_encoder_costs_time_but_no_answer(instruction_set: native.InstructionSet, noise: float) -> None:
+    """Many candidates are closer together than bfloat16 can tell: the scan multiplies more finely, or looks again."""
+    shard = a_shard(9000, 12, 128, noise)
+    queries = queries_of(shard, BandConfig(), PositivesConfig(policy="random", num_per_anchor=2))
+    some = Queries(queries.labels_A[:70], queries.vectors_AD[:70], queries.row_P[:140], *bounds(queries, 140))
+    assert_same(native.NativeScan(shard, instruction_set)(some, 2)[0], scan(some, shard, 2))
+
+
+def bounds(queries: Queries, num: int) -> tuple[np.ndarray, np.ndarray]:
+    return queries.lower_P[:num], queries.upper_P[:num]
+
+
+@pytest.mark.parametrize("band", BANDS, ids=lambda band: str(band.mode))
+def test_one_two_and_eight_shards_give_the_same_bits(band: BandConfig) -> None:
+    labels = np.random.default_rng(5).integers(0, 300, 5000).astype(np.int32)
+    vectors = unit_vectors(np.random.default_rng(6), labels, 32, 1.0)
+    vectors[100:140] = vectors[60:100]  # exact ties across labels
+    config = MiningConfig(backend="native", band=band, negatives_per_pair=3)
+    whole = mine(config, vectors, labels, 1, anchors_per_block=5000)
+    for num_shards, block in product((2, 8), (333,)):
+        for column, other in zip(
+            vars(whole).values(), vars(mine(config, vectors, labels, num_shards, block)).values(), strict=True
+        ):
+            np.testing.assert_array_equal(column, other)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 50.0, 1e12])
+def test_vectors_of_any_length_are_answered(instruction_set: native.InstructionSet, scale: float) -> None:
+    shard = a_shard(300, 5, 24, 0.5)
+    lengths = np.random.default_rng(1).uniform(0.1, 1.0, (300, 1)) * scale
+    shard = Shard(shard.ids_N, shard.labels_N, (shard.vectors_ND * lengths).astype(np.float32))
+    queries = queries_of(shard, BandConfig(mode="positive_aware", ratio=1.0), PositivesConfig())
+    assert_same(native.NativeScan(shard, instruction_set)(queries, 2)[0], scan(queries, shard, 2))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_vectors_that_have_no_distance_are_refused(bad: float, dtype: type[np.floating]) -> None:
+    shard = a_shard(50, 5, 8, 0.5, dtype)
+    vectors = shard.vectors_ND.copy()
+    with np.errstate(over="ignore"):
+        vectors[17, 3] = bad
+    with pytest.raises(InputError, match="vector 17"):
+        native.NativeScan(Shard(shard.ids_N, shard.labels_N, vectors))
+    queries = queries_of(shard, BandConfig(), PositivesConfig())
+    broken = Queries(queries.labels_A, vectors, queries.row_P, queries.lower_P, queries.upper_P)
+    with pytest.raises(InputError, match="vector 17"):
+        native.NativeScan(shard)(broken, 1)
+
+
+def test_anchors_of_another_dimension_or_type_are_refused() -> None:
+    shard, other = a_shard(50, 5, 8, 0.5), a_shard(50, 5, 9, 0.5)
+    queries = queries_of(other, BandConfig(), PositivesConfig())
+    with pytest.raises(InputError, match="dimensions"):
+        native.NativeScan(shard)(queries, 1)
+    with pytest.raises(InputError, match="float64"):
+        native.NativeScan(Shard(shard.ids_N, shard.labels_N, shard.vectors_ND.astype(np.float64)))
+
+
+def test_nothing_to_search_and_nothing_asked_are_fine() -> None:
+    shard = a_shard(20, 5, 8, 0.5)
+    queries = queries_of(shard, BandConfig(), PositivesConfig())
+    empty = Shard(shard.ids_N[:0], shard.labels_N[:0], shard.vectors_ND[:0])
+    assert not native.NativeScan(empty)(queries, 3)[0].found_PM.any()
+    nothing = Queries(queries.labels_A[:0], queries.vectors_AD[:0], queries.row_P[:0], *bounds(queries, 0))
+    assert native.NativeScan(shard)(nothing, 3)[0].id_PM.shape == (0, 3)
+
+
+def test_a_native_scan_that_is_asked_for_and_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pipeline.mining.backends._native", None)
+    with pytest.raises(InputError, match="C compiler"):
+        native.import_native()
+
+
+def test_the_best_instruction_set_is_taken() -> None:
+    assert native.NativeScan(a_shard(20, 5, 8, 0.5)).instruction_set == SETS[-1]
+    with pytest.raises(InputError, match="no sse9"):
+        native.NativeScan(a_shard(20, 5, 8, 0.5), "sse9")  # type: ignore[arg-type]

@@ -1,0 +1,261 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.stages.embed.stage import key_of
+from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.embed.harmonic import (
+    check_old,
+    choose_old,
+    lacks_old_vectors,
+    open_old,
+    wait_for_old_vectors,
+)
+from pipeline.embeddings.mixture import Mixture, check_usable, is_old, sample_seed
+from pipeline.stages.mine.request import refresh_key
+from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
+from pipeline.corpus.ingest import prepare
+from pipeline.corpus.reader import Corpus
+from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
+from pipeline.encoders.registry import initial_encoder
+from pipeline.errors import InputError, UnavailableError
+from pipeline.mining.sampling import sample_candidates
+from pipeline.mining.shards import Shard
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+from tests.unit.encoders.samples import checkpoint
+from tests.unit.triplets.samples import manifest_of, publish, triplets
+
+OLD = EncoderConfig(embedding_dim=8, options={"base_width": 4})
+OLD_TRANSFORM = TransformConfig(height=24, width=24)
+IDS = np.arange(20_000, dtype=np.int64)
+
+
+def configured(folder: Path, **changes: Any) -> RunConfig:  # noqa: ANN401 — fields of all types
+    """A run named "new" on a few glyphs, of another architecture than that of OLD."""
+    glyphs = {"max_labels": 8, "image_size": 16, "min_faces": 4, "max_faces": 4}
+    document: dict[str, Any] = {
+        "workspace": str(folder),
+        "run": "new",
+        "corpus": {"source": {"glyphs": glyphs}, "examples_per_part": 12, "test_fraction": 0.3},
+        "transform": {"height": 16, "width": 16},
+        "encoder": {"embedding_dim": 8, "options": {"base_width": 8}},
+        "embed": {"batch_size": 8},
+    }
+    return RunConfig.model_validate(document | changes)
+
+
+def save(
+    workspace: Workspace, config: RunConfig, step: int = 0, seed: int = 0, harmonic: OldEncoder | None = None
+) -> CheckpointManifest:
+    """Publishes a checkpoint of the config's architecture."""
+    return checkpoint(
+        workspace,
+        step,
+        initial_encoder(config.encoder, config.transform, seed),
+        encoder_config=config.encoder,
+        transform_config=config.transform,
+        harmonic=harmonic,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Workspace, Corpus, RunConfig]:
+    """A workspace with a corpus and, in run "old", two checkpoints of another architecture; a config that names it."""
+    config = configured(tmp_path, harmonic={"checkpoint": "old:5"})
+    workspace = Workspace.open(str(tmp_path), "new")
+    prepare(config.corpus, workspace, 0, "c" * 64)
+    theirs = config.model_copy(update={"encoder": OLD, "transform": OLD_TRANSFORM})
+    for step in (5, 9):
+        save(Workspace(workspace.store, "old"), theirs, step=step, seed=step)
+    return workspace, Corpus.open(workspace), config
+
+
+def begun(place: tuple[Workspace, Corpus, RunConfig]) -> CheckpointManifest:
+    """The first checkpoint of the new run."""
+    workspace, corpus, config = place
+    return save(workspace, config, harmonic=choose_old(config, workspace, corpus))
+
+
+def embed_all(place: tuple[Workspace, Corpus, RunConfig], run: str, step: int) -> str:
+    """Embeds the corpus as the actors do; returns the key."""
+    workspace, corpus, config = place
+    manifest = checkpoints(Workspace(workspace.store, run)).read(step)
+    key = key_of(config, corpus, manifest)
+    worker = RefreshWorker(config, corpus.manifest.number)
+    for part in range(corpus.num_parts):
+        worker.embed_part(run, step, key, part)
+    return key
+
+
+def test_the_draw_is_by_id_and_seed_alone_and_takes_its_share() -> None:
+    drawn = is_old(IDS, 0.3, sample_seed(1, 400))
+    assert drawn.mean() == pytest.approx(0.3, abs=0.02)
+    shuffled = np.random.default_rng(0).permutation(IDS)
+    np.testing.assert_array_equal(is_old(shuffled, 0.3, sample_seed(1, 400)), drawn[shuffled])
+    for other in (sample_seed(1, 800), sample_seed(2, 400)):
+        assert 0.3 < (is_old(IDS, 0.3, other) == drawn).mean() < 0.7
+    assert not is_old(IDS, 0.0, 3).any() and is_old(IDS, 1.0, 3).all()
+
+
+def test_the_draw_is_not_the_one_that_samples_candidates() -> None:
+    shard = Shard(IDS, np.zeros(len(IDS), np.int32), np.zeros((len(IDS), 1), np.float32))
+    sampled = sample_candidates(shard, 0.5, sample_seed(1, 400)).ids_N
+    assert is_old(sampled, 0.5, sample_seed(1, 400)).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_old_encoder_is_fixed_when_the_run_begins(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+    workspace, corpus, config = place
+    named = choose_old(config, workspace, corpus)
+    newest = configured(Path(config.workspace), harmonic={"checkpoint": "old"})
+    chosen = choose_old(newest, workspace, corpus)
+    assert named is not None and chosen is not None and (str(named), str(chosen)) == ("old:5", "old:9")
+    assert choose_old(configured(Path(config.workspace)), workspace, corpus) is None
+    first = save(workspace, config, harmonic=chosen)
+    assert checkpoints(workspace).read(0).harmonic == chosen
+    save(Workspace(workspace.store, "old"), config.model_copy(update={"encoder": OLD}), step=11)
+    check_old(newest, first)  # RUN still means step 9
+    for other in (config, configured(Path(config.workspace))):
+        with pytest.raises(InputError, match=r"run 'new' began with 'old:9': .*--run.*--encoder\.pretrained new:0"):
+            check_old(other, first)
+    with pytest.raises(InputError, match=r"harmonic\.checkpoint is 'old', but run 'new' began without one"):
+        check_old(newest, first.model_copy(update={"harmonic": None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"harmonic": {"checkpoint": "old:6"}}, r"'old:6': run 'old' has no such checkpoint .*choose one of \[5, 9\]"),
+        ({"harmonic": {"checkpoint": "odl"}}, r"run 'odl' has no such checkpoint .*train it first"),
+        ({"encoder": {"embedding_dim": 16}}, r"'old:5' have length 8, and encoder\.embedding_dim is 16"),
+    ],
+)
+def test_an_old_encoder_that_cannot_be_compared_with_is_refused(
+    place: tuple[Workspace, Corpus, RunConfig], changes: dict[str, Any], message: str
+) -> None:
+    workspace, corpus, config = place
+    with pytest.raises(InputError, match=message) as error:
+        choose_old(RunConfig.model_validate(config.model_dump() | changes), workspace, corpus)
+    assert "\n" not in str(error.value)
+
+
+def test_an_old_encoder_that_was_replaced_is_noticed(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+    workspace, _, _ = place
+    first = begun(place)
+    assert first.harmonic is not None
+    assert open_old(workspace, first.harmonic)[1].encoder == OLD
+    for gone in ({"step": 6}, {"weights_digest": "0" * 64}):
+        with pytest.raises(InputError, match=r"'old:\d' that run 'new' is .* not in .* any more"):
+            open_old(workspace, first.harmonic.model_copy(update=gone))
+
+
+def test_a_refresh_is_asked_for_by_old_encoder_and_share_too(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+    _, corpus, config = place
+    first = begun(place)
+    assert first.harmonic is not None
+    less = config.model_copy(update={"harmonic": config.harmonic.model_copy(update={"mined_share": 0.25})})  # type: ignore[union-attr]
+    plain = config.model_copy(update={"harmonic": None})
+    other = first.model_copy(update={"harmonic": first.harmonic.model_copy(update={"weights_digest": "0" * 64})})
+    alone = first.model_copy(update={"harmonic": None})
+    asked = [(config, first), (less, first), (config, other), (plain, alone)]
+    assert len({refresh_key(*each[:1], corpus, each[1]) for each in asked}) == len(asked)
+
+
+def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+    workspace, corpus, config = place
+    first = begun(place).model_copy(update={"weights_digest": "w" * 64})
+    corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})
+    publish(Path(config.workspace) / "plain", [triplets(3)], 10)
+    published = generations(workspace)
+
+    def looked() -> int | None:
+        found = GenerationChooser(workspace, corpus, config).look(first)
+        return None if found is None else found.number
+
+    for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
+        assert looked() is None
+        attempt = published.begin(number)
+        as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
+        attempt.publish(manifest_of(attempt, 0).model_copy(update=as_mixed))
+    assert looked() == 2
+    stood = GenerationChooser(workspace, corpus, config).stands_old(2, IDS)
+    np.testing.assert_array_equal(stood, is_old(IDS, 0.5, sample_seed(0, 0)))
+
+
+def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+    """The old encoder embeds with its own architecture and preprocessing, whatever the run's are."""
+    _, corpus, config = place
+    begun(place)
+    new_key, old_key = embed_all(place, "new", 0), embed_all(place, "old", 5)
+
+    def loaded(key: str, mixture: Mixture | None = None) -> tuple[Shard, Shard | None, ShardStatistics]:
+        return load_shard(config, corpus.manifest.number, Span(key, 3, corpus.num_examples - 2, 11, mixture))
+
+    news, _, plain = loaded(new_key)
+    olds, _, _ = loaded(old_key)
+    mixed, _, audited = loaded(new_key, Mixture(old_key, 0.5))
+    drawn = is_old(news.ids_N, 0.5, 11)
+    assert drawn.any() and not drawn.all() and not (news.vectors_ND == olds.vectors_ND).any()
+    np.testing.assert_array_equal(mixed.vectors_ND, np.where(drawn[:, None], olds.vectors_ND, news.vectors_ND))
+    np.testing.assert_array_equal(mixed.ids_N, news.ids_N)
+    np.testing.assert_array_equal(audited.moments.sum_D, plain.moments.sum_D)  # a collapsed new encoder is seen
+    none, _, _ = loaded(new_key, Mixture(old_key, 0.0))
+    np.testing.assert_array_equal(none.vectors_ND, news.vectors_ND)
+
+
+def test_the_trainer_gets_every_old_vector_by_its_id_once_they_stand(
+    place: tuple[Workspace, Corpus, RunConfig],
+) -> None:
+    workspace, corpus, config = place
+    first = begun(place)
+    assert first.harmonic is not None and lacks_old_vectors(config, workspace, corpus, first)
+    heard: list[str] = []
+    hasty = config.model_copy(update={"training": config.training.model_copy(update={"generation_timeout_s": 0.1})})
+    with pytest.raises(UnavailableError, match=r"old encoder 'old:5' did not appear .*jobs\.mine"):
+        wait_for_old_vectors(hasty, workspace, corpus, first.harmonic, heard.append)
+    assert heard == ["waiting for the vectors of the old encoder 'old:5' (jobs.mine)"]
+    key = embed_all(place, "old", 5)
+    assert not lacks_old_vectors(config, workspace, corpus, first)
+    found = wait_for_old_vectors(hasty, workspace, corpus, first.harmonic, heard.append)
+    stored = [EmbeddingParts(workspace, key).read(i, ids.start, len(ids)) for i, ids in parts(corpus)]
+    np.testing.assert_array_equal(found, np.concatenate(stored))
+
+
+def parts(corpus: Corpus) -> list[tuple[int, range]]:
+    return [(part, corpus.part_ids(part)) for part in range(corpus.num_parts)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_an_old_vector_that_nothing_can_be_compared_with_is_refused_by_name(value: float) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    check_usable(IDS[:4], vectors)
+    vectors[2] = value
+    with pytest.raises(InputError, match=r"1 training example\(s\), the first of them example 12:"):
+        check_usable(IDS[10:14], vectors)
+
+
+def test_old_vectors_of_another_corpus_of_vectors_are_those_of_the_identity(tmp_path: Path) -> None:
+    """A corpus of vectors, with the vectors themselves as the old embedding."""
+    vectors = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
+    table = {"id": [str(i) for i in range(12)], "label": [str(i // 3) for i in range(12)], "vector": vectors.tolist()}
+    pq.write_table(pa.table(table), tmp_path / "vectors.parquet")
+    source = {"kind": "parquet", "path": str(tmp_path / "vectors.parquet")}
+    config = configured(tmp_path / "w", corpus={"source": source, "test_fraction": 0}, harmonic={"checkpoint": "old"})
+    workspace = Workspace.open(config.workspace, "new")
+    prepare(config.corpus, workspace, 0, "c" * 64)
+    identity = config.model_copy(update={"encoder": EncoderConfig(name="identity", embedding_dim=8)})
+    save(Workspace(workspace.store, "old"), identity)
+    place = workspace, Corpus.open(workspace), config
+    old = choose_old(config, workspace, place[1])
+    assert old is not None
+    embed_all(place, "old", 0)
+    found = wait_for_old_vectors(config, workspace, place[1], old, print)
+    expected = {tuple(np.round(v / np.linalg.norm(v), 5)) for v in vectors}
+    assert {tuple(np.round(v, 5)) for v in found} == expected

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.stages.evaluate.stage import parse_checkpoints
+from pipeline.errors import InputError
+from pipeline.storage.workspace import Workspace
+from tests.unit.encoders.samples import checkpoint
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Run "main" with the steps 0, 5 and 10; run "7" with step 3."""
+    workspace = Workspace.open(str(tmp_path), "main")
+    for run, step in (("main", 0), ("main", 5), ("main", 10), ("7", 3)):
+        checkpoint(Workspace(workspace.store, run), step)
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5", [("main", 5)]),
+        ("latest", [("main", 10)]),
+        ("all", [("main", 0), ("main", 5), ("main", 10)]),
+        ("main", [("main", 10)]),
+        ("main:0", [("main", 0)]),
+        ("main:all", [("main", 0), ("main", 5), ("main", 10)]),
+        ("7:latest", [("7", 3)]),
+        ("7:3", [("7", 3)]),
+    ],
+)
+def test_a_name_means_these_checkpoints(workspace: Workspace, text: str, expected: list[tuple[str, int]]) -> None:
+    assert parse_checkpoints(workspace, text) == expected
+
+
+def test_a_run_without_checkpoints_is_named(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="run 'other' has no checkpoint"):
+        parse_checkpoints(workspace, "other:3")
+
+
+@pytest.mark.parametrize("text", ["7", "main:newest", "main:-5"])
+def test_a_step_that_is_not_there_is_answered_with_those_that_are(workspace: Workspace, text: str) -> None:
+    with pytest.raises(InputError, match=r"choose latest, all or one of \[0, 5, 10\]"):
+        parse_checkpoints(workspace, text)

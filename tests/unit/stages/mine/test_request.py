@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from pipeline.stages.mine.request import refresh_key
+from pipeline.config import CorpusConfig, GlyphsConfig, MiningConfig, ObserveConfig, RunConfig, SourceConfig
+from pipeline.corpus.ingest import prepare
+from pipeline.corpus.reader import Corpus
+from pipeline.storage.workspace import Workspace
+from tests.unit.encoders import samples
+
+
+def test_whoever_watches_a_run_asks_for_the_same_generation(tmp_path: Path) -> None:
+    workspace = Workspace.open(str(tmp_path / "w"), "main")
+    prepare(CorpusConfig(source=SourceConfig(glyphs=GlyphsConfig(max_labels=5, image_size=16))), workspace, 0, "c" * 64)
+    corpus, checkpoint, config = Corpus.open(workspace), samples.checkpoint(workspace, 0), RunConfig()
+    watched = config.model_copy(
+        update={
+            "observe": ObserveConfig(log_format="json", tensorboard="/runs", mlflow="http://mlflow.example"),
+            "cluster": config.cluster.model_copy(update={"metrics_port": 8080}),
+        }
+    )
+    otherwise = config.model_copy(update={"mining": MiningConfig(negatives_per_pair=2)})
+    assert refresh_key(watched, corpus, checkpoint) == refresh_key(config, corpus, checkpoint)
+    assert refresh_key(otherwise, corpus, checkpoint) != refresh_key(config, corpus, checkpoint)
