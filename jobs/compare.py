@@ -6,10 +6,10 @@ Stop it at any time: the same command trains only what has no result yet.
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.studies.compare.stage import Plan, draw_beside, run_comparison
+from pipeline.config import RunConfig
 from pipeline.studies.compare.arms import ARMS, choose_arms
 from pipeline.studies.compare.report import to_document
-from pipeline.config import RunConfig
+from pipeline.studies.compare.stage import Plan, draw_beside, run_comparison
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:

@@ -6,9 +6,9 @@ Stop it at any time; the same command goes on.
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.studies.crossvalidate import crossvalidate
 from pipeline.config import RunConfig
 from pipeline.progress import say
+from pipeline.studies.crossvalidate import crossvalidate
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:

@@ -3,8 +3,8 @@
 import argparse
 
 from jobs.cli import Report, run_job
-from pipeline.stages.doctor import examine, show
 from pipeline.config import RunConfig
+from pipeline.stages.doctor import examine, show
 
 
 def body(config: RunConfig, _: argparse.Namespace) -> Report:

@@ -6,9 +6,9 @@ Writes JSON, a Markdown table and pictures into the workspace, beside the run.
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.stages.evaluate.stage import evaluate_alone, parse_checkpoints, show
-from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from pipeline.config import RunConfig
+from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
+from pipeline.stages.evaluate.stage import evaluate_alone, parse_checkpoints, show
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:

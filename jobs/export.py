@@ -7,11 +7,11 @@ import argparse
 from dataclasses import asdict
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.stages.evaluate.stage import parse_checkpoints
-from pipeline.stages.embed.export import export
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.progress import say
+from pipeline.stages.embed.export import export
+from pipeline.stages.evaluate.stage import parse_checkpoints
 from pipeline.storage.workspace import Workspace
 
 

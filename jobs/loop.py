@@ -7,10 +7,10 @@ import argparse
 
 from jobs.cli import Answer, Report, open_workspace, run_job
 from jobs.planning import answer_plan
-from pipeline.stages.evaluate.stage import show
-from pipeline.stages.loop import leave_report, mine_and_train
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.stages.evaluate.stage import show
+from pipeline.stages.loop import leave_report, mine_and_train
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 

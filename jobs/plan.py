@@ -8,10 +8,10 @@ import argparse
 from jobs.cli import Answer, open_workspace, run_job
 from jobs.planning import add_flags, cluster_of, read_rates
 from pipeline.benchmark.step import measure_step
-from pipeline.planning.measure.plan import check_plan, plans_of
-from pipeline.planning.measure.stage import measure_rates
 from pipeline.config import RunConfig
 from pipeline.planning.chart import draw_plans
+from pipeline.planning.measure.plan import check_plan, plans_of
+from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.table import show_check, show_plan, to_markdown
 
 

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from jobs.cli import Answer
 from pipeline.benchmark.step import measure_step
-from pipeline.planning.measure.plan import plan_refresh
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.planning.cluster import PlannedCluster
+from pipeline.planning.measure.plan import plan_refresh
 from pipeline.planning.rates import Rates
 from pipeline.planning.table import show_plan
 from pipeline.storage.workspace import Workspace

@@ -6,8 +6,8 @@ Stop it at any time: the same command trains only what has no result yet.
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep, values_of
 from pipeline.config import RunConfig
+from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep, values_of
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:

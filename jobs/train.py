@@ -6,9 +6,9 @@ With training.source mined, the generations come from jobs.mine (--watch) in ano
 import argparse
 
 from jobs.cli import Report, open_workspace, run_job
-from pipeline.stages.loop import train_alone
 from pipeline.config import RunConfig
 from pipeline.progress import say
+from pipeline.stages.loop import train_alone
 
 
 def body(config: RunConfig, _: argparse.Namespace) -> Report:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
-from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.tables import text_table
 
 

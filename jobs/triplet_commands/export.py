@@ -7,8 +7,8 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.choices import add_choice, choice_of
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
-from pipeline.inspection.export.layouts import FORMATS
 from pipeline.inspection.export.exports import export_triplets
+from pipeline.inspection.export.layouts import FORMATS
 from pipeline.inspection.inspected import open_generation
 
 

@@ -11,8 +11,8 @@ from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
 from pipeline.inspection.query.sql import Session
 from pipeline.inspection.query.statement import VIEWS
-from pipeline.inspection.tables import FittingTable
 from pipeline.inspection.query.views import choose
+from pipeline.inspection.tables import FittingTable
 
 ALL = "all"
 _NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")

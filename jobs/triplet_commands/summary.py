@@ -6,9 +6,9 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.verify.rescoring import LATEST, parse_step, score_under
 from pipeline.inspection.summary.summary import summarise
 from pipeline.inspection.summary.view import show_summary
+from pipeline.inspection.verify.rescoring import LATEST, parse_step, score_under
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:

@@ -10,8 +10,8 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.inspection.labels.corrections import apply_list
 from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.labels.corrections import apply_list
 from pipeline.inspection.labels.label_list import write_list
 from pipeline.inspection.labels.suspect_page import write_page
 from pipeline.inspection.labels.suspects import REASON, Suspect, corpus_to_correct, list_suspects

@@ -6,12 +6,12 @@ import numpy as np
 
 from pipeline.benchmark.synthetic import World
 from pipeline.errors import PipelineError
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.backends.faiss import GPU_LONGEST_LIST
-from pipeline.mining.topk import Nearest
-from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.backends.reference import Queries
+from pipeline.mining.distance import Int64Array
+from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import TOLERANCE, brute_force, compare, hold
 
 CHECKED_ANCHORS = 256

@@ -15,12 +15,12 @@ from pipeline.benchmark.synthetic import Size, World, make_shard, make_world, ta
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import PipelineError
 from pipeline.mining.backends.faiss import GPU_LONGEST_LIST
-from pipeline.mining.topk import Nearest
-from pipeline.mining.miner import ShardSearch, resolve_backend, shard_search
 from pipeline.mining.backends.native import NativeScan
-from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.backends.reference import Queries
+from pipeline.mining.miner import ShardSearch, resolve_backend, shard_search
+from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from pipeline.progress import say
 

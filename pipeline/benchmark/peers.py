@@ -36,8 +36,7 @@ def load_peer(name: str) -> Any:  # noqa: ANN401 — modules without types
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"the peer {name} is not installed here ({error}): pip install 'motherlode[{extra}]', or leave it out of "
-            "--peers"
+            f"the peer {name} is not installed here ({error}): pip install -e '.[{extra}]', or leave it out of --peers"
         ) from None
 
 
@@ -47,7 +46,7 @@ def faiss_search(world: World, k: int, size: Size) -> Callable[[], object]:
     index = faiss.IndexFlatIP(size.num_dims)
     if size.device == "cuda":
         if not hasattr(faiss, "StandardGpuResources"):
-            raise InputError("the faiss that is installed here has no GPU part: pip install 'motherlode[gpu]'")
+            raise InputError("the faiss that is installed here has no GPU part: pip install -e '.[gpu]'")
         options = faiss.GpuClonerOptions()
         options.useFloat16 = True
         resources = faiss.StandardGpuResources()

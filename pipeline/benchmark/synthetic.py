@@ -6,9 +6,9 @@ import numpy as np
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 

@@ -26,7 +26,7 @@ class RecognitionConfig(ConfigPart):
     num_neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 5)
     """k of the nearest-neighbour classifiers."""
     svm_kernels: tuple[Literal["linear", "rbf"], ...] = ("linear",)
-    """rbf takes several times as long as all the rest where there are many labels, see evaluation/recognition/protocol.py."""
+    """rbf takes several times as long as all the rest where there are many labels, see `evaluation/recognition`."""
     svm_linear_c: Positive = 1.0
     """Penalty of the linear support vector machine."""
     svm_rbf_c: Positive = 10.0

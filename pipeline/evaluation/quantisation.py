@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.evaluate import evaluate_embeddings
-from pipeline.evaluation.verification.pairs import PairRuns, pair_distances, refuse_broken
 from pipeline.evaluation.robustness.protocol import figures_of_merit
+from pipeline.evaluation.verification.pairs import PairRuns, pair_distances, refuse_broken
 
 FloatArray = npt.NDArray[np.float32]
 CodeArray = npt.NDArray[np.int8]

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import BandConfig, MiningConfig
+from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.backends.faiss import FaissIndex, import_faiss
+from pipeline.mining.backends.native import NativeScan, import_native, why_missing
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.band import band_bounds
 from pipeline.mining.distance import Float32Array, Int64Array
-from pipeline.mining.backends.faiss import FaissIndex, import_faiss
-from pipeline.mining.topk import Nearest
-from pipeline.mining.backends.native import NativeScan, import_native, why_missing
 from pipeline.mining.positives import Pairs
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.topk import Nearest
 
 ShardSearch = Callable[[Queries, int], tuple[Nearest, int]]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.topk import NO_ID, Nearest
 from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import NO_ID, Nearest
 
 TOLERANCE = 1e-6
 """Distances, and distances from the edge of a band, that differ by less are taken as equal."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.mining.distance import Int64Array, squared_distances
-from pipeline.mining.topk import Nearest
-from pipeline.mining.positives import Pairs
 from pipeline.mining.backends.reference import Queries
+from pipeline.mining.distance import Int64Array, squared_distances
+from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups, ShardedVectors
+from pipeline.mining.topk import Nearest
 
 
 @dataclass(frozen=True)

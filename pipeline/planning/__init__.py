@@ -1,1 +1,1 @@
-"""What a refresh will take: measured rates and arithmetic. Nothing here measures, reads or writes."""
+"""What a refresh will take: measured rates (`measure`) times counts."""

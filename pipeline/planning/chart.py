@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.plotting import GREY, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.planning.plan import Plan
+from pipeline.plotting import GREY, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 
 _MARKS = ((60.0, "a minute"), (3600.0, "an hour"), (86_400.0, "a day"), (30 * 86_400.0, "a month"))
 

@@ -9,8 +9,8 @@ from pipeline.planning.rates import Rates
 from pipeline.planning.room import Need, driver_bytes, needs_of
 from pipeline.planning.stages import Stage, num_triplets, stages_of
 from pipeline.planning.traffic import Traffic, traffic_of
-from pipeline.planning.words import in_bytes, in_time
 from pipeline.planning.workload import Workload, count
+from pipeline.units import in_bytes, in_time
 
 _DAY_S = 86_400.0
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from pipeline.planning.check import Compared
 from pipeline.planning.plan import Plan
-from pipeline.planning.words import in_bytes, in_count, in_time
+from pipeline.units import in_bytes, in_count, in_time
 
 HEADINGS = ("examples", "embed", "audit", "mine", "in all", "bound by", "driver", "a node", "store", "between nodes")
 """Columns of the table of several plans; with a price also the cost."""

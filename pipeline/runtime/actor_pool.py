@@ -11,12 +11,12 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
-from pipeline.runtime.task_queue import Lanes, Task
-from pipeline.runtime.metrics import ACTORS_LOST
-from pipeline.runtime.resources import actors_of, what_is_there
 from pipeline.config import ClusterConfig
 from pipeline.errors import PipelineError, UnavailableError
 from pipeline.progress import say
+from pipeline.runtime.metrics import ACTORS_LOST
+from pipeline.runtime.resources import actors_of, what_is_there
+from pipeline.runtime.task_queue import Lanes, Task
 
 __all__ = ["ActorPool", "Task", "first_line", "result_of"]
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from typing import ClassVar, Literal
 
@@ -21,7 +20,6 @@ from ray.util import metrics as ray_metrics
 
 from pipeline.errors import AuditRefusedError
 from pipeline.progress import listening
-from pipeline.triplets.schema import GenerationManifest
 
 PREFIX = "motherlode_"
 
@@ -160,17 +158,6 @@ def stopwatch(seconds: Counter) -> Callable[[], None]:
         last = now
 
     return add
-
-
-def show_generation(manifest: GenerationManifest) -> None:
-    """Tells what the newest generation is."""
-    GENERATION.set(manifest.number)
-    GENERATION_STEP.set(manifest.checkpoint_step)
-    GENERATION_TIME.set(datetime.fromisoformat(manifest.created_at).timestamp())
-    GENERATION_TRIPLETS.set(manifest.num_triplets)
-    EFFECTIVE_RANK.set(manifest.effective_rank)
-    for reason, count in manifest.quarantined.items():
-        QUARANTINED.set(count, reason=reason)
 
 
 @contextmanager

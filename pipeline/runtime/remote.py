@@ -11,8 +11,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.runtime.actor_pool import result_of
 from pipeline.config import ClusterConfig
+from pipeline.runtime.actor_pool import result_of
 
 Reference = ray.ObjectRef[Any]  # to a value that lies in some node's shared memory
 
@@ -37,6 +37,11 @@ def call_on(config: ClusterConfig, node: str, num_values: int, function: Callabl
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
     )
     return remote.remote(*args)
+
+
+def share(value: object) -> Reference:
+    """Puts a value into the shared memory of this node."""
+    return ray.put(value)
 
 
 def value_of(config: ClusterConfig, reference: Reference) -> Any:  # noqa: ANN401 — whatever the function returned

@@ -14,11 +14,11 @@ from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray.exceptions import RayError
 
-from pipeline.runtime.actor_pool import first_line
-from pipeline.runtime.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of, wait_for_nodes
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
+from pipeline.runtime.actor_pool import first_line
+from pipeline.runtime.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of, wait_for_nodes
 
 
 def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> list[Reservation]:

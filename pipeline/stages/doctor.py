@@ -10,9 +10,6 @@ from ray.exceptions import RayError
 from rich.table import Table
 
 from pipeline import progress
-from pipeline.runtime.node_facts import describe_room, differences, look_at_node, look_at_nodes
-from pipeline.runtime.actor_pool import first_line
-from pipeline.runtime.session import required_resources, session
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
@@ -20,13 +17,16 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import PipelineError, UnavailableError
 from pipeline.mining.miner import resolve_backend
-from pipeline.planning.words import in_bytes
+from pipeline.runtime.actor_pool import first_line
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.node_facts import describe_room, differences, look_at_node, look_at_nodes
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.manifest import library_versions
 from pipeline.storage.publish import Publication
 from pipeline.storage.speed import measure_speed
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
+from pipeline.units import in_bytes
 
 
 @dataclass(frozen=True)

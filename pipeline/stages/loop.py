@@ -7,24 +7,26 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 
-from pipeline.runtime import metrics
-from pipeline.storage.claims import sole_trainer
-from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
-from pipeline.stages.evaluate.examination import has_test_pairs
-from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.refresh import refresh
-from pipeline.stages.mine.request import await_generation, find_generation
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.train.stage import TrainingRun, check_trainable, newest_checkpoint
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.inspection.report import write_report
 from pipeline.progress import say, stage
+from pipeline.runtime import metrics
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
+from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
+from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.request import await_generation, find_generation
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.stages.train.stage import TrainingRun, check_trainable, newest_checkpoint
+from pipeline.storage.claims import sole_trainer
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
@@ -96,7 +98,7 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
     if config.training.source not in NEEDS_MINING and lacks_old_vectors(config, workspace, corpus, start):
         with (
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
-            ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+            ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
         ):
             embed_old(pool, config, workspace, corpus, start)
     with (
@@ -190,13 +192,24 @@ def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
 
 def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
     """Says what came of a refresh, and passes it on."""
-    metrics.show_generation(manifest)
+    _record_generation(manifest)
     metrics.GENERATIONS_PUBLISHED.add(int(is_new))
     folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
     say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
         say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
     return manifest, is_new
+
+
+def _record_generation(manifest: GenerationManifest) -> None:
+    """Records what the newest generation is."""
+    metrics.GENERATION.set(manifest.number)
+    metrics.GENERATION_STEP.set(manifest.checkpoint_step)
+    metrics.GENERATION_TIME.set(datetime.fromisoformat(manifest.created_at).timestamp())
+    metrics.GENERATION_TRIPLETS.set(manifest.num_triplets)
+    metrics.EFFECTIVE_RANK.set(manifest.effective_rank)
+    for reason, count in manifest.quarantined.items():
+        metrics.QUARANTINED.set(count, reason=reason)
 
 
 def _nothing_to_train(config: RunConfig, checkpoint: CheckpointManifest) -> str:
@@ -219,7 +232,7 @@ def _follow_checkpoints(
     """
     publication = checkpoints(workspace)
     if (standing := generations(workspace).latest()) is not None:
-        metrics.show_generation(standing)
+        _record_generation(standing)
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         # At once: a trainer may wait for them, also where the first generation stands already.
         embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.stages.evaluate.stage import evaluate_alone
-from pipeline.stages.evaluate.lfw import Int8View2
-from pipeline.stages.loop import mine_and_train
 from pipeline.config import RunConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.lfw_files import read_people
@@ -16,8 +13,11 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View2, combine_folds
-from pipeline.evaluation.pictures import draw_verification
+from pipeline.evaluation.verification.plot import draw_verification
 from pipeline.progress import say
+from pipeline.stages.evaluate.lfw import Int8View2
+from pipeline.stages.evaluate.stage import evaluate_alone
+from pipeline.stages.loop import mine_and_train
 from pipeline.storage.workspace import Workspace
 
 

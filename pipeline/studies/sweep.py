@@ -7,20 +7,20 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.studies.compare.arm_worker import ArmTask, training_ids
-from pipeline.studies.compare.stage import arm_digest, pretrained_digest, result_key, train_arms
-from pipeline.stages.evaluate.examination import has_test_pairs
-from pipeline.stages.train.stage import check_trainable
-from pipeline.studies.compare.results import ArmResult
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.evaluation.pictures import draw_sweeps
+from pipeline.evaluation.robustness.plot import draw_sweeps
 from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, sweep_runs
 from pipeline.evaluation.verification.protocol import far_name
 from pipeline.progress import say
+from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.workspace import Workspace
+from pipeline.studies.compare.arm_worker import ArmTask, training_ids
+from pipeline.studies.compare.results import ArmResult
+from pipeline.studies.compare.stage import arm_digest, pretrained_digest, result_key, train_arms
 
 Quantity = Literal["embedding_dim", "training_labels"]
 

@@ -46,8 +46,8 @@ def check_packages(config: ObserveConfig) -> None:
     for name, package in _PACKAGES.items():
         if getattr(config, name) is not None and importlib.util.find_spec(name) is None:
             raise InputError(
-                f"observe.{name} needs the package {package}, which is not installed: pip install {package} (or "
-                f"motherlode[observe]) wherever training workers run, or set observe.{name} null"
+                f"observe.{name} needs the package {package}, which is not installed: pip install {package} "
+                f"wherever training workers run, or set observe.{name} null"
             )
 
 

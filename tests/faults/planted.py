@@ -10,15 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.settings_file import read_settings
-from pipeline.studies.compare.results import ArmResult
 from pipeline.config import CorpusConfig, EncoderConfig
 from pipeline.corpus.cache import SOURCE_DIGEST, ExampleCache
-from pipeline.corpus.sources.image_archive import ImageArchive
-from pipeline.corpus.sources.image_folder import ImageFolder
 from pipeline.corpus.lfw_files import read_pairs
-from pipeline.corpus.sources.parquet import ParquetSource
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.sources.image_archive import ImageArchive
+from pipeline.corpus.sources.image_folder import ImageFolder
+from pipeline.corpus.sources.parquet import ParquetSource
 from pipeline.corpus.split import read_split
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, load_trainer_state, load_weights
@@ -26,12 +25,13 @@ from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import initial_encoder
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.inspection.labels.label_list import read_list
-from pipeline.inspection.report.history import read_evaluations, read_training
 from pipeline.inspection.query.sql import Session
+from pipeline.inspection.report.history import read_evaluations, read_training
 from pipeline.storage import leases
 from pipeline.storage.publish import Publication
 from pipeline.storage.retired import Retired, history
 from pipeline.storage.workspace import Workspace
+from pipeline.studies.compare.results import ArmResult
 from pipeline.triplets.reader import generations
 from pipeline.triplets.refusals import read_refusals
 from tests.unit.corpus.samples import LIMITS

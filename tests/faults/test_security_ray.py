@@ -16,8 +16,8 @@ import psutil
 import pytest
 import ray
 
-from pipeline.runtime.session import session
 from pipeline.config import ClusterConfig
+from pipeline.runtime.session import session
 from tests.support.jobs import ROOT
 from tests.support.token_cluster import RAY, TokenCluster, ask
 
@@ -164,7 +164,7 @@ def shipped_files() -> Iterator[Path]:
 
 def test_every_file_that_starts_ray_asks_for_the_token() -> None:
     files = list(shipped_files())
-    assert ROOT / "README.md" in files and ROOT / "pipeline" / "cluster" / "session.py" in files
+    assert ROOT / "README.md" in files and ROOT / "pipeline" / "runtime" / "session.py" in files
     assert [file for file in files if unguarded(file.read_bytes().decode(errors="replace"))] == []
 
 

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline.runtime.metrics import METRICS
 from pipeline.encoders.checkpoints import checkpoints
+from pipeline.runtime.metrics import METRICS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.support.jobs import ROOT, TINY, command, environment, succeed

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.config import ClusterConfig
 from pipeline.errors import InputError, UnavailableError
+from pipeline.runtime.actor_pool import ActorPool, Task
 
 CONFIG = ClusterConfig(num_actors=2, max_task_retries=2, stall_timeout_s=8.0)
 

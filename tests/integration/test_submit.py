@@ -219,7 +219,7 @@ def test_a_working_directory_brings_the_compiled_scan_and_little_else(
 ) -> None:
     with cluster.submit("listing", "find", ".", "-type", "f", "-size", "-100M") as job:
         files = {line.strip() for line in rest_of(job).splitlines() if line.startswith("./")}
-    assert {"./jobs/mine.py", "./jobs/configs/demo.yaml", "./pipeline/cluster/session.py"} <= files
+    assert {"./jobs/mine.py", "./jobs/configs/demo.yaml", "./pipeline/runtime/session.py"} <= files
     tops = {file.split("/")[1] for file in files}
     assert not tops & {"tests", "docs", "build", "dist", ".git", ".venv", ".mypy_cache", "workspace"}
     if why_missing() is None:

@@ -13,9 +13,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from pipeline.config import GlyphsConfig
+from pipeline.corpus.reader import Corpus
 from pipeline.corpus.sources.glyph_faces import choose_characters, draw_ink, font_files, load_font
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING
-from pipeline.corpus.reader import Corpus
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed

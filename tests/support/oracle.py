@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import BandConfig, MiningConfig
-from pipeline.mining.topk import Nearest
 from pipeline.mining.miner import Triplets, make_queries, shard_search, to_triplets
 from pipeline.mining.positives import select_positives
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 
 
 def unit_vectors(

@@ -22,12 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.refresh import refresh
-from pipeline.stages.mine.search import Search
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.train.stage import newest_checkpoint
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import (
     AuditConfig,
     ClusterConfig,
@@ -40,9 +34,15 @@ from pipeline.config import (
 )
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.mining.topk import Nearest
 from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import Shard
+from pipeline.mining.topk import Nearest
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.search import Search
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.stages.train.stage import newest_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.support.jobs import ROOT, environment

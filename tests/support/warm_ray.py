@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.config import ClusterConfig
 from pipeline.runtime.resources import Reservation
 from pipeline.runtime.session import session
-from pipeline.config import ClusterConfig
 
 NUM_CPUS = 8
 """Logical: jobs share the cores there are."""

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageFont
 
 from pipeline.config import GlyphsConfig
+from pipeline.corpus.items import Item, PayloadKind, Rejected
 from pipeline.corpus.sources.glyph_faces import (
     Character,
     Ink,
@@ -18,7 +19,6 @@ from pipeline.corpus.sources.glyph_faces import (
     load_font,
     merge_identical,
 )
-from pipeline.corpus.items import Item, PayloadKind, Rejected
 from pipeline.errors import InputError
 
 OVERSAMPLING = 2

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpus.sources.image_folder import judge_image, name_fault, printable
 from pipeline.corpus.images import ImageLimits, size_fault
 from pipeline.corpus.items import Item, PayloadKind, Rejected
+from pipeline.corpus.sources.image_folder import judge_image, name_fault, printable
 from pipeline.errors import InputError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.encoders.networks.layers import initialise
 from pipeline.errors import InputError
 
-INSTALL = "install it with `pip install 'motherlode[backbones]'` on every machine of the cluster"
+INSTALL = "install it with `pip install -e '.[backbones]'` on every machine of the cluster"
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 """Models of torchvision that give several outputs in training unless they are told not to."""

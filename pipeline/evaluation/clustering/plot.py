@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.evaluation.clustering.protocol import Clustering
-from pipeline.evaluation.verification.pairs import IntArray
 from pipeline.evaluation.plots.names import fit, use_all_fonts
+from pipeline.evaluation.verification.pairs import IntArray
 from pipeline.evaluation.verification.roc import DASHED
+from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.0
 # Of each line of the legend, in inches.

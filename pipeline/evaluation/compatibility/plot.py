@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.plotting import PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.evaluation.plots.names import use_all_fonts
-from pipeline.evaluation.verification.roc import draw_roc
 from pipeline.evaluation.verification.protocol import Verification
+from pipeline.evaluation.verification.roc import draw_roc
+from pipeline.plotting import PALETTE, legend_below, new_panels, style_axes, to_png
 
 # Told apart in print too, and where curves run into one another.
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))

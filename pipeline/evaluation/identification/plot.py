@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.evaluation.identification.protocol import IdentificationReport
 from pipeline.evaluation.plots.names import fit, use_all_fonts
 from pipeline.evaluation.verification.roc import NAME_WIDTH
+from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
 # The height is enough for legends of two lines; each further one takes so many inches.

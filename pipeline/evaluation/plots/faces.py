@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
-from pipeline.plotting import DPI, GREY, INK, LABEL_SIZE, to_png
 from pipeline.evaluation.plots.names import Names, families, fit_lines
 from pipeline.evaluation.plots.worst import Pair
+from pipeline.plotting import DPI, GREY, INK, LABEL_SIZE, to_png
 
 # In inches.
 FACE = 1.2

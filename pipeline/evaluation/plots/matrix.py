@@ -10,9 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.plotting import DPI, INK, LABEL_SIZE, PALETTE, to_png
 from pipeline.evaluation.plots.faces import draw_face
 from pipeline.evaluation.plots.names import Names, families, fit_lines
+from pipeline.plotting import DPI, INK, LABEL_SIZE, PALETTE, to_png
 
 MAX_IMAGES = 36
 # Numbers are written into cells of so many images at most.

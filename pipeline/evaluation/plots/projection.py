@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from pipeline.plotting import GRID, INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
 from pipeline.errors import InputError
 from pipeline.evaluation.plots.names import Names, fit, use_all_fonts
+from pipeline.plotting import GRID, INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
 
 Method = Literal["pca", "t_sne", "umap"]
 

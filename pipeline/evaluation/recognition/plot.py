@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.evaluation.plots.names import fit, use_all_fonts
-from pipeline.evaluation.verification.roc import DASHED, NAME_WIDTH
 from pipeline.evaluation.recognition.protocol import RecognitionReport
+from pipeline.evaluation.verification.roc import DASHED, NAME_WIDTH
+from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 8.0, 4.8
 LEGEND_LINE = 0.18

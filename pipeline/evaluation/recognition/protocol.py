@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
 from pipeline.evaluation.splits import standard_error
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
 
 
 class Classifier(Protocol):

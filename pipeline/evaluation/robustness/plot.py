@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator, PercentFormatter
 
-from pipeline.plotting import INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
 from pipeline.evaluation.plots.names import families, fit
-from pipeline.evaluation.verification.roc import DASHED
 from pipeline.evaluation.robustness.protocol import Robustness
 from pipeline.evaluation.sweep import Sweep, metric_label, value_name
+from pipeline.evaluation.verification.roc import DASHED
+from pipeline.plotting import INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 3.6
 # Of a name in the legend, in inches.

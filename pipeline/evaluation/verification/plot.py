@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 from pipeline.evaluation.plots.names import fit, use_all_fonts
-from pipeline.evaluation.verification.roc import DASHED, draw_roc
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification
+from pipeline.evaluation.verification.roc import DASHED, draw_roc
+from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
 SAME, DIFFERENT = PALETTE[:2]
 EARLIER = (GREY, *PALETTE[2:])

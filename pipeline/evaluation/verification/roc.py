@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pipeline.plotting import INK, LABEL_SIZE
 from pipeline.evaluation.plots.names import fit
 from pipeline.evaluation.verification.protocol import Verification
+from pipeline.plotting import INK, LABEL_SIZE
 
 FINEST_FAR = 1e-5
 # Of a name in the legend, in inches; the figures behind it take as much again.

@@ -13,9 +13,9 @@ from pipeline.corpus.transform import Transform
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.labels.label_list import COLUMNS
+from pipeline.inspection.labels.suspects import Suspect, Suspects
 from pipeline.inspection.report.document import fill
 from pipeline.inspection.report.examples import Example, read_examples
-from pipeline.inspection.labels.suspects import Suspect, Suspects
 from pipeline.progress import say
 
 NUM_BESIDE = 3

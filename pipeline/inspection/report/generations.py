@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.summary.survey import Histogram, Survey, survey
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations

@@ -17,8 +17,8 @@ from pipeline.inspection.findings import Findings
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.query.predicates import Examples
 from pipeline.inspection.sampling import draw_rows
-from pipeline.inspection.verify.stored_vectors import read_vectors, why_no_vectors
 from pipeline.inspection.triplet_pass import TripletPass, read_table
+from pipeline.inspection.verify.stored_vectors import read_vectors, why_no_vectors
 from pipeline.mining.verify import TOLERANCE
 from pipeline.progress import say
 from pipeline.triplets.quarantine import excluded_examples, excluded_pairs

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
-from pipeline.mining.topk import Nearest
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
+from pipeline.mining.topk import Nearest
 
 WITNESSES = 2
 """Examples of a label that speak for it. One may itself be mislabelled; small labels have no more."""

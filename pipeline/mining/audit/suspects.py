@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.mining.audit.neighbours import Surroundings
 from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.topk import Nearest
-from pipeline.mining.audit.neighbours import Surroundings
 
 _NO_FLOOR = np.float32(-np.inf)
 _BLUR = np.float32(0.02)

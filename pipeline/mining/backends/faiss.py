@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipeline.config import IndexConfig
 from pipeline.errors import InputError
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.distance import (
     Float32Array,
     Float64Array,
@@ -25,9 +26,8 @@ from pipeline.mining.distance import (
     squared_distances,
     squared_norms,
 )
-from pipeline.mining.topk import Nearest
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import Shard
+from pipeline.mining.topk import Nearest
 
 GPU_LONGEST_LIST = 2048
 """As many as FAISS's selection kernels on a GPU can keep."""
@@ -51,7 +51,7 @@ def import_faiss() -> Any:  # noqa: ANN401 — faiss ships no types
     except ModuleNotFoundError:
         raise InputError(
             "mining.backend is faiss, but faiss is not installed here: "
-            "pip install 'motherlode[cpu]' (or [gpu]), or set mining.backend reference"
+            "pip install -e '.[cpu]' (or [gpu]), or set mining.backend reference"
         ) from None
 
 
@@ -215,7 +215,7 @@ def _check(faiss: Any, factory: str, num_examples: int, on_gpu: bool) -> None:  
     if on_gpu and not hasattr(faiss, "StandardGpuResources"):
         raise InputError(
             "mining.backend is faiss and the actors have GPUs, but the faiss installed here is for CPUs only: "
-            "replace it by pip install 'motherlode[gpu]', or set cluster.gpus_per_actor 0"
+            "replace it by pip install -e '.[gpu]', or set cluster.gpus_per_actor 0"
         )
     if factory == _CAGRA and not (on_gpu and hasattr(faiss, "GpuIndexCagra")):
         raise InputError(

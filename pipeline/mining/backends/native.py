@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.mining.distance import Float32Array, Int64Array
-from pipeline.mining.topk import Nearest
 from pipeline.mining.backends.reference import Queries
+from pipeline.mining.distance import Float32Array, Int64Array
 from pipeline.mining.shards import Shard
+from pipeline.mining.topk import Nearest
 
 InstructionSet = Literal["portable", "avx2", "avx512", "amx"]
 

@@ -20,8 +20,8 @@ from pipeline.mining.distance import (
     squared_distances,
     squared_norms,
 )
-from pipeline.mining.topk import Nearest
 from pipeline.mining.shards import Shard
+from pipeline.mining.topk import Nearest
 
 ANCHORS_PER_TILE = 256
 CANDIDATES_PER_TILE = 4096

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.mining.topk import NO_ID, Nearest
 from pipeline.mining.backends.reference import Queries
-from pipeline.mining.shards import Shard
 from pipeline.mining.backends.triton_kernel import Tile, scan_kernel, why_missing
+from pipeline.mining.shards import Shard
+from pipeline.mining.topk import NO_ID, Nearest
 
 _UNIT_ROUNDOFF = 2.0**-24  # of float32
 _TOGETHER = 16  # negatives found by one pass over the corpus; for more there is another pass, beyond those found

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.stages.mine.collector import Harvest
-from pipeline.planning.measure.search_rates import ROUNDS, Searched, timed
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
-from pipeline.mining.topk import Nearest
-from pipeline.mining.miner import to_triplets
-from pipeline.mining.shards import LabelGroups, Shard
 from pipeline.mining.audit.neighbours import look_around
 from pipeline.mining.audit.suspects import find_twins
+from pipeline.mining.miner import to_triplets
+from pipeline.mining.shards import LabelGroups, Shard
+from pipeline.mining.topk import Nearest
+from pipeline.planning.measure.search_rates import ROUNDS, Searched, timed
 from pipeline.planning.rates import DriverRates
+from pipeline.stages.mine.collector import Harvest
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations

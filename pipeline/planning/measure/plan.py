@@ -5,16 +5,16 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from pipeline.stages.loop import mine_once
-from pipeline.planning.measure.stage import measure_rates
-from pipeline.stages.mine.shards import num_shards
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.planning.check import Compared
 from pipeline.planning.cluster import PlannedCluster
+from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.rates import Rates
 from pipeline.progress import say, stopwatch
+from pipeline.stages.loop import mine_once
+from pipeline.stages.mine.shards import num_shards
 from pipeline.storage.workspace import Workspace
 
 _TIMED = ("embed", "audit", "mine")

@@ -8,17 +8,17 @@ from typing import TypeVar
 import numpy as np
 from scipy.optimize import nnls  # type: ignore[import-untyped]
 
-from pipeline.stages.mine.queries import ask_for_negatives, ask_for_neighbours
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import InputError
-from pipeline.mining.topk import Nearest
+from pipeline.mining.audit.neighbours import MOST_OWN, num_own
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.miner import shard_search
 from pipeline.mining.positives import Pairs
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard
-from pipeline.mining.audit.neighbours import MOST_OWN, num_own
+from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force
 from pipeline.planning.rates import SearchRates
+from pipeline.stages.mine.queries import ask_for_negatives, ask_for_neighbours
 
 T = TypeVar("T")
 Clock = Callable[[], float]

@@ -8,22 +8,22 @@ from contextlib import contextmanager
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.planning.measure.driver_rates import measure_driver
-from pipeline.runtime.node_facts import NodeFacts, resident_bytes
-from pipeline.runtime.remote import value_of
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.planning.measure.worker import RateWorker
-from pipeline.runtime.resources import live_nodes
-from pipeline.planning.measure.search_rates import timed
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.mine.shards import num_shards
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import EXAMPLES
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.mining.miner import resolve_backend
+from pipeline.planning.measure.driver_rates import measure_driver
+from pipeline.planning.measure.search_rates import timed
+from pipeline.planning.measure.worker import RateWorker
 from pipeline.planning.rates import CorpusFacts, EmbedRates, Machine, Rates, SearchRates, deciding_settings
 from pipeline.progress import say
+from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.remote import value_of
+from pipeline.runtime.resources import live_nodes
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.mine.shards import num_shards
+from pipeline.stages.node_facts import NodeFacts, resident_bytes
 from pipeline.storage.object_store import PROBE_PREFIX
 from pipeline.storage.workspace import Workspace
 

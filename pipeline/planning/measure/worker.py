@@ -4,21 +4,19 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import ray
 import torch
 
-from pipeline.runtime.node_facts import NodeFacts, look_at_node, resident_bytes
-from pipeline.runtime.remote import Reference
-from pipeline.planning.measure.search_rates import Searched, computing_clock, measure_searches, timed
-from pipeline.stages.mine.shard_loader import usability
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
-from pipeline.mining.audit.moments import Moments
 from pipeline.mining.shards import Shard
+from pipeline.planning.measure.search_rates import Searched, computing_clock, measure_searches, timed
 from pipeline.planning.rates import EmbedRates
+from pipeline.runtime.remote import Reference, share
+from pipeline.stages.mine.shard_loader import collect_shard
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.stages.node_facts import NodeFacts, look_at_node, resident_bytes
 from pipeline.storage.workspace import Workspace
 
 _EMBED_BUDGET_S = 3.0
@@ -83,7 +81,7 @@ class RateWorker(RefreshWorker):
         idle_bytes = resident_bytes()
         parts = EmbeddingParts(scratch, f"{first_part:06d}")
         embed, numbers = self._embed_parts(parts, first_part, num_wanted)
-        load_s, shard = timed(lambda: ray.put(self._load_parts(parts, numbers)))
+        load_s, shard = timed(lambda: share(self._load_parts(parts, numbers)))
         num_examples = sum(len(self._corpus.part_ids(part)) for part in numbers)
         facts = look_at_node(self._config.cluster.cache_dir)
         return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)
@@ -144,18 +142,13 @@ class RateWorker(RefreshWorker):
 
     def _load_parts(self, parts: EmbeddingParts, numbers: list[int]) -> Shard:
         """Reads it back as a shard, with what the audit asks of it."""
-        ids, vectors = [], []
-        for part in numbers:
-            span = self._corpus.part_ids(part)
-            stored = parts.read(part, span.start, len(span))
-            part_ids = np.arange(span.start, span.stop, dtype=np.int64)
-            _, usable = usability(stored)
-            kept = ~self._corpus.is_test[part_ids] & usable
-            ids.append(part_ids[kept])
-            vectors.append(stored[kept])
-        ids_N = np.concatenate(ids)
-        if not len(ids_N):
+        spans = [self._corpus.part_ids(part) for part in numbers]
+        stored = (
+            (np.arange(span.start, span.stop, dtype=np.int64), parts.read(part, span.start, len(span)))
+            for part, span in zip(numbers, spans, strict=True)
+        )
+        embed, num_dims = self._config.embed, self._config.encoder.embedding_dim
+        shard, _ = collect_shard(self._corpus, stored, np.empty((sum(map(len, spans)), num_dims), dtype=embed.dtype))
+        if not len(shard):
             raise InputError(f"parts {numbers} of the corpus hold no training example to measure with: prepare more")
-        shard = Shard(ids_N, self._corpus.labels[ids_N], np.concatenate(vectors))
-        Moments.of(shard.vectors_ND)
         return shard

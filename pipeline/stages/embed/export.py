@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.stages.embed.stage import embed, key_of
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.export import ExportDType, export_part
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of
-from pipeline.evaluation.verification.pairs import refuse_broken
 from pipeline.evaluation.quantisation import quantise
+from pipeline.evaluation.verification.pairs import refuse_broken
 from pipeline.progress import stage
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.embed.stage import embed, key_of
+from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
@@ -62,7 +62,7 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
     with reader(workspace.store, f"export of checkpoint {step}", *read).kept():
         with (
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
-            ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+            ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
         ):
             key = embed(pool, own, workspace, corpus, checkpoint)
         facts = {

@@ -10,15 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stages.embed.stage import embed, key_of, missing_parts
-from pipeline.embeddings.mixture import Mixture, check_usable
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.config import OldEncoder, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.embed.mixture import Mixture, check_usable
+from pipeline.stages.embed.stage import embed, key_of, missing_parts
 from pipeline.storage.workspace import Workspace
 
 _POLL_INTERVAL_S = 0.5

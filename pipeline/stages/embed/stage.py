@@ -1,11 +1,11 @@
 """Embed: every part of the corpus that this checkpoint has not embedded yet, over the pool."""
 
-from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts, embeddings_key
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.progress import say, stage
+from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.storage.workspace import Workspace
 
 
@@ -29,7 +29,7 @@ def embed(
     """Embeds the whole corpus with a checkpoint; parts that are stored already are skipped.
 
     Args:
-        pool: Of ``RefreshWorker``.
+        pool: Of ``EncodeWorker``, or of what extends it.
         config: The run at hand; the checkpoint may be of another run, architecture and preprocessing.
         workspace: The checkpoint's.
         corpus: The pinned corpus.

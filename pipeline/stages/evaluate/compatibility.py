@@ -1,13 +1,13 @@
 """The protocol "harmonic": a checkpoint's vectors against those of the old encoder that it is to be comparable with."""
 
-from pipeline.stages.evaluate.examination import Examination, examine
-from pipeline.stages.embed.harmonic import open_old
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
 from pipeline.evaluation.compatibility.protocol import Compatibility, measure_compatibility
+from pipeline.stages.embed.harmonic import open_old
+from pipeline.stages.evaluate.examination import Examination, examine
 from pipeline.storage.workspace import Workspace
 
 

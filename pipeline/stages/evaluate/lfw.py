@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stages.evaluate.examination import Examination
 from pipeline.config import RunConfig
 from pipeline.corpus.lfw_files import find_pairs, find_people, read_pairs, read_people
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
-from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
 from pipeline.evaluation.lfw.scores import View1, View2
+from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
 from pipeline.evaluation.quantisation import quantise, restore
+from pipeline.stages.evaluate.examination import Examination
 
 
 @dataclass(frozen=True)

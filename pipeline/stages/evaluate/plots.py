@@ -6,20 +6,14 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.stages.evaluate.examination import Examination
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.transform import Transform
-from pipeline.evaluation.pictures import (
-    WorstPairs,
-    choose_examples,
-    choose_points,
-    draw_distance_matrix,
-    draw_projection,
-    draw_worst_pairs,
-    project,
-    worst_pairs,
-)
+from pipeline.evaluation.plots.faces import draw_worst_pairs
+from pipeline.evaluation.plots.matrix import choose_examples, draw_distance_matrix
+from pipeline.evaluation.plots.projection import choose_points, draw_projection, project
+from pipeline.evaluation.plots.worst import WorstPairs, worst_pairs
 from pipeline.evaluation.verification.protocol import verify
+from pipeline.stages.evaluate.examination import Examination
 
 NUM_WORST = 8
 MATRIX_LABELS, MATRIX_IMAGES = 6, 4

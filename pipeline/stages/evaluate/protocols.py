@@ -7,25 +7,30 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from pipeline.stages.evaluate import lfw as lfw_stage
-from pipeline.stages.evaluate import plots as picture_stage
-from pipeline.stages.evaluate import robustness as robustness_stage
-from pipeline.stages.evaluate import compatibility as compatibility_stage
-from pipeline.stages.evaluate.examination import Examination
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.evaluation import pictures
+from pipeline.evaluation.clustering.plot import draw_clustering
 from pipeline.evaluation.clustering.protocol import Clustering, cluster
+from pipeline.evaluation.compatibility.plot import draw_harmonic
 from pipeline.evaluation.compatibility.protocol import Compatibility
+from pipeline.evaluation.identification.plot import draw_identification
 from pipeline.evaluation.identification.protocol import IdentificationReport, report_identification
 from pipeline.evaluation.lfw.scores import View1, View2
 from pipeline.evaluation.quantisation import Quantisation, measure_quantisation
+from pipeline.evaluation.recognition.plot import draw_recognition
 from pipeline.evaluation.recognition.protocol import RecognitionReport, report_recognition
 from pipeline.evaluation.retrieval import Retrieval, retrieve
+from pipeline.evaluation.robustness.plot import draw_robustness
 from pipeline.evaluation.robustness.protocol import sample_examples
+from pipeline.evaluation.verification.plot import draw_verification
 from pipeline.evaluation.verification.protocol import Verification, verify
 from pipeline.evaluation.verification.report import VerificationReport, report_verification
+from pipeline.stages.evaluate import compatibility as compatibility_stage
+from pipeline.stages.evaluate import lfw as lfw_stage
+from pipeline.stages.evaluate import plots as picture_stage
+from pipeline.stages.evaluate import robustness as robustness_stage
+from pipeline.stages.evaluate.examination import Examination
 
 Pngs = dict[str, bytes]
 """By file name."""
@@ -111,7 +116,7 @@ def _quantisation(one: Examination) -> Quantisation:
 
 
 def _draw_rocs(last: Examination, verifications: Mapping[str, Verification], file: str) -> Pngs:
-    return {file: pictures.draw_verification(verifications, last.config.evaluation.fars[0])}
+    return {file: draw_verification(verifications, last.config.evaluation.fars[0])}
 
 
 def _draw_verification(last: Examination, results: Mapping[str, VerificationReport]) -> Pngs:
@@ -129,7 +134,7 @@ def _draw_view1(last: Examination, results: Mapping[str, View1]) -> Pngs:
 def _draw_harmonic(last: Examination, results: Mapping[str, Compatibility]) -> Pngs:
     reports = results[last.name].reports
     found = {name.replace("_", " vs "): report.verification for name, report in reports.items()}
-    return {"harmonic.png": pictures.draw_harmonic(found, last.config.evaluation.fars[0])}
+    return {"harmonic.png": draw_harmonic(found, last.config.evaluation.fars[0])}
 
 
 def _draws(file: str, draw: Callable[[Mapping[str, Any]], bytes]) -> Callable[[Examination, Mapping[str, Any]], Pngs]:
@@ -144,22 +149,22 @@ PROTOCOLS: dict[str, Protocol] = {
     "clustering": Protocol(
         "agglomerative, k-means, HDBSCAN: BCubed, NMI, adjusted Rand",
         _clustering,
-        _draws("clustering.png", pictures.draw_clustering),
+        _draws("clustering.png", draw_clustering),
     ),
     "recognition": Protocol(
         "kNN and SVM on the frozen embedding, cross-validated",
         _recognition,
-        _draws("recognition.png", pictures.draw_recognition),
+        _draws("recognition.png", draw_recognition),
     ),
     "identification": Protocol(
         "rank-k of a gallery, closed and open set",
         _identification,
-        _draws("identification.png", pictures.draw_identification),
+        _draws("identification.png", draw_identification),
     ),
     "robustness": Protocol(
         "VAL under JPEG, small images, blur, occlusion and noise",
         robustness_stage.measure,
-        _draws("robustness.png", pictures.draw_robustness),
+        _draws("robustness.png", draw_robustness),
         robustness_stage.why_not,
     ),
     "quantisation": Protocol("what int8 embeddings lose and save", _quantisation),

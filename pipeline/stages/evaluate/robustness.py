@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stages.evaluate.examination import Examination
-from pipeline.runtime.actor_pool import Task
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.evaluation.robustness.perturbations import Perturbation, sweeps
 from pipeline.evaluation.robustness.protocol import Robustness, measure_robustness, sample_examples
 from pipeline.progress import stage
+from pipeline.runtime.actor_pool import Task
+from pipeline.stages.evaluate.examination import Examination
 
 EXAMPLES_PER_TASK = 256
 

@@ -8,19 +8,19 @@ from typing import Any
 from rich.table import Table
 
 from pipeline import progress
-from pipeline.stages.embed.stage import key_of
-from pipeline.stages.evaluate.examination import Examination, examine
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.evaluation.pictures import draw_learning_curve, has_curve
+from pipeline.evaluation.plots.learning_curve import draw_learning_curve, has_curve
 from pipeline.evaluation.report import to_markdown
 from pipeline.progress import say
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.embed.stage import key_of
+from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.evaluate.examination import Examination, examine
+from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
 from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
@@ -115,7 +115,7 @@ def evaluate_checkpoints(
     read += [f"{workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
     with (
         reader(workspace.store, "an evaluation", *read).kept(),
-        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+        ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
     ):
         for place, step in places:
             one = examine(pool, config, place, corpus, step)

@@ -5,20 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.queries import ask_for_neighbours
-from pipeline.stages.mine.search import Question, Search, run_search
-from pipeline.stages.mine.shards import Census, Loaded
 from pipeline.config import AuditConfig, RunConfig
 from pipeline.mining.audit.hubs import Hubs
 from pipeline.mining.audit.neighbours import join, look_around, num_own
 from pipeline.mining.audit.suspects import Suspects, find_suspects, find_twins
 from pipeline.progress import stage
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.mine.queries import ask_for_neighbours
+from pipeline.stages.mine.search import Question, Search, run_search
+from pipeline.stages.mine.shard_loader import ShardStatistics
+from pipeline.stages.mine.shards import Loaded
 from pipeline.triplets.quarantine import quarantine_rows
 
 
 def search_suspects(
-    pool: ActorPool, config: RunConfig, loaded: Loaded, census: Census, spread: float, search: Search
+    pool: ActorPool, config: RunConfig, loaded: Loaded, statistics: ShardStatistics, spread: float, search: Search
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 
@@ -28,16 +29,16 @@ def search_suspects(
         pool: Actors.
         config: The run; ``mining.audit.num_neighbours`` is at least 1.
         loaded: What is searched; where candidates are sampled, neighbours are of the sample.
-        census: Which examples there are.
+        statistics: Which examples there are.
         spread: Of the embeddings; see ``AuditReport``.
         search: The pass, with whose indexes mining goes on.
     """
     audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, loaded.groups
-    blocks = [census.ids_N[start : start + size] for start in range(0, len(census.ids_N), size)]
+    blocks = [statistics.ids_N[start : start + size] for start in range(0, len(statistics.ids_N), size)]
     asked = (loaded.shared_groups, audit, num_own(groups, audit.closer_than_share), config.seed)
     questions = (Question(ask_for_neighbours, (anchors, *asked), groups.mates(anchors)) for anchors in blocks)
     surroundings, twins, twin_distance = [], [], audit.near_duplicate_share * spread
-    with stage("audit", len(census.ids_N), "examples") as done:
+    with stage("audit", len(statistics.ids_N), "examples") as done:
         search = replace(search, num_negatives=audit.num_neighbours)
         for number, block in run_search(pool, config.cluster, loaded, search, questions):
             anchors = blocks[number]

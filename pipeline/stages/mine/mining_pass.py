@@ -7,22 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.stages.mine.audit import search_suspects, suspect_rows
-from pipeline.embeddings.mixture import Mixture, sample_seed
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.stages.mine.queries import ask_for_negatives
-from pipeline.stages.mine.search import Block, Question, Search, run_search
-from pipeline.stages.mine.shards import Census, Loaded, drop_from, load_shards
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit.moments import AuditReport, audit, check_broken
-from pipeline.mining.topk import Nearest
+from pipeline.mining.audit.suspects import Floors, Suspects
 from pipeline.mining.positives import Pairs
 from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import LabelGroups
-from pipeline.mining.audit.suspects import Floors, Suspects
+from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import Agreement, compare
 from pipeline.mining.warm_start import OldTriplets
+from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.stages.embed.mixture import Mixture, sample_seed
+from pipeline.stages.mine.audit import search_suspects, suspect_rows
+from pipeline.stages.mine.queries import ask_for_negatives
+from pipeline.stages.mine.search import Block, Question, Search, run_search
+from pipeline.stages.mine.shard_loader import ShardStatistics
+from pipeline.stages.mine.shards import Loaded, drop_from, load_shards
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.reader import Generation, TripletStream
 
@@ -68,26 +69,26 @@ class Mine:
         keeps_shards = config.cluster.actor_device == "cuda" or backend == "faiss"
         self._search = Search(uuid.uuid4().hex, config.mining, backend, config.mining.negatives_per_pair, keeps_shards)
         self._sample_seed = sample_seed(config.seed, step)
-        shards, census = load_shards(pool, config, corpus, embeddings, self._sample_seed, mixture)
+        shards, statistics = load_shards(pool, config, corpus, embeddings, self._sample_seed, mixture)
         rules = config.mining.audit
-        check_broken(census.num_broken, census.num_broken + len(census.ids_N), rules)
-        groups = LabelGroups(census.ids_N, census.labels_N)
+        check_broken(statistics.num_broken, statistics.num_broken + len(statistics.ids_N), rules)
+        groups = LabelGroups(statistics.ids_N, statistics.labels_N)
         self._loaded = Loaded.of(shards, groups)
-        self.report: AuditReport = audit(census.moments, len(groups.labels_G), rules)
+        self.report: AuditReport = audit(statistics.moments, len(groups.labels_G), rules)
         tables = [
-            quarantine_rows("non_finite_embedding", census.non_finite, excluded=True),
-            quarantine_rows("zero_embedding", census.zero, excluded=True),
+            quarantine_rows("non_finite_embedding", statistics.non_finite, excluded=True),
+            quarantine_rows("zero_embedding", statistics.zero, excluded=True),
         ]
-        self.quarantined = {"non_finite_embedding": len(census.non_finite), "zero_embedding": len(census.zero)}
+        self.quarantined = {"non_finite_embedding": len(statistics.non_finite), "zero_embedding": len(statistics.zero)}
         self.figures: dict[str, float] = {}
         self._floors: Floors | None = None
         if rules.num_neighbours:
-            suspects = search_suspects(pool, config, self._loaded, census, self.report.spread, self._search)
+            suspects = search_suspects(pool, config, self._loaded, statistics, self.report.spread, self._search)
             rows, counts = suspect_rows(suspects, rules, corpus.label_names)
             tables, self.quarantined = tables + rows, self.quarantined | counts
             self.figures["neighbour_accuracy"] = suspects.neighbour_accuracy
             if rules.quarantine == "exclude":
-                self._exclude(suspects, census)
+                self._exclude(suspects, statistics)
         singletons = self._loaded.groups.singletons
         tables.append(quarantine_rows("singleton", singletons, excluded=False))
         self.quarantine, self.quarantined = pa.concat_tables(tables), self.quarantined | {"singleton": len(singletons)}
@@ -97,11 +98,11 @@ class Mine:
         )
         self._sampled: list[tuple[Pairs, Nearest]] = []
 
-    def _exclude(self, suspects: Suspects, census: Census) -> None:
+    def _exclude(self, suspects: Suspects, statistics: ShardStatistics) -> None:
         """Goes on without the suspects: mislabelled examples altogether, pairs by the floors of their anchors."""
         self._floors = suspects.floors
         if len(suspects.mislabelled.ids_R):
-            self._loaded = drop_from(self._config, self._loaded, census, suspects.mislabelled.ids_R)
+            self._loaded = drop_from(self._config, self._loaded, statistics, suspects.mislabelled.ids_R)
             self._search = replace(
                 self._search, mining_pass=uuid.uuid4().hex
             )  # what actors made of the shards before is of no use

@@ -1,14 +1,14 @@
 """What is asked of the shards about a block of anchors: plain functions, which any node can run."""
 
 from pipeline.config import AuditConfig, MiningConfig, PositivesConfig
-from pipeline.mining.distance import Int64Array
-from pipeline.mining.topk import Nearest
-from pipeline.mining.miner import make_queries, neighbour_queries
-from pipeline.mining.positives import Pairs, nearest_positives, select_positives
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.audit.neighbours import MOST_OWN
 from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.backends.reference import Queries
+from pipeline.mining.distance import Int64Array
+from pipeline.mining.miner import make_queries, neighbour_queries
+from pipeline.mining.positives import Pairs, nearest_positives, select_positives
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 
 Asked = tuple[Queries, tuple[Pairs, Nearest]]

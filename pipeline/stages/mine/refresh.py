@@ -3,24 +3,24 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.runtime import metrics
-from pipeline.stages.mine.audit import hub_rows
-from pipeline.stages.embed.stage import embed, key_of
-from pipeline.stages.embed.harmonic import embed_old, old_key
-from pipeline.stages.mine.collector import Harvest
-from pipeline.stages.mine.mining_pass import Mine
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.request import claim_refresh, find_generation, refresh_key
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import PipelineError
 from pipeline.failpoints import Failpoint, reach
-from pipeline.mining.audit.moments import check_yield
 from pipeline.mining.audit.hubs import find_hubs
-from pipeline.mining.miner import resolve_backend, to_triplets
+from pipeline.mining.audit.moments import check_yield
 from pipeline.mining.backends.native import why_missing
+from pipeline.mining.miner import resolve_backend, to_triplets
 from pipeline.progress import say, stage
+from pipeline.runtime import metrics
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.embed.harmonic import embed_old, old_key
+from pipeline.stages.embed.stage import embed, key_of
+from pipeline.stages.mine.audit import hub_rows
+from pipeline.stages.mine.collector import Harvest
+from pipeline.stages.mine.mining_pass import Mine
+from pipeline.stages.mine.request import claim_refresh, find_generation, refresh_key
 from pipeline.storage.leases import Lease, reader
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace

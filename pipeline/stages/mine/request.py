@@ -2,12 +2,12 @@
 
 import hashlib
 
-from pipeline.storage.claims import await_others, claim_or_await
-from pipeline.stages.embed.stage import key_of
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.mining.miner import resolve_backend
+from pipeline.stages.embed.stage import key_of
+from pipeline.storage.claims import await_others, claim_or_await
 from pipeline.storage.leases import Lease
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.runtime.remote import Reference, call_on, value_of
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.stages.mine.queries import Asked
-from pipeline.stages.mine.shards import Loaded
 from pipeline.config import ClusterConfig, MiningConfig
 from pipeline.mining.distance import Int64Array
-from pipeline.mining.topk import Nearest
 from pipeline.mining.positives import Pairs
+from pipeline.mining.topk import Nearest
+from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.remote import Reference, call_on, value_of
+from pipeline.stages.mine.queries import Asked
+from pipeline.stages.mine.shards import Loaded
 
 
 @dataclass(frozen=True)

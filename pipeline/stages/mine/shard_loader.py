@@ -1,7 +1,8 @@
 """Shards as they are made, cut and looked up: plain functions, which any node can run; see ``on_nodes``."""
 
 import functools
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from pipeline.embeddings.mixture import Mixture, check_usable, is_old
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
@@ -19,6 +19,7 @@ from pipeline.mining.audit.moments import Moments
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard
+from pipeline.stages.embed.mixture import Mixture, check_usable, is_old
 from pipeline.storage.workspace import Workspace
 
 _SHORTEST = 0.5  # encoders give unit vectors; what is far shorter was zero before it was normalised
@@ -26,7 +27,7 @@ _SHORTEST = 0.5  # encoders give unit vectors; what is far shorter was zero befo
 
 @dataclass(frozen=True)
 class ShardStatistics:
-    """What the driver needs to know of a shard without holding it.
+    """What the driver needs to know of a shard, or of all of them, without holding it.
 
     Attributes:
         ids_N: Eligible example ids, int64.
@@ -41,6 +42,22 @@ class ShardStatistics:
     non_finite: npt.NDArray[np.int64]
     zero: npt.NDArray[np.int64]
     moments: Moments
+
+    @property
+    def num_broken(self) -> int:
+        """Training examples whose embedding cannot be mined."""
+        return len(self.non_finite) + len(self.zero)
+
+    @classmethod
+    def concat(cls, statistics: Sequence["ShardStatistics"]) -> "ShardStatistics":
+        """Those of several shards, in order of ids."""
+        return cls(
+            np.concatenate([one.ids_N for one in statistics]),
+            np.concatenate([one.labels_N for one in statistics]),
+            np.concatenate([one.non_finite for one in statistics]),
+            np.concatenate([one.zero for one in statistics]),
+            functools.reduce(operator.add, (one.moments for one in statistics)),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,20 +89,8 @@ def load_shard(config: RunConfig, corpus_number: int, span: Span) -> tuple[Shard
     workspace, corpus = _open(config.workspace, config.run, corpus_number)
     num_dims = config.encoder.embedding_dim
     vectors = np.empty((span.last_id - span.first_id, num_dims), dtype=config.embed.dtype)
-    ids, non_finite, zero, filled = [], [], [], 0
-    for part_ids, stored in _stored(workspace, corpus, span.key, span.first_id, span.last_id, num_dims):
-        train, (finite, usable) = ~corpus.is_test[part_ids], usability(stored)
-        kept = train & usable
-        ids.append(part_ids[kept])
-        non_finite.append(part_ids[train & ~finite])
-        zero.append(part_ids[train & finite & ~usable])
-        vectors[filled : filled + len(ids[-1])] = stored[kept]
-        filled += len(ids[-1])
-    ids_N = np.concatenate(ids)
-    shard = Shard(ids_N, corpus.labels[ids_N], vectors[:filled])
-    statistics = ShardStatistics(
-        shard.ids_N, shard.labels_N, np.concatenate(non_finite), np.concatenate(zero), Moments.of(shard.vectors_ND)
-    )
+    stored = _stored(workspace, corpus, span.key, span.first_id, span.last_id, num_dims)
+    shard, statistics = collect_shard(corpus, stored, vectors)
     if span.mixture is not None and span.mixture.share > 0.0 and len(shard):
         _mix(workspace, corpus, shard, span.mixture, span.sample_seed)
     reach(Failpoint.SHARD_LOADED)
@@ -93,10 +98,32 @@ def load_shard(config: RunConfig, corpus_number: int, span: Span) -> tuple[Shard
     return shard, None if fraction == 1.0 else sample_candidates(shard, fraction, span.sample_seed), statistics
 
 
-def usability(stored_ND: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which stored vectors are finite, and which of these can be mined; both bool, shape (N,)."""
-    finite_N = np.isfinite(stored_ND).all(axis=1)
-    return finite_N, finite_N & (np.einsum("nd,nd->n", stored_ND, stored_ND, dtype=np.float32) > _SHORTEST**2)
+def collect_shard(
+    corpus: Corpus,
+    stored: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]],
+    vectors_ND: npt.NDArray[np.floating],
+) -> tuple[Shard, ShardStatistics]:
+    """Collects the training examples whose embeddings can be mined: those that are finite, and not zero.
+
+    Args:
+        corpus: Says what is a training example, and its label.
+        stored: Ids and stored vectors, part by part, ascending.
+        vectors_ND: Takes the vectors; has room for all, shape (N, D).
+    """
+    ids, non_finite, zero, filled = [], [], [], 0
+    for part_ids, part_vectors in stored:
+        train, finite = ~corpus.is_test[part_ids], np.isfinite(part_vectors).all(axis=1)
+        long = np.einsum("nd,nd->n", part_vectors, part_vectors, dtype=np.float32) > _SHORTEST**2
+        kept = train & finite & long
+        ids.append(part_ids[kept])
+        non_finite.append(part_ids[train & ~finite])
+        zero.append(part_ids[train & finite & ~long])
+        vectors_ND[filled : filled + len(ids[-1])] = part_vectors[kept]
+        filled += len(ids[-1])
+    ids_N = np.concatenate(ids)
+    shard = Shard(ids_N, corpus.labels[ids_N], vectors_ND[:filled])
+    moments = Moments.of(shard.vectors_ND)
+    return shard, ShardStatistics(ids_N, shard.labels_N, np.concatenate(non_finite), np.concatenate(zero), moments)
 
 
 def drop_examples(ids_R: Int64Array, shard: Shard, candidates: Shard | None) -> tuple[Shard, Shard | None, int]:

@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from pipeline.embeddings.mixture import Mixture
-from pipeline.runtime.remote import Reference, call_on, value_of
-from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.shard_loader import ShardStatistics, Span, drop_examples, load_shard, located, take_rows
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.mining.audit.moments import Moments
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.shards import LabelGroups
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.remote import Reference, call_on, value_of
+from pipeline.stages.embed.mixture import Mixture
+from pipeline.stages.mine.shard_loader import ShardStatistics, Span, drop_examples, load_shard, located, take_rows
 
 _SHARD_BYTES = 64 * 2**20  # what an actor holds of its own while it loads a shard
 
@@ -82,47 +81,9 @@ class Loaded:
         return [call_on(config, one.node, 1, take_rows, ids, one.shard) for ids, one in wanted if len(ids)]
 
 
-@dataclass(frozen=True)
-class Census:
-    """What the shards were found to hold.
-
-    Attributes:
-        ids_N: Examples that may be mined, int64, ascending.
-        labels_N: Their label codes, int32.
-        non_finite: Ids of training examples whose embedding is not finite, int64.
-        zero: Ids of those whose embedding is zero, int64.
-        moments: Of the embeddings that may be mined.
-    """
-
-    ids_N: npt.NDArray[np.int64]
-    labels_N: npt.NDArray[np.int32]
-    non_finite: npt.NDArray[np.int64]
-    zero: npt.NDArray[np.int64]
-    moments: Moments
-
-    @property
-    def num_broken(self) -> int:
-        """Training examples whose embedding cannot be mined."""
-        return len(self.non_finite) + len(self.zero)
-
-    @classmethod
-    def of(cls, statistics: Sequence[ShardStatistics]) -> "Census":
-        """Adds up shards, in order of ids."""
-        moments = statistics[0].moments
-        for other in statistics[1:]:
-            moments = moments + other.moments
-        return cls(
-            np.concatenate([one.ids_N for one in statistics]),
-            np.concatenate([one.labels_N for one in statistics]),
-            np.concatenate([one.non_finite for one in statistics]),
-            np.concatenate([one.zero for one in statistics]),
-            moments,
-        )
-
-
 def load_shards(
     pool: ActorPool, config: RunConfig, corpus: Corpus, embeddings: str, sample_seed: int, mixture: Mixture | None
-) -> tuple[list[LoadedShard], Census]:
+) -> tuple[list[LoadedShard], ShardStatistics]:
     """Loads the training examples, spread over the nodes of the pool.
 
     Args:
@@ -151,10 +112,10 @@ def load_shards(
         if len(one.ids_N):  # a stretch of test labels alone leaves nothing to search
             searched = shard if config.mining.candidate_fraction == 1.0 else candidates
             shards.append(LoadedShard(shard, searched, int(one.ids_N[0]), node))
-    return shards, Census.of(statistics)
+    return shards, ShardStatistics.concat(statistics)
 
 
-def drop_from(config: RunConfig, loaded: Loaded, census: Census, ids_R: npt.NDArray[np.int64]) -> Loaded:
+def drop_from(config: RunConfig, loaded: Loaded, found: ShardStatistics, ids_R: npt.NDArray[np.int64]) -> Loaded:
     """The same shards without some examples.
 
     Raises:
@@ -165,7 +126,7 @@ def drop_from(config: RunConfig, loaded: Loaded, census: Census, ids_R: npt.NDAr
     calls = (
         (one.node, drop_examples, (shared, one.shard, one.candidates if is_sampled else None)) for one in loaded.shards
     )
-    kept_N = ~np.isin(census.ids_N, ids_R)
+    kept_N = ~np.isin(found.ids_N, ids_R)
     shards = []
     dropped = _call_on_nodes(config.cluster, calls, len(loaded.shards))
     for was, ((shard, candidates), num_left, node) in zip(loaded.shards, dropped, strict=True):
@@ -173,7 +134,7 @@ def drop_from(config: RunConfig, loaded: Loaded, census: Census, ids_R: npt.NDAr
             searched = candidates if is_sampled else shard
             shards.append(LoadedShard(shard, searched, was.first_id, node))
     try:
-        return Loaded.of(shards, LabelGroups(census.ids_N[kept_N], census.labels_N[kept_N]))
+        return Loaded.of(shards, LabelGroups(found.ids_N[kept_N], found.labels_N[kept_N]))
     except InputError as error:
         raise InputError(
             f"without {len(ids_R):,} suspects of a wrong label, {error}; raise mining.audit.min_label_noise, or set "

@@ -4,17 +4,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.stages.embed.worker import EncodeWorker
-from pipeline.stages.mine.search import Search
 from pipeline.config import MiningConfig, RunConfig
 from pipeline.failpoints import Failpoint, reach
-from pipeline.mining.topk import Nearest
+from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.backends.reference import Queries
 from pipeline.mining.miner import ShardSearch, make_queries, shard_search
 from pipeline.mining.positives import Pairs
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force, hold
+from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.mine.search import Search
 
 
 class RefreshWorker(EncodeWorker):

@@ -16,8 +16,8 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-from pipeline.stages.train.worker import train_worker
 from pipeline.config import RunConfig
+from pipeline.stages.train.worker import train_worker
 
 
 def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.embeddings.mixture import is_old, sample_seed
 from pipeline.config import BandConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import AuditRefusedError, UnavailableError
+from pipeline.stages.embed.mixture import is_old, sample_seed
 from pipeline.storage.leases import Lease
 from pipeline.storage.retired import read_even_retired
 from pipeline.storage.workspace import Workspace

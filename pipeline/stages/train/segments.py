@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stages.train.generation_feed import Agree, GenerationChooser
 from pipeline.config import BandConfig, RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
+from pipeline.stages.train.generation_feed import Agree, GenerationChooser
 from pipeline.training.mined import Mined
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.training.pool import NONE_FIRST

@@ -9,10 +9,6 @@ from ray.exceptions import RayError
 from ray.util.placement_group import placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.stages.train.fit import fit, free_places
-from pipeline.stages.embed.harmonic import check_old, choose_old
-from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
-from pipeline.runtime.resources import what_is_there
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
@@ -21,6 +17,10 @@ from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import build_encoder, takes_images
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
+from pipeline.runtime.resources import what_is_there
+from pipeline.stages.embed.harmonic import check_old, choose_old
+from pipeline.stages.train.fit import fit, free_places
+from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
 from pipeline.storage.workspace import Workspace
 from pipeline.training.losses import loss_function
 from pipeline.training.scalars import check_packages

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from pipeline.runtime import metrics
-from pipeline.stages.train.segments import Segment
 from pipeline.config import RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.mining.staleness import Staleness
+from pipeline.runtime import metrics
+from pipeline.stages.train.segments import Segment
 from pipeline.training.scalars import Scalars, open_scalars
 from pipeline.training.trainer import StepReport
 

@@ -14,13 +14,6 @@ import torch.distributed as dist
 from ray.actor import ActorHandle
 from torch import nn
 
-from pipeline.stages.embed.worker import limit_gpu_memory
-from pipeline.stages.train.generation_feed import GenerationChooser
-from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
-from pipeline.stages.train.round_statistics import RoundMeter
-from pipeline.stages.train.segments import GenerationFeed, Segment
-from pipeline.stages.train.staleness import measure
-from pipeline.stages.train.telemetry import Telemetry
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
@@ -36,6 +29,13 @@ from pipeline.encoders.checkpoints import (
 )
 from pipeline.encoders.frozen import freeze
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
+from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
+from pipeline.stages.embed.worker import limit_gpu_memory
+from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.round_statistics import RoundMeter
+from pipeline.stages.train.segments import GenerationFeed, Segment
+from pipeline.stages.train.staleness import measure
+from pipeline.stages.train.telemetry import Telemetry
 from pipeline.storage.leases import Lease, reader
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment

@@ -13,10 +13,6 @@ import numpy.typing as npt
 import threadpoolctl
 import torch
 
-from pipeline.stages.embed.worker import limit_gpu_memory
-from pipeline.stages.train.generation_feed import to_mined
-from pipeline.stages.train.staleness import measure
-from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
@@ -26,7 +22,11 @@ from pipeline.encoders.frozen import freeze
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
+from pipeline.stages.embed.worker import limit_gpu_memory
+from pipeline.stages.train.generation_feed import to_mined
+from pipeline.stages.train.staleness import measure
 from pipeline.storage.workspace import Workspace
+from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import StepDataset
 from pipeline.training.mined import Mined

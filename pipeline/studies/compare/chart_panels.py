@@ -11,10 +11,10 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
+from pipeline.plotting import GRID, INK, LABEL_SIZE
 from pipeline.studies.compare.chart_style import Look, Looks, spread
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import Difference
-from pipeline.plotting import GRID, INK, LABEL_SIZE
 
 FloatArray = npt.NDArray[np.float64]
 

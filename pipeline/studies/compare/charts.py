@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.studies.compare.chart_panels import draw_curves, draw_gains, draw_zero, label_ends, mean_curve, spread_labels
+from pipeline.plotting import INK, LABEL_SIZE, new_panels, style_axes, to_png
+from pipeline.studies.compare.chart_panels import (
+    draw_curves,
+    draw_gains,
+    draw_zero,
+    label_ends,
+    mean_curve,
+    spread_labels,
+)
 from pipeline.studies.compare.chart_style import Looks, arm_looks
 from pipeline.studies.compare.results import ArmResult, metric_label
 from pipeline.studies.compare.statistics import Difference
 from pipeline.studies.compare.summary import Comparison, group_results
-from pipeline.plotting import INK, LABEL_SIZE, new_panels, style_axes, to_png
 
 # Share of a condition's width that its points are spread over.
 DODGE = 0.7

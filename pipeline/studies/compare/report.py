@@ -5,10 +5,10 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.studies.compare.results import metric_label
 from pipeline.studies.compare.statistics import Difference, Estimate, Reach
 from pipeline.studies.compare.summary import ArmSummary, Comparison
-from pipeline.errors import InputError
 
 MAIN_METRIC = "recall_at_1"
 UNKNOWN = "–"

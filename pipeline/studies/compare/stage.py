@@ -5,24 +5,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.studies.compare.arm_worker import ArmTask, ArmWorker, training_ids
-from pipeline.stages.evaluate.examination import has_test_pairs
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.runtime.session import required_resources, session
-from pipeline.stages.train.stage import check_trainable
-from pipeline.studies.compare.arms import Arm
-from pipeline.studies.compare.charts import dependence_points, draw_dependence, draw_learning_curves
-from pipeline.studies.compare.report import render_markdown, to_document
-from pipeline.studies.compare.results import ArmResult
-from pipeline.studies.compare.summary import Comparison, compare
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import weights_digest
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.errors import InputError
 from pipeline.progress import say, stage
+from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
+from pipeline.studies.compare.arm_worker import ArmTask, ArmWorker, training_ids
+from pipeline.studies.compare.arms import Arm
+from pipeline.studies.compare.charts import dependence_points, draw_dependence, draw_learning_curves
+from pipeline.studies.compare.report import render_markdown, to_document
+from pipeline.studies.compare.results import ArmResult
+from pipeline.studies.compare.summary import Comparison, compare
 
 _LONGEST_ARM_S = 7 * 86400.0  # an arm is one task: that none has finished for a while is no sign of a hang
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.errors import InputError
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import (
     Difference,
@@ -14,7 +15,6 @@ from pipeline.studies.compare.statistics import (
     reach_baseline,
     seconds_of,
 )
-from pipeline.errors import InputError
 
 # Seed -> result; and arm -> seed -> result, seeds ascending.
 BySeed = Mapping[int, ArmResult]

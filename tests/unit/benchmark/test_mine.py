@@ -11,8 +11,8 @@ from pipeline.benchmark.report import benchmark_mining
 from pipeline.benchmark.synthetic import Size, make_shard
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
-from pipeline.mining.topk import Nearest
 from pipeline.mining.backends.reference import scan
+from pipeline.mining.topk import Nearest
 
 SIZE = Size(num_examples=1200, num_dims=16, num_anchors=300, num_rounds=1, num_threads=2)
 BENCH = Bench(MiningConfig(), SIZE).with_positives(1)

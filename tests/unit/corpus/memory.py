@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import find_changes, relabel
+from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import LIMITS, folder_config, png, run_prepare, write_tar
 

@@ -11,8 +11,8 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from pipeline.corpus.lfw_files import find_pairs, find_people, read_pairs, read_people
 from pipeline.errors import InputError
-from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
 from pipeline.evaluation.lfw.scores import View1, View2
+from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
 from tests.support.lfw import lfw_folder, needs_lfw_files
 from tests.unit.evaluation.lfw_samples import LfwLike, lfw_like
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.evaluation.lfw.view2 import score_view2
 from pipeline.evaluation.lfw.scores import View2, combine_folds
+from pipeline.evaluation.lfw.view2 import score_view2
 from tests.unit.evaluation.lfw_samples import LfwLike, lfw_like
 
 

@@ -12,11 +12,11 @@ from sklearn.svm import SVC, LinearSVC
 
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.recognition import protocol as recognition
 from pipeline.evaluation.recognition import linear_svm
+from pipeline.evaluation.recognition import protocol as recognition
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from pipeline.evaluation.recognition.protocol import report_recognition
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RecognitionConfig()

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.stages.train.round_statistics import STEPS
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.stages.train.round_statistics import STEPS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations

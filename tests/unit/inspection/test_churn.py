@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.summary.churn import Churn, churn
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import TRIPLETS, triplet_table

@@ -22,9 +22,9 @@ from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
 from pipeline.inspection.export import layouts as export_layouts
+from pipeline.inspection.export.exports import Export, export_triplets
 from pipeline.inspection.export.layouts import FORMATS, Format
 from pipeline.inspection.export.shards import ShardWriter
-from pipeline.inspection.export.exports import Export, export_triplets
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.inspection.query.rows import ROLES, Choice, select_rows
 from pipeline.storage.object_store import open_store

@@ -1,4 +1,4 @@
-"""The README's readers of the raw shards, run as they stand there, see what was published."""
+"""The readers of the raw shards in docs/triplets.md, run as they stand there, see what was published."""
 
 import re
 from collections import Counter
@@ -13,13 +13,13 @@ import pytest
 from pipeline.inspection.inspected import Inspected, open_generation
 from tests.unit.inspection.report_samples import finished_run
 
-README = Path(__file__).parents[3] / "README.md"
-_SECTION = "Look at the triplets"
+PAGE = Path(__file__).parents[3] / "docs" / "triplets.md"
+_SECTION = "Without Motherlode"
 
 
 def blocks() -> list[str]:
     """The section's blocks of Python; the first finds the shards for all others."""
-    section = re.split(r"^## ", README.read_text(), flags=re.MULTILINE)
+    section = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
     (text,) = (one for one in section if one.startswith(_SECTION))
     return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 

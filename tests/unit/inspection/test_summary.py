@@ -15,10 +15,10 @@ from jobs.triplet_commands import summary
 from pipeline.config import BandConfig
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.verify.rescoring import parse_step, score_under
 from pipeline.inspection.sampling import draw_triplets
 from pipeline.inspection.summary.summary import band_words, summarise, trained_on
 from pipeline.inspection.summary.view import show_summary
+from pipeline.inspection.verify.rescoring import parse_step, score_under
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.schema import TRIPLETS

@@ -4,11 +4,11 @@ import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.mining import verify
-from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
 

@@ -6,12 +6,12 @@ import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.mining.backends import native
-from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.sampling import sample_candidates
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from pipeline.mining.warm_start import OldTriplets, rescore, tighten
 from tests.support.oracle import unit_vectors
 from tests.unit.mining.merging import merge

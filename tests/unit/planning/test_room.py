@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
-from pipeline.mining.topk import Nearest
+from pipeline.mining.audit.neighbours import Surroundings, join, look_around
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
-from pipeline.mining.audit.neighbours import Surroundings, join, look_around
+from pipeline.mining.topk import Nearest
 from pipeline.planning import room, stages
 from pipeline.triplets import neighbours
 from pipeline.triplets.neighbours import NeighbourTally

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.synthetic import Size, make_shard
-from pipeline.planning.measure.search_rates import computing_clock, fit_search, measure_searches, timed
 from pipeline.config import ClusterConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError
 from pipeline.mining.shards import Shard
+from pipeline.planning.measure.search_rates import computing_clock, fit_search, measure_searches, timed
 
 
 def test_rates_that_made_the_times_are_found_again() -> None:

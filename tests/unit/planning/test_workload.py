@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import MiningConfig, PositivesConfig, RunConfig
+from pipeline.mining.audit.neighbours import MOST_OWN
 from pipeline.mining.positives import select_positives
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.audit.neighbours import MOST_OWN
 from pipeline.planning.rates import CorpusFacts
 from pipeline.planning.workload import count
 

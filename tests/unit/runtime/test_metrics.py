@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import AuditRefusedError, InputError
 from pipeline.runtime import metrics
 from pipeline.runtime.metrics import METRICS
-from pipeline.errors import AuditRefusedError, InputError
 
 PAGE = Path(__file__).parents[3] / "docs" / "observe.md"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.claims import claim_or_await, sole_trainer
 from pipeline.errors import InputError
 from pipeline.storage import leases
+from pipeline.storage.claims import claim_or_await, sole_trainer
 from pipeline.storage.leases import Lease, claim, standing_leases
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.studies.crossvalidate import crossvalidate, fold_groups
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.studies.crossvalidate import crossvalidate, fold_groups
 
 
 @given(num_folds=st.integers(4, 40), data=st.data())

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.config import GlyphsConfig
+from pipeline.corpus.items import Item
 from pipeline.corpus.sources.glyph_faces import Character, choose_characters, merge_identical
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING, Glyphs
-from pipeline.corpus.items import Item
 from pipeline.errors import InputError
 from tests.unit.corpus.samples import split
 

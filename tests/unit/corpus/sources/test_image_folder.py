@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.sources.image_folder import ImageFolder
 from pipeline.corpus.images import ImageLimits
+from pipeline.corpus.sources.image_folder import ImageFolder
 from tests.unit.corpus.samples import LIMITS, faces, png, reasons, split, write_folder
 
 

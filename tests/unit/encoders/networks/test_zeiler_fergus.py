@@ -4,8 +4,8 @@ from torch import nn
 
 from pipeline.config import TransformConfig
 from pipeline.encoders.networks.layers import PaperNormName
-from pipeline.encoders.summary import NetworkSummary, summarise
 from pipeline.encoders.networks.zeiler_fergus import NN1, ZF96
+from pipeline.encoders.summary import NetworkSummary, summarise
 
 # FaceNet, table 1: size-out, parameters (thousands), multiply-adds (millions), both as printed.
 TABLE_1 = {

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.clustering.protocol import Clustering, Partition, score
 from pipeline.evaluation.clustering.plot import draw_clustering
+from pipeline.evaluation.clustering.protocol import Clustering, Partition, score
 
 LABELS = np.repeat(np.arange(40), [1] * 20 + [2] * 10 + [5] * 9 + [30])
 

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.plotting import PALETTE
 from pipeline.evaluation.plots.learning_curve import draw_learning_curve, has_curve
+from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import ink_at_the_edge, palette_colors, pixels
 
 POINTS = [

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipeline.plotting import PALETTE
 from pipeline.evaluation.compatibility.plot import draw_harmonic
 from pipeline.evaluation.verification.protocol import Verification, verify
+from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from pipeline.config import RecognitionConfig
+from pipeline.evaluation.identification.plot import draw_identification
 from pipeline.evaluation.identification.protocol import IdentificationReport, report_identification
-from pipeline.evaluation.pictures import draw_identification
 from tests.unit.evaluation.samples import unit_vectors
 
 

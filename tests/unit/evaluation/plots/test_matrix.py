@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.plotting import PALETTE
 from pipeline.evaluation.plots.matrix import choose_examples, draw_distance_matrix
+from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, pixels
 from tests.unit.evaluation.samples import unit_vectors
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plotting import GRID, PALETTE
 from pipeline.errors import InputError
 from pipeline.evaluation.plots.projection import Method, choose_points, draw_projection, project
+from pipeline.plotting import GRID, PALETTE
 from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import RecognitionConfig
-from pipeline.evaluation.pictures import draw_recognition
+from pipeline.evaluation.recognition.plot import draw_recognition
 from pipeline.evaluation.recognition.protocol import RecognitionReport, report_recognition
 from tests.unit.evaluation.samples import unit_vectors
 

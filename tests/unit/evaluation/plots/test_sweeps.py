@@ -5,10 +5,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from pipeline.plotting import PALETTE
 from pipeline.evaluation.robustness.plot import draw_robustness, draw_sweeps
 from pipeline.evaluation.robustness.protocol import Robustness
 from pipeline.evaluation.sweep import Sweep, SweepRow
+from pipeline.plotting import PALETTE
 
 VAL = "val_at_far_1e-03"
 

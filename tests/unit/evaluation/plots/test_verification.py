@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.plotting import GREY
 from pipeline.evaluation.verification.plot import draw_verification
 from pipeline.evaluation.verification.protocol import Verification, verify
+from pipeline.plotting import GREY
 from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 
@@ -60,7 +60,7 @@ def test_no_name_leaves_the_picture(name: str) -> None:
 
 
 def test_pyplot_and_its_global_state_are_left_out() -> None:
-    code = "import sys, pipeline.evaluation.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, pipeline.stages.evaluate.protocols; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

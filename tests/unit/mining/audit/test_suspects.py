@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import AuditConfig, BandConfig, PositivesConfig
-from pipeline.mining.topk import NO_ID, Nearest
-from pipeline.mining.miner import make_queries, neighbour_queries
-from pipeline.mining.positives import nearest_positives, select_positives
-from pipeline.mining.backends.reference import scan
-from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.audit.neighbours import MOST_OWN, join, look_around, num_own
 from pipeline.mining.audit.suspects import Floors, Suspects, find_suspects, find_twins
+from pipeline.mining.backends.reference import scan
+from pipeline.mining.miner import make_queries, neighbour_queries
+from pipeline.mining.positives import nearest_positives, select_positives
+from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import NO_ID, Nearest
 from tests.support.oracle import all_distances, unit_vectors
 
 TWINS = 0.05

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from pipeline.config import BandConfig, IndexConfig, MiningConfig, PositivesConfig
 from pipeline.errors import InputError
-from pipeline.mining import index as index_module
-from pipeline.mining.distance import squared_distances
+from pipeline.mining.backends import faiss as index_module
 from pipeline.mining.backends.faiss import FaissIndex
-from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.reference import Queries, scan
+from pipeline.mining.distance import squared_distances
 from pipeline.mining.miner import make_queries, resolve_backend
 from pipeline.mining.positives import select_positives
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
 
 faiss = pytest.importorskip("faiss", reason="the extra `cpu` is not installed")

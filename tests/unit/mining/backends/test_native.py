@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import InputError
+from pipeline.mining.audit.suspects import Floors
 from pipeline.mining.backends import native
-from pipeline.mining.topk import Nearest
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.topk import Nearest
 from tests.support.oracle import mine, unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
-from pipeline.mining import scan as scan_module
+from pipeline.mining.backends import reference as scan_module
 from tests.support.oracle import all_distances, in_band, mine, unit_vectors
 
 BANDS = [

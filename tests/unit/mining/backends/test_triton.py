@@ -9,15 +9,15 @@ import torch
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
+from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.distance import squared_distances
-from pipeline.mining.topk import Nearest
 from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
-from pipeline.mining.backends.reference import Queries, scan
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
-from tests.unit.mining.merging import merge
 from tests.unit.mining.backends.test_reference import BANDS
+from tests.unit.mining.merging import merge
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETER = {} if DEVICE == "cuda" else {"TRITON_INTERPRET": "1"}
@@ -28,12 +28,12 @@ with pytest.MonkeyPatch.context() as patch:  # asked for when Triton is imported
     for key, value in INTERPRETER.items():
         patch.setenv(key, value)
     pytest.importorskip("triton", reason="Triton is not installed")
-    from pipeline.mining.backends import triton_kernel
     from pipeline.mining.backends import triton as triton_scan
-    from pipeline.mining.backends.triton_kernel import Tile
+    from pipeline.mining.backends import triton_kernel
     from pipeline.mining.backends.triton import TritonScan
     from pipeline.mining.backends.triton import _Asked as Asked
     from pipeline.mining.backends.triton import _Lines as Lines
+    from pipeline.mining.backends.triton_kernel import Tile
 
 Entries: TypeAlias = tuple[torch.Tensor, ...]
 Dtype: TypeAlias = type[np.floating]

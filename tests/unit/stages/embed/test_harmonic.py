@@ -6,19 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.stages.embed.stage import key_of
-from pipeline.stages.train.generation_feed import GenerationChooser
-from pipeline.stages.embed.harmonic import (
-    check_old,
-    choose_old,
-    lacks_old_vectors,
-    open_old,
-    wait_for_old_vectors,
-)
-from pipeline.embeddings.mixture import Mixture, check_usable, is_old, sample_seed
-from pipeline.stages.mine.request import refresh_key
-from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
-from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
@@ -28,6 +15,19 @@ from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard
+from pipeline.stages.embed.harmonic import (
+    check_old,
+    choose_old,
+    lacks_old_vectors,
+    open_old,
+    wait_for_old_vectors,
+)
+from pipeline.stages.embed.mixture import Mixture, check_usable, is_old, sample_seed
+from pipeline.stages.embed.stage import key_of
+from pipeline.stages.mine.request import refresh_key
+from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.stages.train.generation_feed import GenerationChooser
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.unit.encoders.samples import checkpoint

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.stages.evaluate.examination import examined_ids, has_test_pairs
 from pipeline.config import CorpusConfig, EvaluationConfig, GlyphsConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
+from pipeline.stages.evaluate.examination import examined_ids, has_test_pairs
 from pipeline.storage.workspace import Workspace
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
+from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import parquet_config, write_vectors
 from tests.unit.encoders import samples

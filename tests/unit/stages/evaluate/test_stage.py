@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.evaluate.stage import parse_checkpoints
 from pipeline.errors import InputError
+from pipeline.stages.evaluate.stage import parse_checkpoints
 from pipeline.storage.workspace import Workspace
 from tests.unit.encoders.samples import checkpoint
 

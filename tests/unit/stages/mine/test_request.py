@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from pipeline.stages.mine.request import refresh_key
 from pipeline.config import CorpusConfig, GlyphsConfig, MiningConfig, ObserveConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
+from pipeline.stages.mine.request import refresh_key
 from pipeline.storage.workspace import Workspace
 from tests.unit.encoders import samples
 

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.stages.mine.shard_loader import Span, drop_examples, load_shard, take_rows
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.errors import CorruptDataError
+from pipeline.stages.mine.shard_loader import Span, drop_examples, load_shard, take_rows
 from pipeline.storage.workspace import Workspace
 
 NUM, KEY = 30, "k" * 32

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-from pipeline.stages.train.generation_feed import GenerationChooser
 from pipeline.config import (
     BandConfig,
     CorpusConfig,
@@ -14,6 +13,7 @@ from pipeline.config import (
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.stages.train.generation_feed import GenerationChooser
 from pipeline.storage.workspace import Workspace
 from tests.unit.encoders import samples
 from tests.unit.triplets.samples import publish, triplets

@@ -3,11 +3,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.stages.train.generation_feed import GenerationChooser
-from pipeline.stages.train.segments import GenerationFeed, shard_at
 from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig, TrainingConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
+from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.segments import GenerationFeed, shard_at
 from pipeline.storage.workspace import Workspace
 from tests.unit.stages.train.test_generation_feed import checkpoint
 from tests.unit.triplets.samples import publish, triplets

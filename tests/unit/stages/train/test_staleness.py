@@ -1,9 +1,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stages.train.staleness import measure
 from pipeline.config import BandConfig, StalenessConfig
 from pipeline.mining.staleness import Staleness
+from pipeline.stages.train.staleness import measure
 from pipeline.training.mined import Mined, Neighbours
 
 CODES = np.arange(60, dtype=np.int32)

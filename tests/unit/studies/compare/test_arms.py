@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.studies.compare.arms import ARMS, PARTIAL_CANDIDATES, choose_arms
 from pipeline.config import BandConfig, BatchConfig, MiningConfig, RunConfig, TrainingConfig
 from pipeline.errors import InputError
+from pipeline.studies.compare.arms import ARMS, PARTIAL_CANDIDATES, choose_arms
 
 BASE = RunConfig(
     training=TrainingConfig(batch=BatchConfig(num_labels=9, clique_size=5, random_share=0.7)),

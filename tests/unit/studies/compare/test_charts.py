@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from pipeline.plotting import PALETTE
 from pipeline.studies.compare.chart_panels import mean_curve
 from pipeline.studies.compare.chart_style import arm_looks, spread
 from pipeline.studies.compare.charts import dependence_points, draw_dependence, draw_learning_curves
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.summary import compare
-from pipeline.plotting import PALETTE
 from tests.unit.studies.compare.samples import curve, learned, result
 
 ARMS = [f"arm_{i}" for i in range(10)]

@@ -3,9 +3,9 @@ from itertools import dropwhile, takewhile
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.studies.compare.report import render_markdown, to_document
 from pipeline.studies.compare.summary import compare
-from pipeline.errors import InputError
 from tests.unit.studies.compare.samples import learned, result
 
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import InputError
 from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.studies.compare.statistics import estimate
 from pipeline.studies.compare.summary import compare
-from pipeline.errors import InputError
 from tests.unit.studies.compare.samples import learned, result
 
 CURVES = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=4)

@@ -19,8 +19,8 @@ from pipeline.corpus.cache_folder import cache_size
 from pipeline.errors import InputError
 from pipeline.mining.backends.faiss import import_faiss
 from pipeline.mining.backends.native import instruction_sets, why_missing
-from pipeline.planning.words import in_bytes
 from pipeline.storage.manifest import library_versions
+from pipeline.units import in_bytes
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _ASK_TIMEOUT_S = 60.0

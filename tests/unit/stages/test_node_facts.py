@@ -2,7 +2,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from pipeline.runtime.node_facts import describe_room, differences, look_at_node
+from pipeline.stages.node_facts import describe_room, differences, look_at_node
 
 
 def test_a_node_has_room_and_versions() -> None:

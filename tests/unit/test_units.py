@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.planning.words import in_bytes, in_count, in_time
+from pipeline.units import in_bytes, in_count, in_time
 
 
 @pytest.mark.parametrize(
