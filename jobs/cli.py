@@ -1,7 +1,6 @@
 """What every job shares: the command line, the config, errors as exit codes, and ``--json``."""
 
 import argparse
-import difflib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSetti
 from rich.console import Console, RenderableType
 
 from jobs.graceful_shutdown import orderly_stop
+from jobs.help import EXIT_CODES, add_help, choose, near
 from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
@@ -26,13 +26,8 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.progress import log_as, say
 from pipeline.storage.workspace import Workspace
 
-EXIT_CODES = """exit codes:
-  0  done, or already done
-  1  a bug: please report it with the traceback
-  2  bad input, config or command line
-  3  refused by the audit: nothing was published
-  4  storage or cluster unavailable
-  130, 143  stopped by Ctrl-C or by SIGTERM (a scheduler, `ray job stop`): the same command goes on"""
+SCRIPT, MODULE = "motherlode ", "python -m jobs."
+"""What stands before a job's name where it is started by the console script, and as a module."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 200  # of a wrong value in a message
@@ -80,7 +75,7 @@ def run_job(description: str, body: Body, add_flags: AddFlags = lambda parser: N
         body: The job: resolved config and flags to a JSON-able report, or to an answer.
         add_flags: Adds the job's own flags.
     """
-    _run(f"python -m jobs.{Path(sys.argv[0]).stem}", sys.argv[1:], description, body, add_flags)
+    _run(_program(), sys.argv[1:], description, body, add_flags)
 
 
 def run_commands(description: str, commands: Mapping[str, Command]) -> None:
@@ -90,20 +85,17 @@ def run_commands(description: str, commands: Mapping[str, Command]) -> None:
         description: First words of ``--help``.
         commands: By name.
     """
-    program = f"python -m jobs.{Path(sys.argv[0]).stem}"
-    name, arguments = next(iter(sys.argv[1:]), "--help"), sys.argv[2:]
-    if name in commands:
-        command = commands[name]
-        _run(f"{program} {name}", arguments, command.words, command.body, command.add_flags)
-    elif name in {"-h", "--help"}:
-        width = max(map(len, commands))
-        words = "\n".join(f"  {name:{width}}  {command.words}" for name, command in commands.items())
-        print(f"usage: {program} COMMAND [--help] ...\n\n{description}\ncommands:\n{words}\n\n{EXIT_CODES}")  # noqa: T201
-    else:
-        near = difflib.get_close_matches(name, commands, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
-        say(f"error: command line: {name!r} is no command of {program}: {hint}")
-        sys.exit(InputError.exit_code)
+    program = _program()
+    words = {name: command.words for name, command in commands.items()}
+    name, arguments = choose(program, "command", words, description)
+    command = commands[name]
+    _run(f"{program} {name}", arguments, command.words, command.body, command.add_flags)
+
+
+def _program() -> str:
+    """How this job was started: ``motherlode JOB`` or ``python -m jobs.JOB``."""
+    started = sys.argv[0]
+    return started if started.startswith(SCRIPT) else f"{MODULE}{Path(started).stem}"
 
 
 def _run(program: str, arguments: list[str], description: str, body: Body, add_flags: AddFlags) -> None:
@@ -112,15 +104,17 @@ def _run(program: str, arguments: list[str], description: str, body: Body, add_f
         description=description,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
         allow_abbrev=False,
     )
+    add_help(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with any of the settings below")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document on stdout")
     add_flags(parser)
     try:
         with orderly_stop():
             config, flags = _parse(parser, arguments)
-            log_as(config.observe.log_format, program.removeprefix("python -m jobs."), config.run)
+            log_as(config.observe.log_format, program.removeprefix(SCRIPT).removeprefix(MODULE), config.run)
             with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout: that is for the report
                 answer = body(config, flags)
     except PipelineError as error:
@@ -176,8 +170,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _suggestion(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {near[0]}?" if near else "; --help shows the settings there are"
+    return f": {near(word, known, '--help all shows the settings there are')}"
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[RunConfig, argparse.Namespace]:

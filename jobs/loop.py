@@ -10,7 +10,8 @@ from jobs.planning import answer_plan
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.stages.evaluate.stage import show
-from pipeline.stages.loop import leave_report, mine_and_train
+from pipeline.stages.loop import mine_and_train
+from pipeline.stages.mine.job import leave_report
 from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 

@@ -8,7 +8,7 @@ import argparse
 from jobs.cli import Answer, Report, open_workspace, run_job
 from jobs.planning import answer_plan
 from pipeline.config import RunConfig
-from pipeline.stages.loop import mine_once, mine_watch
+from pipeline.stages.mine.job import mine_once, mine_watch
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:

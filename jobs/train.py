@@ -8,7 +8,7 @@ import argparse
 from jobs.cli import Report, open_workspace, run_job
 from pipeline.config import RunConfig
 from pipeline.progress import say
-from pipeline.stages.loop import train_alone
+from pipeline.stages.train.job import train_alone
 
 
 def body(config: RunConfig, _: argparse.Namespace) -> Report:

@@ -14,7 +14,7 @@ from pipeline.benchmark.contest import Times, compete
 from pipeline.benchmark.examples import Examples, glyph_examples
 from pipeline.benchmark.machine import describe, finish, threads
 from pipeline.benchmark.plans import EmbedPlan
-from pipeline.benchmark.table import show, spread
+from pipeline.benchmark.results.table import show, spread
 from pipeline.config import RunConfig
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder

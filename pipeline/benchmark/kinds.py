@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.benchmark.embed import benchmark_embedding
 from pipeline.benchmark.plans import EmbedPlan, MinePlan, Plan, TrainPlan
-from pipeline.benchmark.report import benchmark_mining
+from pipeline.benchmark.results.report import benchmark_mining
 from pipeline.benchmark.train import benchmark_training
 from pipeline.config import RunConfig
 

@@ -11,7 +11,7 @@ from pipeline.benchmark.contest import Times, take_turns, time_once
 from pipeline.benchmark.examples import Examples, glyph_examples
 from pipeline.benchmark.machine import describe, threads
 from pipeline.benchmark.plans import TrainPlan
-from pipeline.benchmark.table import show
+from pipeline.benchmark.results.table import show
 from pipeline.benchmark.train_lap import BareLoop, Lap, Product
 from pipeline.config import RunConfig
 from pipeline.progress import say

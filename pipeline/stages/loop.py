@@ -3,113 +3,24 @@
 The two share nothing but the workspace, so they run in one job or in two.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import datetime
+from contextlib import nullcontext
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
-from pipeline.errors import AuditRefusedError, InputError, PipelineError
-from pipeline.inspection.report import write_report
-from pipeline.progress import say, stage
+from pipeline.errors import InputError
+from pipeline.progress import say
 from pipeline.runtime import metrics
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
-from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
-from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.evaluate.examination import has_test_pairs
 from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
-from pipeline.stages.mine.refresh import refresh
-from pipeline.stages.mine.request import await_generation, find_generation
-from pipeline.stages.mine.worker import RefreshWorker
-from pipeline.stages.train.stage import TrainingRun, check_trainable, newest_checkpoint
+from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
+from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
+from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.claims import sole_trainer
 from pipeline.storage.workspace import Workspace
-from pipeline.training.planner import NEEDS_MINING
-from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import GenerationManifest
-
-_LOG = logging.getLogger(__name__)
-_POLL_INTERVAL_S = 0.3
-_WATCH_INTERVAL_S = 1.0
-
-
-def describe(manifest: GenerationManifest) -> str:
-    """A generation in one line."""
-    kinds = ", ".join(f"{count:,} {kind.replace('_', '-')}" for kind, count in manifest.kinds.items() if count)
-    return (
-        f"generation {manifest.number}: {manifest.num_triplets:,} triplets ({kinds or 'none'}) for "
-        f"{manifest.num_pairs:,} pairs, {manifest.num_pairs_without_negative:,} of them without a negative in their "
-        f"band; mined from checkpoint {manifest.checkpoint_step}"
-    )
-
-
-def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[GenerationManifest, bool]:
-    """One refresh from the newest checkpoint; where there is nothing to do, no Ray is started to find that out.
-
-    Returns:
-        The generation, and whether this call published it.
-    """
-    checkpoint = newest_checkpoint(config, workspace, corpus)
-    standing = await_generation(config, workspace, corpus, checkpoint)
-    if standing is not None:
-        say(f"{describe(standing)} — nothing to do")
-        return standing, False
-    required = required_resources(config, pool=True, trainer=False)
-    with (
-        reported_refusal(config, workspace),
-        session(config.cluster, required),
-        metrics.recording(config.run, "job"),
-        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
-    ):
-        pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
-        return _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
-
-
-def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[int]:
-    """Refreshes for the checkpoints of a trainer in another job, until that has ended.
-
-    Returns:
-        Numbers of the generations there are.
-    """
-    newest_checkpoint(config, workspace, corpus)
-    with (
-        reported_refusal(config, workspace),
-        session(config.cluster, required_resources(config, pool=True, trainer=False)),
-        metrics.recording(config.run, "job"),
-    ):
-        _follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
-    return generations(workspace).numbers()
-
-
-def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
-    """Trains to the last step, with generations from another job, or with none where the source needs none.
-
-    The vectors of an old encoder come from the same job as the generations, and are made here where there is none.
-    """
-    check_trainable(config)
-    start = newest_checkpoint(config, workspace, corpus)
-    if start.step >= config.training.num_steps:
-        say(_nothing_to_train(config, start))
-        return start
-    if config.training.source not in NEEDS_MINING and lacks_old_vectors(config, workspace, corpus, start):
-        with (
-            session(config.cluster, required_resources(config, pool=True, trainer=False)),
-            ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
-        ):
-            embed_old(pool, config, workspace, corpus, start)
-    with (
-        sole_trainer(workspace),
-        session(config.cluster, required_resources(config, pool=False, trainer=True)),
-        metrics.recording(config.run, "job"),
-        TrainingRun(config, corpus, start.step) as run,
-    ):
-        _show_training(run, start.step, config.training.num_steps, lambda: run.running)
-        run.status()
-    return newest_checkpoint(config, workspace, corpus)
 
 
 def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Comparison | None:
@@ -131,7 +42,7 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
             with TrainingRun(config, corpus, start.step) as run:
                 _follow_training(config, workspace, corpus, run)
         else:
-            say(_nothing_to_train(config, start))
+            say(nothing_to_train(config, start))
         if not has_test_pairs(corpus):
             say("the corpus keeps no test label with two examples: nothing is evaluated")
             return None
@@ -153,110 +64,11 @@ def _follow_training(config: RunConfig, workspace: Workspace, corpus: Corpus, ru
             return run.running and checkpoints(workspace).numbers()[-1] == checkpoint.step
 
         end = min(checkpoint.step + config.training.steps_per_round, config.training.num_steps)
-        _show_training(run, checkpoint.step, end, no_newer_checkpoint)
+        show_training(run, checkpoint.step, end, no_newer_checkpoint)
         run.status()
 
-    _follow_checkpoints(config, workspace, corpus, idle)
+    follow_checkpoints(config, workspace, corpus, idle)
     while run.running:
         run.status()
-        time.sleep(_POLL_INTERVAL_S)
+        time.sleep(POLL_INTERVAL_S)
     run.status()
-
-
-@contextmanager
-def reported_refusal(config: RunConfig, workspace: Workspace) -> Iterator[None]:
-    """Where the audit refuses a generation inside the block, the run's report says so to whoever comes next."""
-    try:
-        yield
-    except AuditRefusedError:
-        leave_report(config, workspace)
-        raise
-
-
-def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
-    """Writes the run's report and says where; what keeps it from being written is said too, and spoils nothing else.
-
-    Returns:
-        Where it is.
-    """
-    try:
-        place = write_report(workspace, config)
-    except Exception as error:  # noqa: BLE001 — whatever it is, the outcome of the job itself is what counts
-        if not isinstance(error, PipelineError):
-            _LOG.exception("the report failed")
-        say(f"no report was written: {error}")
-        return None
-    say(f"report: {place}")
-    return place
-
-
-def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
-    """Says what came of a refresh, and passes it on."""
-    _record_generation(manifest)
-    metrics.GENERATIONS_PUBLISHED.add(int(is_new))
-    folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
-    say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
-    if manifest.num_triplets == 0:
-        say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
-    return manifest, is_new
-
-
-def _record_generation(manifest: GenerationManifest) -> None:
-    """Records what the newest generation is."""
-    metrics.GENERATION.set(manifest.number)
-    metrics.GENERATION_STEP.set(manifest.checkpoint_step)
-    metrics.GENERATION_TIME.set(datetime.fromisoformat(manifest.created_at).timestamp())
-    metrics.GENERATION_TRIPLETS.set(manifest.num_triplets)
-    metrics.EFFECTIVE_RANK.set(manifest.effective_rank)
-    for reason, count in manifest.quarantined.items():
-        metrics.QUARANTINED.set(count, reason=reason)
-
-
-def _nothing_to_train(config: RunConfig, checkpoint: CheckpointManifest) -> str:
-    return (
-        f"run {config.run!r} stands at step {checkpoint.step}, and training.num_steps is {config.training.num_steps}: "
-        "nothing to train"
-    )
-
-
-def _follow_checkpoints(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, idle: Callable[[CheckpointManifest], None]
-) -> None:
-    """Refreshes for every new checkpoint until the last one of the run, which needs no generation any more.
-
-    Args:
-        config: The run.
-        workspace: Its workspace.
-        corpus: The pinned corpus.
-        idle: Called again and again while there is nothing to mine; may raise to end the watch.
-    """
-    publication = checkpoints(workspace)
-    if (standing := generations(workspace).latest()) is not None:
-        _record_generation(standing)
-    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
-        # At once: a trainer may wait for them, also where the first generation stands already.
-        embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
-        refused: int | None = None
-        while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
-            if checkpoint.step == refused or find_generation(config, workspace, corpus, checkpoint) is not None:
-                idle(checkpoint)
-                continue
-            try:
-                _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
-            except AuditRefusedError as error:
-                if config.training.mode == "alternate":  # its trainer cannot go on without
-                    raise
-                refused = checkpoint.step
-                say(f"WARNING: refused by the audit, training goes on with what there is: {error}")
-
-
-def _show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:
-    """Shows the steps from ``first`` to ``last`` until ``go_on`` says no."""
-    with stage(f"train from step {first}", last - first, "steps") as done:
-        shown = first
-        while go_on():
-            status = run.status()
-            done(max(status.step - shown, 0), status.note)
-            shown = max(shown, status.step)
-            time.sleep(_POLL_INTERVAL_S)
-        done(max(min(run.status().step, last) - shown, 0))

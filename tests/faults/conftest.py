@@ -12,7 +12,6 @@ import pytest
 
 from tests.support import warm_ray
 
-_TIMEOUT_S = 900.0
 _VARIABLE = "MOTHERLODE_FAULT_TEST"
 _END_TIMEOUT_S = 120.0
 
@@ -21,8 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("faults")
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session", name="warm_ray")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.stages.loop import mine_once
+from pipeline.stages.mine.job import mine_once
 from pipeline.storage.workspace import Workspace
 from tests.support.pretend import configured, done_by_node, finished, start_refresh, triplets
 from tests.support.raylets import raylets, wait_until

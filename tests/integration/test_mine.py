@@ -12,9 +12,9 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.mining.backends.native import why_missing
 from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.mine.refresh import refresh
 from pipeline.stages.mine.worker import RefreshWorker
-from pipeline.stages.train.stage import newest_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest

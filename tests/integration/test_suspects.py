@@ -6,10 +6,10 @@ from pipeline.config import ClusterConfig, CorpusConfig, EncoderConfig, MiningCo
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.runtime.actor_pool import ActorPool
+from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.mine.refresh import refresh
 from pipeline.stages.mine.request import find_generation
 from pipeline.stages.mine.worker import RefreshWorker
-from pipeline.stages.train.stage import newest_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import GenerationManifest
 from tests.support.oracle import unit_vectors

@@ -49,7 +49,7 @@ class TokenCluster:
     token: str
     environ: dict[str, str]
 
-    def ray(self, *words: str, timeout_s: float = 200) -> "subprocess.CompletedProcess[str]":
+    def ray(self, *words: str, timeout_s: float = 800) -> "subprocess.CompletedProcess[str]":
         """Runs ``ray WORDS`` to its end."""
         command = [RAY, *words]
         return subprocess.run(

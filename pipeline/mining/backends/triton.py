@@ -13,8 +13,8 @@ W terms of a product.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,15 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.mining.backends.reference import Queries
 from pipeline.mining.backends.triton_kernel import Tile, scan_kernel, why_missing
+from pipeline.mining.backends.triton_operands import (
+    FLOATS_AT_ONCE,
+    RESIDENT_WIDTH,
+    Asked,
+    Found,
+    Lines,
+    Operands,
+    lexsort,
+)
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import NO_ID, Nearest
 
@@ -29,110 +38,8 @@ _UNIT_ROUNDOFF = 2.0**-24  # of float32
 _TOGETHER = 16  # negatives found by one pass over the corpus; for more there is another pass, beyond those found
 _SLOT_COST = {1: 1.0, 2: 1.1, 4: 1.7}  # of a tile whose lines hold so many questions: they share the product
 _PADDING = 128  # candidates are padded to whole tiles
-_RESIDENT_WIDTH = 128  # anchors of so many terms stay in shared memory
 _LINES_AT_ONCE = 1 << 17  # lines times splits of a launch: about four rounds of an H100's multiprocessors
 _TILES_PER_SPLIT = 8  # at least
-_FLOATS_AT_ONCE = 1 << 24  # in a step of preparing vectors or scoring again
-
-
-@dataclass(frozen=True)
-class _Operands:
-    """Vectors as the kernel multiplies them: in parts of 16 bits, and the norms of what these parts are not.
-
-    One part a vector, or the three products low·high, high·low, high·high: in that order, so that all but the last
-    accumulate at 2^-11 of its size and lose as much less.
-    """
-
-    matrix_NW: Tensor
-    norm_N: Tensor  # |x|, float64
-    low_N: Tensor  # |low part|
-    rest_N: Tensor  # |x - its parts|
-
-    @classmethod
-    def of(cls, vectors_ND: Tensor, split: bool, order: Literal["anchors", "candidates"]) -> Self:
-        """Splits and pads vectors, a few at a time."""
-        num, num_dims = vectors_ND.shape
-        short = num_dims <= _RESIDENT_WIDTH and not split
-        width = max(16, 1 << (num_dims - 1).bit_length()) if short else -(-num_dims // 64) * 64
-        matrix = vectors_ND.new_zeros((num, 3 if split else 1, width), dtype=torch.float16)
-        norms = vectors_ND.new_zeros((3, num), dtype=torch.float64)
-        at_once = max(1, _FLOATS_AT_ONCE // num_dims)
-        for start in range(0, num, at_once):
-            rows = slice(start, start + at_once)
-            x = vectors_ND[rows].double()
-            high = x.half()
-            low = (x - high.double()).half() if split else torch.zeros_like(high)
-            parts = ([low, high, high] if order == "anchors" else [high, low, high]) if split else [high]
-            matrix[rows, :, :num_dims] = torch.stack(parts, dim=1)
-            for norm, part in zip(norms, (x, low.double(), x - high.double() - low.double()), strict=True):
-                norm[rows] = torch.linalg.vector_norm(part, dim=1)
-        if not bool(norms.isfinite().all()):
-            raise InputError(
-                "mining.backend triton works in 16 bits, and an embedding has a value beyond 65504: "
-                "normalise the embeddings, or set mining.backend to native or reference"
-            )
-        return cls(matrix.flatten(1), *norms)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The distinct questions of a call, those of an anchor together, and the anchors they are about."""
-
-    labels_A: Tensor
-    vectors_AD: Tensor
-    anchors: _Operands
-    candidates: _Operands
-    anchor_Q: Tensor
-    lower_Q: Tensor
-    upper_Q: Tensor
-    after_d_Q: Tensor  # only what comes after this distance and id is wanted: what earlier passes found is known
-    after_id_Q: Tensor
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """Rows of the kernel: an anchor and up to S of its questions, as intervals of nearness."""
-
-    anchor_L: Tensor
-    tolerance_L: Tensor
-    question_SL: Tensor  # -1: an unused slot, whose interval is empty
-    ceiling_SL: Tensor
-    floor_SL: Tensor
-
-    def take(self, index: Tensor, multiple: int) -> Self:
-        """Some lines, filled up to a multiple with lines that ask nothing."""
-        num = len(index)
-        index = torch.cat([index, index[:1].expand(-num % multiple)])
-        some = type(self)(self.anchor_L[index], self.tolerance_L[index], *(x[:, index] for x in self._slots()))
-        for tensor, unused in zip(some._slots(), (-1, 0.0, 1.0), strict=True):
-            tensor[:, num:] = unused
-        return some
-
-    def _slots(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.question_SL, self.ceiling_SL, self.floor_SL
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The best M so far of each question, on the device: as ``merge.Nearest``."""
-
-    d_QM: Tensor
-    id_QM: Tensor
-
-    def fold(self, question_E: Tensor, d_E: Tensor, id_E: Tensor) -> None:
-        """Takes in found candidates, none of which is held already."""
-        num_negatives = self.d_QM.shape[1]
-        touched = torch.unique_consecutive(question_E.sort().values)
-        question_E = torch.cat([touched.repeat_interleave(num_negatives), question_E])
-        d_E = torch.cat([self.d_QM[touched].flatten(), d_E])
-        id_E = torch.cat([self.id_QM[touched].flatten(), id_E])
-        order = _lexsort(id_E, d_E, question_E)
-        question_E = question_E[order]
-        rank_E = torch.arange(len(order), device=order.device) - torch.searchsorted(question_E, question_E)
-        best = rank_E < num_negatives
-        order, question_E, rank_E = order[best], question_E[best], rank_E[best]
-        self.d_QM[question_E, rank_E] = d_E[order]
-        self.id_QM[question_E, rank_E] = id_E[order]
 
 
 class TritonScan:
@@ -172,7 +79,7 @@ class TritonScan:
             torch.cat([x[order_N], x.new_zeros((padding, *x.shape[1:]))])
             for x in map(self._upload, (shard.ids_N, shard.labels_N, shard.vectors_ND))
         )
-        self._operands: dict[bool, _Operands] = {}
+        self._operands: dict[bool, Operands] = {}
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
         """The nearest negatives of every pair, as ``scan.scan``; and 0, the number of anchors left to another search.
@@ -188,7 +95,7 @@ class TritonScan:
             return Nearest.empty(len(queries.row_P), num_negatives), 0
         with torch.cuda.device_of(self._ids_N):  # type: ignore[no-untyped-call]
             asked, question_P = self._ask(queries)
-            parts: list[_Found] = []
+            parts: list[Found] = []
             for start in range(0, num_negatives, _TOGETHER):
                 if parts:
                     asked = replace(asked, after_d_Q=parts[-1].d_QM[:, -1], after_id_Q=parts[-1].id_QM[:, -1])
@@ -200,11 +107,11 @@ class TritonScan:
     def _upload(self, array: Any) -> Tensor:  # noqa: ANN401
         return torch.tensor(array, device=self._device)
 
-    def _ask(self, queries: Queries) -> tuple[_Asked, Tensor]:
+    def _ask(self, queries: Queries) -> tuple[Asked, Tensor]:
         """The questions of a call, and which of them each pair asks."""
         row_P, lower_P, upper_P = map(self._upload, (queries.row_P, queries.lower_P, queries.upper_P))
         vectors_AD = self._upload(queries.vectors_AD)
-        order_P = _lexsort(upper_P, lower_P, row_P)
+        order_P = lexsort(upper_P, lower_P, row_P)
         new_P = torch.ones_like(order_P, dtype=torch.bool)
         sorted_columns = [x[order_P] for x in (row_P, lower_P, upper_P)]
         new_P[1:] = torch.stack([x[1:] != x[:-1] for x in sorted_columns]).any(dim=0)
@@ -216,16 +123,16 @@ class TritonScan:
         split = vectors_AD.dtype == torch.float32 and bool((lower_Q > 0).any())
         if split not in self._operands:
             self._operands = {}  # make room first
-            self._operands[split] = _Operands.of(self._vectors_ND, split, "candidates")
-        operands = _Operands.of(vectors_AD, split, "anchors"), self._operands[split]
+            self._operands[split] = Operands.of(self._vectors_ND, split, "candidates")
+        operands = Operands.of(vectors_AD, split, "anchors"), self._operands[split]
         after = torch.full_like(lower_Q, -torch.inf), torch.full_like(anchor_Q, -1)
         labels_A = self._upload(queries.labels_A)
-        return _Asked(labels_A, vectors_AD, *operands, anchor_Q, lower_Q, upper_Q, *after), question_P
+        return Asked(labels_A, vectors_AD, *operands, anchor_Q, lower_Q, upper_Q, *after), question_P
 
-    def _search(self, asked: _Asked, num_negatives: int) -> _Found:
+    def _search(self, asked: Asked, num_negatives: int) -> Found:
         """One pass: at most ``_TOGETHER`` negatives of every question."""
         shape, device = (len(asked.anchor_Q), num_negatives), self._device
-        found = _Found(torch.full(shape, torch.inf, device=device), torch.full(shape, NO_ID, device=device))
+        found = Found(torch.full(shape, torch.inf, device=device), torch.full(shape, NO_ID, device=device))
         lines = self._lines(asked, _places(num_negatives))
         at_once = _LINES_AT_ONCE // self._tile.anchors * self._tile.anchors
         index_L = torch.arange(len(lines.anchor_L), device=device)
@@ -235,7 +142,7 @@ class TritonScan:
                 self._score(asked, question_E, code_E, found)
         return found
 
-    def _lines(self, asked: _Asked, places: int) -> _Lines:
+    def _lines(self, asked: Asked, places: int) -> Lines:
         """Arranges questions in lines, with as many slots as make the scan fast."""
         count_A = asked.anchor_Q.bincount(minlength=len(asked.labels_A))
         costs = {s: float((-(-count_A // s)).sum()) * cost for s, cost in _SLOT_COST.items() if s * places <= _TOGETHER}
@@ -256,9 +163,9 @@ class TritonScan:
             column = torch.full((num_slots, len(anchor_L)), unused, dtype=dtype, device=self._device)
             column[rank_Q % num_slots, line_Q] = column_Q.to(dtype)
             columns.append(column)
-        return _Lines(anchor_L, tolerance_A[anchor_L].float(), *columns)
+        return Lines(anchor_L, tolerance_A[anchor_L].float(), *columns)
 
-    def _tolerance(self, asked: _Asked) -> tuple[Tensor, Tensor]:
+    def _tolerance(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """How far the nearness of each anchor and any candidate can be off, and a bound on their distance; float64.
 
         What the operands leave out is bounded by Cauchy and Schwarz. Tensor cores multiply exactly, align blocks of
@@ -272,7 +179,7 @@ class TritonScan:
         scale_A = (anchors.norm_N + norm).square()
         return cut_A + summed_A + 8 * _UNIT_ROUNDOFF * scale_A, scale_A
 
-    def _survivors(self, lines: _Lines, asked: _Asked, num_negatives: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _survivors(self, lines: Lines, asked: Asked, num_negatives: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Questions and codes of the list entries of some lines; a list that is too short is no loss.
 
         Its line is scanned again, by halves of the tiles and from the limits already reached. A tile makes at most one
@@ -287,7 +194,7 @@ class TritonScan:
                 again, middle = lines.take(overflown_L.nonzero()[:, 0], self._tile.anchors), (first + last) // 2
                 pending += [(again, middle, last), (again, first, middle)]
 
-    def _launch(self, lines: _Lines, asked: _Asked, num_negatives: int, first: int, last: int) -> tuple[Tensor, ...]:
+    def _launch(self, lines: Lines, asked: Asked, num_negatives: int, first: int, last: int) -> tuple[Tensor, ...]:
         """Runs the kernel over a range of tiles, and moves the lines' limits.
 
         Returns:
@@ -307,7 +214,7 @@ class TritonScan:
         reached_KSL = torch.empty_like(near_KSLE[..., 0])
         count_KSL = torch.empty_like(reached_KSL, dtype=torch.int32)
         width = anchors_LW.shape[1]
-        resident = width <= _RESIDENT_WIDTH
+        resident = width <= RESIDENT_WIDTH
         scan_kernel[(num_lines // tile.anchors, splits)](
             anchors_LW, asked.candidates.matrix_NW, half_norms_N, asked.labels_A[lines.anchor_L], self._labels_N,
             lines.tolerance_L, lines.ceiling_SL, lines.floor_SL, near_KSLE, code_KSLE, count_KSL, reached_KSL,
@@ -324,10 +231,10 @@ class TritonScan:
         slot_E, line_E = listed_KSLE.nonzero(as_tuple=True)[1:3]
         return lines.question_SL[slot_E, line_E], code_KSLE[listed_KSLE].long(), overflown_L
 
-    def _score(self, asked: _Asked, question_E: Tensor, code_E: Tensor, found: _Found) -> None:
+    def _score(self, asked: Asked, question_E: Tensor, code_E: Tensor, found: Found) -> None:
         """Scores what list entries stand for by the defined distance, and folds in what is inside its band."""
         for width in (1, self._tile.candidates):  # a code is a candidate or, below zero, a whole tile
-            at_once = max(1, _FLOATS_AT_ONCE // (width * self._vectors_ND.shape[1]))
+            at_once = max(1, FLOATS_AT_ONCE // (width * self._vectors_ND.shape[1]))
             chosen = ((code_E < 0) == (width > 1)).nonzero()[:, 0]
             for start in range(0, len(chosen), at_once):
                 some = chosen[start : start + at_once]
@@ -347,11 +254,3 @@ class TritonScan:
 
 def _places(num_negatives: int) -> int:
     return 1 << (num_negatives - 1).bit_length()
-
-
-def _lexsort(*keys: Tensor) -> Tensor:
-    """The order of several columns, the last of which comes first, as ``numpy.lexsort``."""
-    order = keys[0].argsort(stable=True)
-    for key in keys[1:]:
-        order = order[key[order].argsort(stable=True)]
-    return order

@@ -13,7 +13,7 @@ from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.rates import Rates
 from pipeline.progress import say, stopwatch
-from pipeline.stages.loop import mine_once
+from pipeline.stages.mine.job import mine_once
 from pipeline.stages.mine.shards import num_shards
 from pipeline.storage.workspace import Workspace
 

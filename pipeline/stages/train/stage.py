@@ -11,73 +11,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
 from pipeline.encoders.frozen import freeze
-from pipeline.encoders.pretrained import pretrained_encoder
-from pipeline.encoders.registry import build_encoder, takes_images
+from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
-from pipeline.progress import say
 from pipeline.runtime.resources import what_is_there
-from pipeline.stages.embed.harmonic import check_old, choose_old
 from pipeline.stages.train.fit import fit, free_places
 from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
-from pipeline.storage.workspace import Workspace
 from pipeline.training.losses import loss_function
 from pipeline.training.scalars import check_packages
 
 _END_TIMEOUT_S = 10.0
-
-
-def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
-    """The newest checkpoint of the run; where there is none, the one that training starts from is published.
-
-    It is drawn from the seed, or holds ``encoder.pretrained``, and records the old encoder of a harmonic run. Whoever
-    comes first, a miner or a trainer, publishes it.
-
-    Raises:
-        InputError: The checkpoint has another architecture or old encoder than the config, or the encoder does not
-            take what the corpus holds.
-    """
-    if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
-        raise InputError(
-            f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
-            "set encoder.name identity to mine the vectors as they are"
-        )
-    dim = corpus.manifest.vector_dim
-    if config.encoder.name == "identity" and dim not in (None, config.encoder.embedding_dim):
-        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
-    if corpus.manifest.payload == "image" and config.encoder.name == "identity":
-        raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
-    publication = checkpoints(workspace)
-    latest = publication.latest()
-    if latest is None:
-        latest, _ = save_checkpoint(
-            publication,
-            step=0,
-            encoder_module=pretrained_encoder(
-                config.encoder, config.transform, config.seed, workspace, corpus.fingerprint
-            ),
-            encoder_config=config.encoder,
-            transform_config=config.transform,
-            trainer_state={},
-            corpus_fingerprint=corpus.fingerprint,
-            generation=None,
-            metrics={},
-            seed=config.seed,
-            config_digest=config.digest(),
-            parent=None,
-            harmonic=choose_old(config, workspace, corpus),
-        )
-    elif latest.encoder.pretrained != config.encoder.pretrained:
-        say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
-    check_old(config, latest)
-    load_encoder(publication, latest, config.encoder, config.transform, "cpu")
-    if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
-        say(
-            f"note: checkpoint {latest.step} was trained on another corpus or split than the newest one, "
-            "and may have seen labels that are test labels now"
-        )
-    return latest
 
 
 def check_trainable(config: RunConfig) -> None:

@@ -22,15 +22,14 @@ from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import (
     CheckpointManifest,
     checkpoints,
-    load_encoder,
     load_trainer_state,
     save_checkpoint,
     weights_digest,
 )
-from pipeline.encoders.frozen import freeze
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
 from pipeline.stages.embed.worker import limit_gpu_memory
+from pipeline.stages.train.encoder import prepare_encoder
 from pipeline.stages.train.generation_feed import GenerationChooser
 from pipeline.stages.train.round_statistics import RoundMeter
 from pipeline.stages.train.segments import GenerationFeed, Segment
@@ -105,19 +104,7 @@ class TrainWorker:
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
-        encoder: nn.Module = load_encoder(self._publication, checkpoint, config.encoder, config.transform, "cpu")
-        freeze(encoder, config.training.frozen)
-        if config.training.channels_last:
-            encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.training.compile:
-            encoder.compile()
-        encoder = ray.train.torch.prepare_model(
-            encoder,
-            move_to_device=config.training.device == "cuda",
-            # Without it DDP lays its buckets anew after a process's first step, and sums in another order from then on:
-            # a resumed run would not take the steps that it would have taken.
-            parallel_strategy_kwargs={"find_unused_parameters": True},
-        )
+        encoder = prepare_encoder(config, self._publication, checkpoint)
         trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size, config.mining.band)
         try:
             trainer.load_state(load_trainer_state(self._publication, checkpoint))

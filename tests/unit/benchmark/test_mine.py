@@ -7,7 +7,7 @@ import pytest
 from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
 from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
 from pipeline.benchmark.plans import MinePlan
-from pipeline.benchmark.report import benchmark_mining
+from pipeline.benchmark.results.report import benchmark_mining
 from pipeline.benchmark.synthetic import Size, make_shard
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError

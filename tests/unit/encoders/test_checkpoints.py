@@ -32,7 +32,7 @@ Checkpoints = Publication[CheckpointManifest]
 
 ENCODER = EncoderConfig(name="small_cnn", embedding_dim=16, options={"base_width": 8})
 TRANSFORM = TransformConfig(height=16, width=16)
-FLAT = EncoderConfig(name="tests.unit.encoders.networks:FlatLinear", embedding_dim=4)
+FLAT = EncoderConfig(name="tests.unit.encoders.own_networks:FlatLinear", embedding_dim=4)
 
 
 @pytest.fixture

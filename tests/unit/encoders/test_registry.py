@@ -5,7 +5,7 @@ from pipeline.config import EncoderConfig, TransformConfig
 from pipeline.encoders.registry import build_encoder, initial_encoder
 from pipeline.errors import InputError
 
-HERE = "tests.unit.encoders.networks"
+HERE = "tests.unit.encoders.own_networks"
 TRANSFORM = TransformConfig(height=12, width=10, channels=1)
 
 

@@ -28,7 +28,7 @@ from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_f
 from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of
 
-ENCODER = EncoderConfig(name="tests.unit.encoders.networks:FlatLinear", embedding_dim=8)
+ENCODER = EncoderConfig(name="tests.unit.encoders.own_networks:FlatLinear", embedding_dim=8)
 TRANSFORM = TransformConfig(height=8, width=8)
 KEY = "e" * 32
 NUM_LABELS, PER_LABEL = 12, 4

@@ -60,8 +60,8 @@ def picture(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_help_shows_every_setting_with_its_meaning_and_the_exit_codes(job: Callable[..., Ended], name: str) -> None:
-    ended = job(name, "--help")
+def test_help_all_shows_every_setting_with_its_meaning_and_the_exit_codes(job: Callable[..., Ended], name: str) -> None:
+    ended = job(name, "--help", "all")
     assert ended.code == 0
     for words in (
         "--config",

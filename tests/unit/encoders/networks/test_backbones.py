@@ -49,7 +49,7 @@ def test_a_missing_package_is_an_error_that_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what import does then is what it does without the package
     with pytest.raises(
-        InputError, match=rf"'{SMALL[package]}' needs {package} .*pip install 'motherlode\[backbones\]'"
+        InputError, match=rf"'{SMALL[package]}' needs {package} .*pip install -e '\.\[backbones\]'"
     ):
         build_encoder(EncoderConfig(name=SMALL[package]), TransformConfig())
 

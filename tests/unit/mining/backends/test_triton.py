@@ -31,9 +31,8 @@ with pytest.MonkeyPatch.context() as patch:  # asked for when Triton is imported
     from pipeline.mining.backends import triton as triton_scan
     from pipeline.mining.backends import triton_kernel
     from pipeline.mining.backends.triton import TritonScan
-    from pipeline.mining.backends.triton import _Asked as Asked
-    from pipeline.mining.backends.triton import _Lines as Lines
     from pipeline.mining.backends.triton_kernel import Tile
+    from pipeline.mining.backends.triton_operands import Asked, Lines
 
 Entries: TypeAlias = tuple[torch.Tensor, ...]
 Dtype: TypeAlias = type[np.floating]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.benchmark import mine
-from pipeline.benchmark.chart import draw_mining
 from pipeline.benchmark.machine import describe
 from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
 from pipeline.benchmark.plans import MinePlan
+from pipeline.benchmark.results.chart import draw_mining
+from pipeline.benchmark.results.table import show, spread
 from pipeline.benchmark.synthetic import Size
-from pipeline.benchmark.table import show, spread
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.mining.backends.native import instruction_sets, why_missing

@@ -1,0 +1,156 @@
+"""Mine: one refresh for the newest checkpoint, or one for each checkpoint of a trainer that runs elsewhere."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
+from pipeline.errors import AuditRefusedError, PipelineError
+from pipeline.inspection.report import write_report
+from pipeline.progress import say
+from pipeline.runtime import metrics
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.embed.checkpoint import newest_checkpoint
+from pipeline.stages.embed.harmonic import embed_old
+from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.request import await_generation, find_generation
+from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.storage.workspace import Workspace
+from pipeline.triplets.reader import generations
+from pipeline.triplets.schema import GenerationManifest
+
+_LOG = logging.getLogger(__name__)
+_WATCH_INTERVAL_S = 1.0
+
+
+def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[GenerationManifest, bool]:
+    """One refresh from the newest checkpoint; where there is nothing to do, no Ray is started to find that out.
+
+    Returns:
+        The generation, and whether this call published it.
+    """
+    checkpoint = newest_checkpoint(config, workspace, corpus)
+    standing = await_generation(config, workspace, corpus, checkpoint)
+    if standing is not None:
+        say(f"{describe(standing)} — nothing to do")
+        return standing, False
+    required = required_resources(config, pool=True, trainer=False)
+    with (
+        reported_refusal(config, workspace),
+        session(config.cluster, required),
+        metrics.recording(config.run, "job"),
+        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+    ):
+        pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
+        return _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
+
+
+def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[int]:
+    """Refreshes for the checkpoints of a trainer in another job, until that has ended.
+
+    Returns:
+        Numbers of the generations there are.
+    """
+    newest_checkpoint(config, workspace, corpus)
+    with (
+        reported_refusal(config, workspace),
+        session(config.cluster, required_resources(config, pool=True, trainer=False)),
+        metrics.recording(config.run, "job"),
+    ):
+        follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
+    return generations(workspace).numbers()
+
+
+def follow_checkpoints(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, idle: Callable[[CheckpointManifest], None]
+) -> None:
+    """Refreshes for every new checkpoint until the last one of the run, which needs no generation any more.
+
+    Args:
+        config: The run.
+        workspace: Its workspace.
+        corpus: The pinned corpus.
+        idle: Called again and again while there is nothing to mine; may raise to end the watch.
+    """
+    publication = checkpoints(workspace)
+    if (standing := generations(workspace).latest()) is not None:
+        _record_generation(standing)
+    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
+        # At once: a trainer may wait for them, also where the first generation stands already.
+        embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
+        refused: int | None = None
+        while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
+            if checkpoint.step == refused or find_generation(config, workspace, corpus, checkpoint) is not None:
+                idle(checkpoint)
+                continue
+            try:
+                _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
+            except AuditRefusedError as error:
+                if config.training.mode == "alternate":  # its trainer cannot go on without
+                    raise
+                refused = checkpoint.step
+                say(f"WARNING: refused by the audit, training goes on with what there is: {error}")
+
+
+@contextmanager
+def reported_refusal(config: RunConfig, workspace: Workspace) -> Iterator[None]:
+    """Where the audit refuses a generation inside the block, the run's report says so to whoever comes next."""
+    try:
+        yield
+    except AuditRefusedError:
+        leave_report(config, workspace)
+        raise
+
+
+def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
+    """Writes the run's report and says where; what keeps it from being written is said too, and spoils nothing else.
+
+    Returns:
+        Where it is.
+    """
+    try:
+        place = write_report(workspace, config)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the outcome of the job itself is what counts
+        if not isinstance(error, PipelineError):
+            _LOG.exception("the report failed")
+        say(f"no report was written: {error}")
+        return None
+    say(f"report: {place}")
+    return place
+
+
+def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
+    """Says what came of a refresh, and passes it on."""
+    _record_generation(manifest)
+    metrics.GENERATIONS_PUBLISHED.add(int(is_new))
+    folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
+    say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
+    if manifest.num_triplets == 0:
+        say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
+    return manifest, is_new
+
+
+def describe(manifest: GenerationManifest) -> str:
+    """A generation in one line."""
+    kinds = ", ".join(f"{count:,} {kind.replace('_', '-')}" for kind, count in manifest.kinds.items() if count)
+    return (
+        f"generation {manifest.number}: {manifest.num_triplets:,} triplets ({kinds or 'none'}) for "
+        f"{manifest.num_pairs:,} pairs, {manifest.num_pairs_without_negative:,} of them without a negative in their "
+        f"band; mined from checkpoint {manifest.checkpoint_step}"
+    )
+
+
+def _record_generation(manifest: GenerationManifest) -> None:
+    """Records what the newest generation is."""
+    metrics.GENERATION.set(manifest.number)
+    metrics.GENERATION_STEP.set(manifest.checkpoint_step)
+    metrics.GENERATION_TIME.set(datetime.fromisoformat(manifest.created_at).timestamp())
+    metrics.GENERATION_TRIPLETS.set(manifest.num_triplets)
+    metrics.EFFECTIVE_RANK.set(manifest.effective_rank)
+    for reason, count in manifest.quarantined.items():
+        metrics.QUARANTINED.set(count, reason=reason)

@@ -1,0 +1,36 @@
+"""The encoder as a worker trains it: with what is frozen, laid out, compiled, and wrapped for DDP."""
+
+import ray.train.torch
+import torch
+from torch import nn
+
+from pipeline.config import RunConfig
+from pipeline.encoders.checkpoints import CheckpointManifest, load_encoder
+from pipeline.encoders.frozen import freeze
+from pipeline.storage.publish import Publication
+
+
+def prepare_encoder(
+    config: RunConfig, publication: Publication[CheckpointManifest], checkpoint: CheckpointManifest
+) -> nn.Module:
+    """Loads a checkpoint's encoder on the device of this worker.
+
+    Args:
+        config: The run.
+        publication: Its checkpoints.
+        checkpoint: The one to go on from.
+    """
+    encoder: nn.Module = load_encoder(publication, checkpoint, config.encoder, config.transform, "cpu")
+    freeze(encoder, config.training.frozen)
+    if config.training.channels_last:
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.training.compile:
+        encoder.compile()
+    prepared: nn.Module = ray.train.torch.prepare_model(
+        encoder,
+        move_to_device=config.training.device == "cuda",
+        # Without it DDP lays its buckets anew after a process's first step, and sums in another order from then on:
+        # a resumed run would not take the steps that it would have taken.
+        parallel_strategy_kwargs={"find_unused_parameters": True},
+    )
+    return prepared

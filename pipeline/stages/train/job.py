@@ -1,0 +1,68 @@
+"""Train: to the last step, with generations from another job, or with triplets that need none."""
+
+import time
+from collections.abc import Callable
+
+from pipeline.config import RunConfig
+from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoints import CheckpointManifest
+from pipeline.progress import say, stage
+from pipeline.runtime import metrics
+from pipeline.runtime.actor_pool import ActorPool
+from pipeline.runtime.session import required_resources, session
+from pipeline.stages.embed.checkpoint import newest_checkpoint
+from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
+from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.train.stage import TrainingRun, check_trainable
+from pipeline.storage.claims import sole_trainer
+from pipeline.storage.workspace import Workspace
+from pipeline.training.planner import NEEDS_MINING
+
+POLL_INTERVAL_S = 0.3
+
+
+def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
+    """Trains to the last step, with generations from another job, or with none where the source needs none.
+
+    The vectors of an old encoder come from the same job as the generations, and are made here where there is none.
+    """
+    check_trainable(config)
+    start = newest_checkpoint(config, workspace, corpus)
+    if start.step >= config.training.num_steps:
+        say(nothing_to_train(config, start))
+        return start
+    if config.training.source not in NEEDS_MINING and lacks_old_vectors(config, workspace, corpus, start):
+        with (
+            session(config.cluster, required_resources(config, pool=True, trainer=False)),
+            ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
+        ):
+            embed_old(pool, config, workspace, corpus, start)
+    with (
+        sole_trainer(workspace),
+        session(config.cluster, required_resources(config, pool=False, trainer=True)),
+        metrics.recording(config.run, "job"),
+        TrainingRun(config, corpus, start.step) as run,
+    ):
+        show_training(run, start.step, config.training.num_steps, lambda: run.running)
+        run.status()
+    return newest_checkpoint(config, workspace, corpus)
+
+
+def show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:
+    """Shows the steps from ``first`` to ``last`` until ``go_on`` says no."""
+    with stage(f"train from step {first}", last - first, "steps") as done:
+        shown = first
+        while go_on():
+            status = run.status()
+            done(max(status.step - shown, 0), status.note)
+            shown = max(shown, status.step)
+            time.sleep(POLL_INTERVAL_S)
+        done(max(min(run.status().step, last) - shown, 0))
+
+
+def nothing_to_train(config: RunConfig, checkpoint: CheckpointManifest) -> str:
+    """Says so, where the last step is taken already."""
+    return (
+        f"run {config.run!r} stands at step {checkpoint.step}, and training.num_steps is {config.training.num_steps}: "
+        "nothing to train"
+    )
