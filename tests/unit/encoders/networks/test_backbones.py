@@ -48,9 +48,7 @@ def test_a_missing_package_is_an_error_that_says_how_to_install_it(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what import does then is what it does without the package
-    with pytest.raises(
-        InputError, match=rf"'{SMALL[package]}' needs {package} .*pip install -e '\.\[backbones\]'"
-    ):
+    with pytest.raises(InputError, match=rf"'{SMALL[package]}' needs {package} .*pip install -e '\.\[backbones\]'"):
         build_encoder(EncoderConfig(name=SMALL[package]), TransformConfig())
 
 
