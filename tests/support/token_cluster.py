@@ -115,6 +115,7 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=token,
         OMP_NUM_THREADS="1",
+        RAY_JOB_STOP_WAIT_TIME_S="60",  # of a stop before the kill: Ray's 3 s are too short for a loaded machine
     )
     num_cpus, scaling = _NUM_CPUS, []
     if worker_cpus is not None:
