@@ -20,10 +20,10 @@ from jobs.graceful_shutdown import orderly_stop
 from jobs.help import EXIT_CODES, add_help, choose, near
 from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import read_split
 from pipeline.errors import InputError, PipelineError
 from pipeline.progress import log_as, say
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 SCRIPT, MODULE = "motherlode ", "python -m jobs."
@@ -136,22 +136,22 @@ def _print(answer: Answer, as_json: bool) -> None:
         console.print(one, markup=False, soft_wrap=isinstance(one, str))
 
 
-def open_workspace(config: RunConfig) -> tuple[Workspace, Corpus]:
-    """The run's workspace and its newest corpus, which the job pins.
+def open_job(config: RunConfig) -> Job:
+    """The run, its workspace, and its newest corpus, which the job pins.
 
     Raises:
         InputError: There is no corpus, or the workspace cannot be written.
     """
-    workspace = Workspace.open(config.workspace, config.run)
-    corpus = Corpus.open(workspace)
-    workspace.check_writable()
+    job = Job.open(config)
+    job.workspace.check_writable()
+    corpus = job.corpus
     split = read_split(config.corpus)
     if corpus.split != split:
         say(
             f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.words()}, which holds; the config "
             f"says {split.words()}"
         )
-    return workspace, corpus
+    return job
 
 
 def open_to_read(config: RunConfig) -> Workspace:

@@ -5,7 +5,7 @@ Stop it at any time: the same command trains only what has no result yet.
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.studies.compare.arms import ARMS, choose_arms
 from pipeline.studies.compare.report import to_document
@@ -14,11 +14,14 @@ from pipeline.studies.compare.stage import Plan, draw_beside, run_comparison
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains and compares, or draws what was compared."""
-    workspace, corpus = open_workspace(config)
+    job = open_job(config)
     if flags.beside:
-        return {"picture": draw_beside(workspace, flags.name, flags.beside, choose_arms(flags.arms), flags.baseline)}
+        arms = choose_arms(flags.arms)
+        return {"picture": draw_beside(job.workspace, flags.name, flags.beside, arms, flags.baseline)}
     own = {name: getattr(flags, name) for name in ("name", "baseline", "seeds", "images", "points", "labels")}
-    comparison, uri = run_comparison(config, workspace, corpus, Plan(**own, arms=tuple(choose_arms(flags.arms))))
+    comparison, uri = run_comparison(
+        config, job.workspace, job.corpus, Plan(**own, arms=tuple(choose_arms(flags.arms)))
+    )
     return to_document(comparison) | {"folder": uri}
 
 

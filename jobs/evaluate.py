@@ -5,7 +5,7 @@ Writes JSON, a Markdown table and pictures into the workspace, beside the run.
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from pipeline.stages.evaluate.stage import evaluate_alone, parse_checkpoints, show
@@ -13,10 +13,10 @@ from pipeline.stages.evaluate.stage import evaluate_alone, parse_checkpoints, sh
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
-    workspace, corpus = open_workspace(config)
+    job = open_job(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
-    wanted = [checkpoint for text in texts for checkpoint in parse_checkpoints(workspace, text)]
-    results = evaluate_alone(config, workspace, corpus, wanted, flags.protocol)
+    wanted = [checkpoint for text in texts for checkpoint in parse_checkpoints(job.workspace, text)]
+    results = evaluate_alone(config, job.workspace, job.corpus, wanted, flags.protocol)
     show(results)
     return results.report()
 

@@ -6,7 +6,7 @@
 import argparse
 from dataclasses import asdict
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.progress import say
@@ -17,12 +17,12 @@ from pipeline.storage.workspace import Workspace
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Writes one checkpoint's embeddings."""
-    workspace, corpus = open_workspace(config)
-    wanted = parse_checkpoints(workspace, flags.checkpoint)
+    job = open_job(config)
+    wanted = parse_checkpoints(job.workspace, flags.checkpoint)
     if len(wanted) != 1:
         raise InputError(f"--checkpoint {flags.checkpoint} names {len(wanted)} checkpoints: export them one by one")
     run, step = wanted[0]
-    done = export(config, Workspace(workspace.store, run), corpus, step, flags.dtype)
+    done = export(config, Workspace(job.workspace.store, run), job.corpus, step, flags.dtype)
     say(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
     return asdict(done)
 

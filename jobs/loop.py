@@ -5,7 +5,7 @@ Stop it at any instant; the same command goes on from the newest checkpoint and 
 
 import argparse
 
-from jobs.cli import Answer, Report, open_workspace, run_job
+from jobs.cli import Answer, Report, open_job, run_job
 from jobs.planning import answer_plan
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -20,15 +20,15 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """The whole loop, then before and after."""
     if config.training.source not in NEEDS_MINING:
         raise InputError(f"training.source {config.training.source!r} needs no mining: use jobs.train")
-    workspace, corpus = open_workspace(config)
+    job = open_job(config)
     if flags.dry_run:
-        return answer_plan(config, workspace, corpus)
-    results = mine_and_train(config, workspace, corpus)
-    report: Report = {"generations": generations(workspace).numbers()}
+        return answer_plan(job)
+    results = mine_and_train(job)
+    report: Report = {"generations": generations(job.workspace).numbers()}
     if results is not None:
         show(results)
         report |= results.report()
-    return report | {"report": leave_report(config, workspace)}
+    return report | {"report": leave_report(job)}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ If a generation mined from this checkpoint, corpus and mining config stands alre
 
 import argparse
 
-from jobs.cli import Answer, Report, open_workspace, run_job
+from jobs.cli import Answer, Report, open_job, run_job
 from jobs.planning import answer_plan
 from pipeline.config import RunConfig
 from pipeline.stages.mine.job import mine_once, mine_watch
@@ -13,12 +13,12 @@ from pipeline.stages.mine.job import mine_once, mine_watch
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """One refresh, or one for each checkpoint with --watch."""
-    workspace, corpus = open_workspace(config)
+    job = open_job(config)
     if flags.dry_run:
-        return answer_plan(config, workspace, corpus)
+        return answer_plan(job)
     if flags.watch:
-        return {"generations": mine_watch(config, workspace, corpus)}
-    generation, is_new = mine_once(config, workspace, corpus)
+        return {"generations": mine_watch(job)}
+    generation, is_new = mine_once(job)
     return {"published": is_new, "generation": generation.model_dump(mode="json")}
 
 

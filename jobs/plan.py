@@ -5,7 +5,7 @@ Rates are measured here, by the code that a refresh runs, or come from a file th
 
 import argparse
 
-from jobs.cli import Answer, open_workspace, run_job
+from jobs.cli import Answer, open_job, run_job
 from jobs.planning import add_flags, cluster_of, read_rates
 from pipeline.benchmark.step import measure_step
 from pipeline.config import RunConfig
@@ -18,13 +18,13 @@ from pipeline.planning.table import show_check, show_plan, to_markdown
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Measures or reads rates, and multiplies."""
     if flags.check:
-        rows = check_plan(config, *open_workspace(config))
+        rows = check_plan(open_job(config))
         return Answer({"stages": [vars(row) for row in rows]}, [show_check(rows)])
     if flags.rates is not None:
         rates = read_rates(flags.rates)
     else:
-        workspace, corpus = open_workspace(config)
-        rates = measure_rates(config, workspace, corpus, measure_step(config, corpus))
+        job = open_job(config)
+        rates = measure_rates(job, measure_step(config, job.corpus))
     if flags.measure is not None:
         flags.measure.write_text(rates.model_dump_json(indent=1) + "\n")
     sizes = flags.examples or [rates.corpus.num_examples]

@@ -7,14 +7,12 @@ from pydantic import ValidationError
 
 from jobs.cli import Answer
 from pipeline.benchmark.step import measure_step
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.measure.plan import plan_refresh
 from pipeline.planning.rates import Rates
 from pipeline.planning.table import show_plan
-from pipeline.storage.workspace import Workspace
+from pipeline.stages.job import Job
 
 _GB = 1e9
 _GBIT = 1e9 / 8
@@ -37,9 +35,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="refresh, too, and compare; what it publishes is deleted")
 
 
-def answer_plan(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Answer:
+def answer_plan(job: Job) -> Answer:
     """Measures here, and plans for here."""
-    plan = plan_refresh(config, workspace, corpus, measure_step(config, corpus))
+    plan = plan_refresh(job, measure_step(job.config, job.corpus))
     return Answer(plan.to_dict(), [show_plan(plan)])
 
 

@@ -5,16 +5,16 @@ Stop it at any time: the same command trains only what has no result yet.
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep, values_of
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains a run for each value and seed."""
-    workspace, corpus = open_workspace(config)
+    job = open_job(config)
     plan = SweepPlan(flags.name or flags.over, flags.over, values_of(flags.values), flags.seeds, flags.images)
-    sweep, uri = run_sweep(config, workspace, corpus, plan)
+    sweep, uri = run_sweep(config, job.workspace, job.corpus, plan)
     return sweep.to_dict() | {"folder": uri}
 
 

@@ -5,7 +5,7 @@ With training.source mined, the generations come from jobs.mine (--watch) in ano
 
 import argparse
 
-from jobs.cli import Report, open_workspace, run_job
+from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.progress import say
 from pipeline.stages.train.job import train_alone
@@ -13,8 +13,8 @@ from pipeline.stages.train.job import train_alone
 
 def body(config: RunConfig, _: argparse.Namespace) -> Report:
     """Trains to the last step."""
-    workspace, corpus = open_workspace(config)
-    checkpoint = train_alone(config, workspace, corpus)
+    job = open_job(config)
+    checkpoint = train_alone(job)
     say(f"run {config.run}: checkpoint {checkpoint.step} of {config.training.num_steps} steps stands")
     return {"checkpoint": checkpoint.model_dump(mode="json")}
 

@@ -18,6 +18,7 @@ from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
 from pipeline.mining.in_memory import mine_whole
+from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.training.pool import Pool
@@ -77,7 +78,7 @@ class Examples:
         encoder = initial_encoder(config.encoder, config.transform, config.seed).eval().to(device)
         vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed, device)
         ids = np.arange(corpus.num_examples)
-        triplets = mine_whole(ids, corpus.labels, vectors, mining, config.seed, config.seed)
+        triplets = mine_whole(Shard(ids, corpus.labels, vectors), mining, config.seed, config.seed)
         anchor_label_T, negative_label_T = corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T]
         tally = NeighbourTally(len(corpus.label_names))
         tally.add(anchor_label_T, negative_label_T, triplets.d_an_T)

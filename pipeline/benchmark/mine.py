@@ -16,12 +16,13 @@ from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import PipelineError
 from pipeline.mining.backends.faiss import GPU_LONGEST_LIST
 from pipeline.mining.backends.native import NativeScan
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.miner import ShardSearch, resolve_backend, shard_search
+from pipeline.mining.backends.registry import ShardSearch, open_search, resolve_backend
+from pipeline.mining.queries import Queries
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
-from pipeline.mining.warm_start import OldTriplets, rescore, tighten
+from pipeline.mining.triplets import to_triplets
+from pipeline.mining.warm_start import prune_bounds, rescore
 from pipeline.progress import say
 
 PRODUCTS_ALONE = "products alone"
@@ -59,13 +60,13 @@ class Bench:
 
     def open(self, shard: Shard) -> ShardSearch:
         """A search of a shard."""
-        return shard_search(self.config, self.backend, shard, self.size.device)
+        return open_search(self.config, self.backend, shard, self.size.device)
 
     def answer(self, search: ShardSearch, queries: Queries) -> Nearest:
         """All answers: on CPUs, blocks of anchors side by side, each single-threaded, as the actors of a refresh do."""
         num_negatives = self.config.negatives_per_pair
         found = self._on_blocks(lambda block: search(block, num_negatives)[0], queries)
-        return Nearest(np.concatenate([one.d_an_PM for one in found]), np.concatenate([one.id_PM for one in found]))
+        return Nearest.concat(found)
 
     def products_alone(self, search: NativeScan, queries: Queries) -> None:
         """The same matrix products, compared with nothing."""
@@ -150,8 +151,7 @@ def measure_warm_start(bench: Bench, noise: float) -> dict[str, Any]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     shard = Shard(world.shard.ids_N, world.shard.labels_N, vectors)
     today = make_world(shard, len(world.queries.labels_A), bench.config.band, bench.config.positives)
-    answered = before.found_PM[:, 0]
-    old = OldTriplets(world.pairs.anchor_P[answered], world.pairs.positive_P[answered], before.id_PM[answered, 0])
+    old, _ = to_triplets(world.pairs, before)
     search = bench.open(today.shard)
 
     def cold() -> Nearest:
@@ -159,7 +159,7 @@ def measure_warm_start(bench: Bench, noise: float) -> dict[str, Any]:
 
     def warm() -> Nearest:
         known = rescore(old, today.pairs, today.queries, ShardedVectors([today.shard]), today.groups, 1)
-        return bench.answer(search, tighten(today.queries, known))
+        return bench.answer(search, prune_bounds(today.queries, known))
 
     if not np.array_equal(cold().id_PM, warm().id_PM):
         raise PipelineError("a warm start changed the answers of an exact scan: please report it")

@@ -6,9 +6,8 @@ import numpy as np
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import Pairs, select_positives
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 
 
@@ -92,7 +91,7 @@ def make_world(shard: Shard, num_anchors: int, band: BandConfig, positives: Posi
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     step = max(1, len(groups.anchors_A) // num_anchors)
     pairs = select_positives(positives, vectors, groups, groups.anchors_A[::step][:num_anchors], seed)
-    return World(shard, groups, pairs, make_queries(pairs, vectors, groups, band))
+    return World(shard, groups, pairs, build_queries(pairs, vectors, groups, band))
 
 
 def take_anchors(queries: Queries, first: int, last: int) -> Queries:

@@ -15,9 +15,9 @@ from pipeline.inspection.findings import Findings
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.query.predicates import WORDS, Broken, Examples, broken_by_distance, broken_by_ids
 from pipeline.inspection.verify.stored_vectors import read_vectors
-from pipeline.mining.miner import Triplets
+from pipeline.mining.triplets import Triplets
 from pipeline.progress import stage
-from pipeline.triplets.schema import TRIPLETS, count_kinds
+from pipeline.triplets.schema import TRIPLETS, count_kinds, from_arrow
 
 _ROWS_PER_BLOCK = 1 << 14  # what a thread checks at once
 
@@ -50,18 +50,15 @@ class _Located:
 
     @classmethod
     def of_shard(cls, shard: int, table: pa.Table) -> "_Located":
-        columns = (table[name].to_numpy() for name in TRIPLETS.names)
-        return cls(Triplets(*columns), np.broadcast_to(np.int64(shard), len(table)), np.arange(len(table)))
+        return cls(from_arrow(table), np.broadcast_to(np.int64(shard), len(table)), np.arange(len(table)))
 
     @classmethod
     def concatenate(cls, several: Sequence["_Located"]) -> "_Located":
-        columns = zip(*(vars(one.triplets).values() for one in several), strict=True)
         shard_T, row_T = (np.concatenate([getattr(one, name) for one in several]) for name in ("shard_T", "row_T"))
-        return cls(Triplets(*map(np.concatenate, columns)), shard_T, row_T)
+        return cls(Triplets.concat([one.triplets for one in several]), shard_T, row_T)
 
     def take(self, rows: Rows) -> "_Located":
-        columns = (column[rows] for column in vars(self.triplets).values())
-        return _Located(Triplets(*columns), self.shard_T[rows], self.row_T[rows])
+        return _Located(self.triplets.take(rows), self.shard_T[rows], self.row_T[rows])
 
     def describe(self, place: int) -> str:
         anchor, positive, negative, d_ap, d_an = (column[place] for column in vars(self.triplets).values())

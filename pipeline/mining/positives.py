@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import PositivesConfig
+from pipeline.mining.columns import Columns
 from pipeline.mining.distance import Float64Array, Int64Array, squared_distances
 from pipeline.mining.sampling import hash_ids
 from pipeline.mining.shards import LabelGroups, ShardedVectors
@@ -16,7 +16,7 @@ _PAIRS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Columns):
     """(anchor, positive) pairs, sorted by anchor, then positive.
 
     Attributes:
@@ -28,14 +28,6 @@ class Pairs:
     anchor_P: Int64Array
     positive_P: Int64Array
     d_ap_P: Float64Array
-
-    @classmethod
-    def none(cls) -> Self:
-        """No pairs."""
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
-
-    def __len__(self) -> int:
-        return len(self.anchor_P)
 
 
 def select_positives(
@@ -53,18 +45,16 @@ def select_positives(
     Returns:
         The chosen pairs.
     """
+    none = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
     chunks = [
         _select(config, vectors, anchor_P, positive_P, seed) for anchor_P, positive_P in _all_pairs(groups, anchors_A)
     ]
-    if not chunks:
-        return Pairs.none()
-    return Pairs(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
+    return Pairs.concat([none, *chunks])
 
 
 def nearest_positives(pairs: Pairs, num: int) -> Pairs:
     """The ``num`` nearest of each anchor's pairs, ties by id."""
-    kept = _first_per_anchor(pairs.anchor_P, pairs.d_ap_P.astype(np.float32), pairs.positive_P, num)
-    return Pairs(pairs.anchor_P[kept], pairs.positive_P[kept], pairs.d_ap_P[kept])
+    return pairs.take(_first_per_anchor(pairs.anchor_P, pairs.d_ap_P.astype(np.float32), pairs.positive_P, num))
 
 
 def _all_pairs(groups: LabelGroups, anchors_A: Int64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
@@ -84,22 +74,20 @@ def _all_pairs(groups: LabelGroups, anchors_A: Int64Array) -> Iterator[tuple[Int
 
 def _select(
     config: PositivesConfig, vectors: ShardedVectors, anchor_P: Int64Array, positive_P: Int64Array, seed: int
-) -> tuple[Int64Array, Int64Array, Float64Array]:
+) -> Pairs:
     keep: npt.NDArray[np.intp] | slice = slice(None)
     if config.policy == "random" or (config.policy == "all" and config.max_per_anchor is not None):
         limit = config.num_per_anchor if config.policy == "random" else config.max_per_anchor
         assert limit is not None
         keep = _first_per_anchor(anchor_P, hash_ids(seed, anchor_P, positive_P), positive_P, limit)
     anchor_P, positive_P = anchor_P[keep], positive_P[keep]
-    d_ap_P = _distances(vectors, anchor_P, positive_P)
+    pairs = Pairs(anchor_P, positive_P, _distances(vectors, anchor_P, positive_P))
     if config.policy in ("hardest", "easiest"):
         # Ranked by the published float32, so that equal published distances tie by id.
-        rank_P = d_ap_P.astype(np.float32)
-        keep = _first_per_anchor(
-            anchor_P, -rank_P if config.policy == "hardest" else rank_P, positive_P, config.num_per_anchor
-        )
-        anchor_P, positive_P, d_ap_P = anchor_P[keep], positive_P[keep], d_ap_P[keep]
-    return anchor_P, positive_P, d_ap_P
+        rank_P = pairs.d_ap_P.astype(np.float32)
+        rank_P = -rank_P if config.policy == "hardest" else rank_P
+        return pairs.take(_first_per_anchor(anchor_P, rank_P, positive_P, config.num_per_anchor))
+    return pairs
 
 
 def _distances(vectors: ShardedVectors, anchor_P: Int64Array, positive_P: Int64Array) -> Float64Array:

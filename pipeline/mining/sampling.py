@@ -38,8 +38,7 @@ def sample_candidates(shard: Shard, fraction: float, seed: int) -> Shard:
     """
     if fraction >= 1.0:
         return shard
-    kept = hash_ids(seed, shard.ids_N) < np.uint64(int(fraction * 2**64))
-    return Shard(shard.ids_N[kept], shard.labels_N[kept], shard.vectors_ND[kept])
+    return shard.take(hash_ids(seed, shard.ids_N) < np.uint64(int(fraction * 2**64)))
 
 
 def sample_anchors(anchors_A: Int64Array, num: int, seed: int) -> Int64Array:

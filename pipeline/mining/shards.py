@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.mining.columns import Columns
 from pipeline.mining.distance import FloatArray, Int32Array, Int64Array
 
 
 @dataclass(frozen=True)
-class Shard:
+class Shard(Columns):
     """Some of the eligible examples of the corpus, in order of their ids.
 
     Attributes:
@@ -23,13 +24,9 @@ class Shard:
     labels_N: Int32Array
     vectors_ND: FloatArray
 
-    def __len__(self) -> int:
-        return len(self.ids_N)
-
     def without(self, ids_R: Int64Array) -> "Shard":
         """The shard without some examples."""
-        kept_N = ~np.isin(self.ids_N, ids_R)
-        return Shard(self.ids_N[kept_N], self.labels_N[kept_N], self.vectors_ND[kept_N])
+        return self.take(~np.isin(self.ids_N, ids_R))
 
 
 class ShardedVectors:
@@ -82,7 +79,7 @@ class LabelGroups:
         group_A = np.searchsorted(self.labels_G, labels_A)
         return self.offsets[group_A], self.offsets[group_A + 1]
 
-    def mates(self, ids_A: Int64Array) -> Int64Array:
+    def same_label_ids(self, ids_A: Int64Array) -> Int64Array:
         """Ids of eligible examples that share a label with any of these, which are eligible too; int64, ascending."""
         starts, ends = self.members(np.unique(self.labels_of(ids_A)))
         return np.sort(np.concatenate([self.ids_N[start:end] for start, end in zip(starts, ends, strict=True)]))

@@ -1,17 +1,18 @@
-"""The state of a search. Joining two is a minimum by (distance, id), so associative, commutative and idempotent."""
+"""The state of a search. Merging two is a minimum by (distance, id), so associative, commutative and idempotent."""
 
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from pipeline.mining.columns import Columns
 from pipeline.mining.distance import Float32Array, Int64Array
 
 NO_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Columns):
     """The best M negatives found so far for each of P pairs, best first.
 
     Attributes:
@@ -34,7 +35,7 @@ class Nearest:
         found_PM: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = self.id_PM != NO_ID
         return found_PM
 
-    def fold(self, row_K: Int64Array, d_an_K: Float32Array, id_K: Int64Array) -> None:
+    def push(self, row_K: Int64Array, d_an_K: Float32Array, id_K: Int64Array) -> None:
         """Takes in K found candidates, in place.
 
         Args:
@@ -59,7 +60,7 @@ class Nearest:
         self.d_an_PM[rows[best], rank[best]] = distances[best]
         self.id_PM[rows[best], rank[best]] = ids[best]
 
-    def join(self, other: "Nearest") -> None:
+    def merge(self, other: "Nearest") -> None:
         """Takes in the answers of another search for the same pairs, in place.
 
         Of many sets of candidates, equal and disjoint, the s-th brings a pair something new with probability

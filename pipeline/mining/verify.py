@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.backends.reference import Queries
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import NO_ID, Nearest
 
@@ -60,11 +60,13 @@ def brute_force(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
             )
             if len(inside) > num_negatives:
                 inside = inside[np.argpartition(d_C[inside], num_negatives - 1)[:num_negatives]]
-            found.fold(np.full(len(inside), pair), d_C[inside].astype(np.float32), shard.ids_N[rows][inside])
+            found.push(np.full(len(inside), pair), d_C[inside].astype(np.float32), shard.ids_N[rows][inside])
     return found
 
 
-def hold(queries: Queries, nearest: Nearest, vectors: ShardedVectors, groups: LabelGroups) -> npt.NDArray[np.bool_]:
+def check_consistency(
+    queries: Queries, nearest: Nearest, vectors: ShardedVectors, groups: LabelGroups
+) -> npt.NDArray[np.bool_]:
     """Whether what was mined is what it says: eligible, of another label, inside its band, at its distance, once.
 
     Args:
@@ -76,10 +78,10 @@ def hold(queries: Queries, nearest: Nearest, vectors: ShardedVectors, groups: La
     Returns:
         bool, shape (P,).
     """
-    holds_P = np.ones(len(queries.row_P), dtype=bool)
+    is_consistent_P = np.ones(len(queries.row_P), dtype=bool)
     pair_K, place_K = np.nonzero(nearest.found_PM)
     negative_K = nearest.id_PM[pair_K, place_K]
-    holds_P[pair_K[~groups.contains(negative_K)]] = False
+    is_consistent_P[pair_K[~groups.contains(negative_K)]] = False
     known = groups.contains(negative_K)
     pair_K, place_K, negative_K = pair_K[known], place_K[known], negative_K[known]
     anchor_K = queries.row_P[pair_K]
@@ -88,19 +90,19 @@ def hold(queries: Queries, nearest: Nearest, vectors: ShardedVectors, groups: La
     wrong_K = groups.labels_of(negative_K) == queries.labels_A[anchor_K]
     wrong_K |= np.abs(d_an_K - nearest.d_an_PM[pair_K, place_K]) > TOLERANCE
     wrong_K |= (d_an_K < queries.lower_P[pair_K] - TOLERANCE) | (d_an_K > queries.upper_P[pair_K] + TOLERANCE)
-    holds_P[pair_K[wrong_K]] = False
+    is_consistent_P[pair_K[wrong_K]] = False
     sorted_PM = np.sort(nearest.id_PM, axis=1)
-    holds_P[((sorted_PM[:, 1:] == sorted_PM[:, :-1]) & (sorted_PM[:, 1:] != NO_ID)).any(axis=1)] = False
-    return holds_P
+    is_consistent_P[((sorted_PM[:, 1:] == sorted_PM[:, :-1]) & (sorted_PM[:, 1:] != NO_ID)).any(axis=1)] = False
+    return is_consistent_P
 
 
-def compare(mined: Nearest, holds_P: npt.NDArray[np.bool_], expected: Nearest) -> Agreement:
+def compare(mined: Nearest, is_consistent_P: npt.NDArray[np.bool_], expected: Nearest) -> Agreement:
     """Whether mined negatives are what they say, and as near as brute force's, pair by pair and place by place.
 
     Args:
         mined: What is published, P x M.
-        holds_P: As ``hold`` gave it.
+        is_consistent_P: As ``check_consistency`` gave it.
         expected: As ``brute_force`` gave it.
     """
     as_near_PM = ~expected.found_PM | (mined.d_an_PM <= expected.d_an_PM + np.float32(TOLERANCE))
-    return Agreement(len(as_near_PM), int((as_near_PM.all(axis=1) & holds_P).sum()))
+    return Agreement(len(as_near_PM), int((as_near_PM.all(axis=1) & is_consistent_P).sum()))

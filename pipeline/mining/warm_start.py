@@ -5,33 +5,26 @@ valid answer from the first moment: the scan then looks for better ones only. Wh
 changes no triplet; where a sample is scanned, it keeps the good ones of earlier samples.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.distance import Int64Array, squared_distances
+from pipeline.mining.distance import squared_distances
 from pipeline.mining.positives import Pairs
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import LabelGroups, ShardedVectors
 from pipeline.mining.topk import Nearest
-
-
-@dataclass(frozen=True)
-class OldTriplets:
-    """Triplets of an earlier generation of the same corpus, in any order; int64, shape (T,)."""
-
-    anchor_T: Int64Array
-    positive_T: Int64Array
-    negative_T: Int64Array
+from pipeline.mining.triplets import Triplets
 
 
 def rescore(
-    old: OldTriplets, pairs: Pairs, queries: Queries, vectors: ShardedVectors, groups: LabelGroups, num_negatives: int
+    old: Triplets, pairs: Pairs, queries: Queries, vectors: ShardedVectors, groups: LabelGroups, num_negatives: int
 ) -> Nearest:
     """Which old negatives still answer which pairs, at their distances of today.
 
     Args:
-        old: Triplets; those of other pairs, and of examples that are not eligible any more, are passed over.
+        old: Of an earlier generation of the same corpus; those of other pairs, and of examples that are no longer
+            eligible, are passed over.
         pairs: Pairs of the block, sorted by anchor, then positive.
         queries: Their bands.
         vectors: Embeddings of today.
@@ -52,11 +45,11 @@ def rescore(
     d_an_K = squared_distances(vectors.take(pairs.anchor_P[row_K]), vectors.take(negative_K)).astype(np.float32)
     valid = groups.labels_of(negative_K) != queries.labels_A[queries.row_P[row_K]]
     valid &= (queries.lower_P[row_K] < d_an_K) & (d_an_K < queries.upper_P[row_K])
-    found.fold(row_K[valid], d_an_K[valid], negative_K[valid])
+    found.push(row_K[valid], d_an_K[valid], negative_K[valid])
     return found
 
 
-def tighten(queries: Queries, found: Nearest) -> Queries:
+def prune_bounds(queries: Queries, found: Nearest) -> Queries:
     """The same queries without what is surely no answer: farther than the M-th best that is known already.
 
     An anchor's upper bounds still ascend with the lower ones, as the scans expect: a pair is cut no shorter than the

@@ -17,7 +17,7 @@ _OPENING_BYTES = 21  # meanwhile: ids and codes as they were read, too
 _SHARD_BYTES = 12  # id and label beside a vector
 _GROUP_BYTES = 28  # who shares a label with whom: three ids and a code
 _CENSUS_BYTES = 12  # the driver's list of what the shards hold
-_SURROUNDINGS_BYTES = 88  # what the audit keeps of an example, twice while blocks are joined, and their order
+_NEIGHBOUR_BYTES = 88  # what the audit keeps of an example, twice while blocks are joined, and their order
 _COUNT_BYTES = 8  # of how many triplets it is the negative
 _LABEL_PAIR_BYTES = 85  # two codes, a count and a distance; at the peak, while they are summed up and ranked
 _GPU_BYTES = 36  # id, label and norms
@@ -104,7 +104,7 @@ def _shared_bytes(config: RunConfig, work: Workload, cluster: PlannedCluster) ->
 def driver_bytes(config: RunConfig, work: Workload, rates: Rates, num_triplets: float) -> float:
     """Memory of the driver alone, at its peak."""
     held = work.num_examples * _LABEL_BYTES + work.num_mined * (_CENSUS_BYTES + _GROUP_BYTES)
-    judging = work.num_mined * _SURROUNDINGS_BYTES if config.mining.audit.num_neighbours else 0.0
+    judging = work.num_mined * _NEIGHBOUR_BYTES if config.mining.audit.num_neighbours else 0.0
     counting = work.num_examples * _COUNT_BYTES + num_triplets * rates.label_pairs_per_triplet * _LABEL_PAIR_BYTES
     opening = work.num_examples * _OPENING_BYTES
     return rates.driver_idle_bytes + max(opening, held + max(judging, counting))

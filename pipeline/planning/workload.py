@@ -6,7 +6,7 @@ from pipeline.config import RunConfig
 from pipeline.planning.rates import CorpusFacts
 
 _MOST_OWN = 256
-"""As ``mining.surroundings.MOST_OWN``: so many of its own label the audit compares an example with."""
+"""As ``mining.audit.neighbours.MOST_OWN``: so many of its own label the audit compares an example with."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ The two share nothing but the workspace, so they run in one job or in two.
 import time
 from contextlib import nullcontext
 
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
 from pipeline.progress import say
@@ -16,37 +14,38 @@ from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.evaluate.examination import has_test_pairs
 from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
+from pipeline.stages.job import Job
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
 from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
 from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.claims import sole_trainer
-from pipeline.storage.workspace import Workspace
 
 
-def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Comparison | None:
+def mine_and_train(job: Job) -> Comparison | None:
     """The whole loop in one job, and at the end the untrained encoder beside the trained one.
 
     Returns:
         The comparison; None where the corpus keeps nothing to evaluate on.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     check_trainable(config)
-    start = newest_checkpoint(config, workspace, corpus)
+    start = newest_checkpoint(job)
     trains = start.step < config.training.num_steps
     with (
         sole_trainer(workspace) if trains else nullcontext(),
-        reported_refusal(config, workspace),
+        reported_refusal(job),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
         metrics.recording(config.run, "job"),
     ):
         if trains:
             with TrainingRun(config, corpus, start.step) as run:
-                _follow_training(config, workspace, corpus, run)
+                _follow_training(job, run)
         else:
             say(nothing_to_train(config, start))
         if not has_test_pairs(corpus):
             say("the corpus keeps no test label with two examples: nothing is evaluated")
             return None
-        last = newest_checkpoint(config, workspace, corpus)
+        last = newest_checkpoint(job)
         evaluation = config.evaluation.model_copy(update={"examples": "test"})
         on_test_labels = config.model_copy(update={"evaluation": evaluation})
         try:
@@ -56,18 +55,19 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
             return None
 
 
-def _follow_training(config: RunConfig, workspace: Workspace, corpus: Corpus, run: TrainingRun) -> None:
+def _follow_training(job: Job, run: TrainingRun) -> None:
     """Mines for every checkpoint of a training run that this job has started, until that has ended."""
 
     def idle(checkpoint: CheckpointManifest) -> None:
         def no_newer_checkpoint() -> bool:
-            return run.running and checkpoints(workspace).numbers()[-1] == checkpoint.step
+            return run.running and checkpoints(job.workspace).numbers()[-1] == checkpoint.step
 
-        end = min(checkpoint.step + config.training.steps_per_round, config.training.num_steps)
+        training = job.config.training
+        end = min(checkpoint.step + training.steps_per_round, training.num_steps)
         show_training(run, checkpoint.step, end, no_newer_checkpoint)
         run.status()
 
-    follow_checkpoints(config, workspace, corpus, idle)
+    follow_checkpoints(job, idle)
     while run.running:
         run.status()
         time.sleep(POLL_INTERVAL_S)

@@ -18,7 +18,7 @@ from pipeline.corpus.cache import cache_root
 from pipeline.corpus.cache_folder import cache_size
 from pipeline.errors import InputError
 from pipeline.mining.backends.faiss import import_faiss
-from pipeline.mining.backends.native import instruction_sets, why_missing
+from pipeline.mining.backends.native import instruction_sets, unavailable_reason
 from pipeline.storage.manifest import library_versions
 from pipeline.units import in_bytes
 
@@ -73,7 +73,7 @@ def look_at_node(cache_dir: str | None) -> NodeFacts:
     return NodeFacts(
         host=platform.node(),
         versions=library_versions(),
-        native=why_missing() or f"the compiled scan uses {instruction_sets()[-1]}",
+        native=unavailable_reason() or f"the compiled scan uses {instruction_sets()[-1]}",
         faiss=describe_faiss(),
         num_cpus=len(os.sched_getaffinity(0)),
         memory_bytes=min([total, *_container_limits()]),

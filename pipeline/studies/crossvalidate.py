@@ -17,6 +17,7 @@ from pipeline.evaluation.verification.plot import draw_verification
 from pipeline.progress import say
 from pipeline.stages.evaluate.lfw import Int8View2
 from pipeline.stages.evaluate.stage import evaluate_alone
+from pipeline.stages.job import Job
 from pipeline.stages.loop import mine_and_train
 from pipeline.storage.workspace import Workspace
 
@@ -92,7 +93,7 @@ def _one_model(config: RunConfig) -> Int8View2:
     workspace.check_writable()
     prepare(config.corpus, workspace, config.seed, config.digest())
     corpus = Corpus.open(workspace)
-    mine_and_train(config, workspace, corpus)
+    mine_and_train(Job(config, workspace, corpus))
     newest = (config.run, checkpoints(workspace).numbers()[-1])
     found = evaluate_alone(config, workspace, corpus, [newest], ["lfw_int8"])
     (by_protocol,) = found.results.values()

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.config import MiningConfig, OldEncoder
+from pipeline.mining.triplets import Triplets
 from pipeline.storage.publish import Manifest
 
 TRIPLETS = pa.schema(
@@ -94,15 +95,14 @@ class GenerationManifest(Manifest):
     """Of the stored embeddings of the old encoder."""
 
 
-def triplet_table(
-    anchor_T: npt.NDArray[np.int64],
-    positive_T: npt.NDArray[np.int64],
-    negative_T: npt.NDArray[np.int64],
-    d_ap_T: npt.NDArray[np.float32],
-    d_an_T: npt.NDArray[np.float32],
-) -> pa.Table:
-    """Columns of T triplets as an Arrow table in the schema TRIPLETS."""
-    return pa.table([anchor_T, positive_T, negative_T, d_ap_T, d_an_T], schema=TRIPLETS)
+def to_arrow(triplets: Triplets) -> pa.Table:
+    """Triplets as an Arrow table in the schema TRIPLETS."""
+    return pa.table(list(vars(triplets).values()), schema=TRIPLETS)
+
+
+def from_arrow(table: pa.Table) -> Triplets:
+    """The triplets of a table in the schema TRIPLETS."""
+    return Triplets(*(table[name].to_numpy() for name in TRIPLETS.names))
 
 
 def count_kinds(d_ap_T: npt.NDArray[np.float32], d_an_T: npt.NDArray[np.float32], margin: float) -> dict[str, int]:

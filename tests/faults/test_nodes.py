@@ -6,9 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus.reader import Corpus
+from pipeline.stages.job import Job
 from pipeline.stages.mine.job import mine_once
-from pipeline.storage.workspace import Workspace
 from tests.support.pretend import configured, done_by_node, finished, start_refresh, triplets
 from tests.support.raylets import raylets, wait_until
 
@@ -19,8 +18,7 @@ STALL_S = 40.0  # Ray needs up to 25 s to notice that a node has died
 @pytest.fixture(scope="module")
 def undisturbed(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     config = configured(tmp_path_factory.mktemp("undisturbed"), NUM_EXAMPLES, 1)
-    workspace = Workspace.open(config.workspace, config.run)
-    mine_once(config, workspace, Corpus.open(workspace))
+    mine_once(Job.open(config))
     return triplets(config)
 
 

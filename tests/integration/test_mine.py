@@ -10,10 +10,12 @@ import pytest
 from pipeline.config import BandConfig, ClusterConfig, EncoderConfig, MiningConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.mining.backends.native import why_missing
+from pipeline.mining.backends.native import unavailable_reason
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.checkpoint import newest_checkpoint
+from pipeline.stages.job import Job
 from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -114,9 +116,9 @@ def mined(
     )
     workspace = Workspace.open(config.workspace, config.run)
     corpus = Corpus.open(workspace, corpus_number)
-    checkpoint = newest_checkpoint(config, workspace, corpus)
+    job = Job(config, workspace, corpus)
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
-        manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
+        manifest, is_new = refresh(pool, RefreshRequest.resolve(job, newest_checkpoint(job)))
     assert is_new and manifest.backend == mining.backend
     assert manifest.num_pairs_verified > 64 and manifest.agreement == 1.0
     return manifest
@@ -124,7 +126,7 @@ def mined(
 
 def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
-    backends = ["reference"] if why_missing() else ["reference", "native"]
+    backends = ["reference"] if unavailable_reason() else ["reference", "native"]
     hard = BandConfig(mode="hard")
     split = [
         refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)

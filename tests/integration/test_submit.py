@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
-from pipeline.mining.backends.native import why_missing
+from pipeline.mining.backends.native import unavailable_reason
 from pipeline.storage.leases import standing_leases
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import ROOT, TINY, call, succeed
@@ -222,7 +222,7 @@ def test_a_working_directory_brings_the_compiled_scan_and_little_else(
     assert {"./jobs/mine.py", "./jobs/configs/demo.yaml", "./pipeline/runtime/session.py"} <= files
     tops = {file.split("/")[1] for file in files}
     assert not tops & {"tests", "docs", "build", "dist", ".git", ".venv", ".mypy_cache", "workspace"}
-    if why_missing() is None:
+    if unavailable_reason() is None:
         assert "mining backend: native" in courses["mine"].result().words
 
 

@@ -7,8 +7,9 @@ from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.checkpoint import newest_checkpoint
+from pipeline.stages.job import Job
 from pipeline.stages.mine.refresh import refresh
-from pipeline.stages.mine.request import find_generation
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import GenerationManifest
@@ -23,12 +24,12 @@ WRONG = {3: 9, 50: 2, 111: 29, 178: 0, 239: 14}
 
 def refreshed(config: RunConfig, workspace: Workspace) -> GenerationManifest:
     """Mines the newest corpus; a second refresh then has nothing to do."""
-    corpus = Corpus.open(workspace)
-    checkpoint = newest_checkpoint(config, workspace, corpus)
-    assert find_generation(config, workspace, corpus, checkpoint) is None
+    job = Job(config, workspace, corpus := Corpus.open(workspace))
+    request = RefreshRequest.resolve(job, newest_checkpoint(job))
+    assert request.find_generation() is None
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
-        manifest, is_new = refresh(pool, config, workspace, corpus, checkpoint)
-        assert is_new and refresh(pool, config, workspace, corpus, checkpoint) == (manifest, False)
+        manifest, is_new = refresh(pool, request)
+        assert is_new and refresh(pool, request) == (manifest, False)
     assert manifest.corpus_fingerprint == corpus.fingerprint
     return manifest
 

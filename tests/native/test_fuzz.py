@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.mining.backends import native
-from pipeline.mining.backends.reference import Queries, scan
+from pipeline.mining.backends.reference import scan
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 
-pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason=str(native.why_missing()))
-SETS = native.instruction_sets() if native.why_missing() is None else ()
+pytestmark = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
+SETS = native.instruction_sets() if native.unavailable_reason() is None else ()
 NUM_EXAMPLES = int(os.environ.get("MOTHERLODE_FUZZ_EXAMPLES", "60"))
 
 SPAN_BYTES, SPAN = 40, 4096

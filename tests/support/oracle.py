@@ -4,10 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import BandConfig, MiningConfig
-from pipeline.mining.miner import Triplets, make_queries, shard_search, to_triplets
+from pipeline.mining.backends.registry import open_search
 from pipeline.mining.positives import select_positives
+from pipeline.mining.queries import build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
+from pipeline.mining.triplets import Triplets, to_triplets
 
 
 def unit_vectors(
@@ -18,6 +20,14 @@ def unit_vectors(
     vectors = centres[labels_N] + noise * rng.normal(size=(len(labels_N), dim))
     unit: npt.NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return unit
+
+
+def listed(
+    anchor_T: npt.NDArray[np.int64], positive_T: npt.NDArray[np.int64], negative_T: npt.NDArray[np.int64]
+) -> Triplets:
+    """Triplets of which only the ids matter."""
+    nowhere = np.full(len(anchor_T), np.nan, dtype=np.float32)
+    return Triplets(anchor_T, positive_T, negative_T, nowhere, nowhere)
 
 
 def all_distances(vectors_ND: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -53,15 +63,14 @@ def mine(
         Shard(ids[rows], labels_N[rows], vectors_ND[rows]) for rows in np.array_split(np.arange(len(ids)), num_shards)
     ]
     vectors, groups = ShardedVectors(shards), LabelGroups(ids, labels_N)
-    searches = [shard_search(config, config.backend, shard) for shard in shards if len(shard)]
+    searches = [open_search(config, config.backend, shard) for shard in shards if len(shard)]
     parts = []
     for start in range(0, len(groups.anchors_A), anchors_per_block):
         anchors = groups.anchors_A[start : start + anchors_per_block]
         pairs = select_positives(config.positives, vectors, groups, anchors, seed)
-        queries = make_queries(pairs, vectors, groups, config.band)
+        queries = build_queries(pairs, vectors, groups, config.band)
         found = Nearest.empty(len(pairs), config.negatives_per_pair)
         for search in searches:
-            found.join(search(queries, config.negatives_per_pair)[0])
+            found.merge(search(queries, config.negatives_per_pair)[0])
         parts.append(to_triplets(pairs, found)[0])
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Triplets(*(np.concatenate(column) for column in columns))
+    return Triplets.concat(parts)

@@ -33,14 +33,15 @@ from pipeline.config import (
     SourceConfig,
 )
 from pipeline.corpus.ingest import prepare
-from pipeline.corpus.reader import Corpus
-from pipeline.mining.backends.reference import Queries
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
+from pipeline.stages.job import Job
 from pipeline.stages.mine.refresh import refresh
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.search import Search
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.storage.workspace import Workspace
@@ -168,15 +169,14 @@ def done_by_node(notes: Path) -> list[list[str]]:
 
 
 def _refresh(config: RunConfig, seconds: float, notes: str) -> None:
-    workspace = Workspace.open(config.workspace, config.run)
-    corpus = Corpus.open(workspace)
+    job = Job.open(config)
     with (
         session(config.cluster, required_resources(config, pool=True, trainer=False)),
-        ActorPool(config.cluster, PretendWorker, config, corpus.manifest.number, seconds, notes) as pool,
+        ActorPool(config.cluster, PretendWorker, config, job.corpus.manifest.number, seconds, notes) as pool,
     ):
         pool.start()
         start_s = time.monotonic()
-        refresh(pool, config, workspace, corpus, newest_checkpoint(config, workspace, corpus))
+        refresh(pool, RefreshRequest.resolve(job, newest_checkpoint(job)))
         print(time.monotonic() - start_s, flush=True)
 
 

@@ -14,7 +14,7 @@ from pipeline.benchmark.results.table import show, spread
 from pipeline.benchmark.synthetic import Size
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends.native import instruction_sets, why_missing
+from pipeline.mining.backends.native import instruction_sets, unavailable_reason
 from pipeline.progress import say
 
 
@@ -53,7 +53,7 @@ def _machine(size: Size) -> dict[str, Any]:
     """What it was measured on, and its own limit."""
     return {
         **describe(size.device, size.num_threads),
-        "instruction_set": None if why_missing() else instruction_sets()[-1],
+        "instruction_set": None if unavailable_reason() else instruction_sets()[-1],
         "torch_mm_products_per_s": matrix_products(size),
     }
 

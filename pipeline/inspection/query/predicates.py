@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.config import BandConfig
 from pipeline.mining.band import band_bounds
 from pipeline.mining.distance import Float32Array, FloatArray, Int32Array, Int64Array, squared_distances
-from pipeline.mining.miner import Triplets
+from pipeline.mining.triplets import Triplets
 from pipeline.mining.verify import TOLERANCE
 
 BoolArray = npt.NDArray[np.bool_]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.sampling import hash_ids
+from pipeline.mining.triplets import Triplets
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,22 @@ class HubCap:
         self._lot: list[npt.NDArray[np.uint64]] = []
         self._last_H: npt.NDArray[np.uint64] | None = None
 
-    def see(self, anchor_T: Int64Array, positive_T: Int64Array, negative_T: Int64Array) -> None:
+    def see(self, triplets: Triplets) -> None:
         """Takes in triplets; all of them must have been seen before the first are chosen."""
-        row_T, is_hub_T = self._rows(negative_T)
+        row_T, is_hub_T = self._rows(triplets.negative_T)
         self._hub.append(row_T[is_hub_T])
-        self._lot.append(hash_ids(self._seed, anchor_T[is_hub_T], positive_T[is_hub_T]))
+        self._lot.append(self._lots(triplets.take(is_hub_T)))
 
-    def keep(self, anchor_T: Int64Array, positive_T: Int64Array, negative_T: Int64Array) -> npt.NDArray[np.bool_]:
+    def keep(self, triplets: Triplets) -> npt.NDArray[np.bool_]:
         """Which of the triplets stay, bool, shape (T,)."""
         if self._last_H is None:
             self._last_H = self._last_lots()
-        row_T, is_hub_T = self._rows(negative_T)
-        lot_T = hash_ids(self._seed, anchor_T, positive_T)
-        keep_T: npt.NDArray[np.bool_] = ~is_hub_T | (lot_T <= self._last_H[row_T])
+        row_T, is_hub_T = self._rows(triplets.negative_T)
+        keep_T: npt.NDArray[np.bool_] = ~is_hub_T | (self._lots(triplets) <= self._last_H[row_T])
         return keep_T
+
+    def _lots(self, triplets: Triplets) -> npt.NDArray[np.uint64]:
+        return hash_ids(self._seed, triplets.anchor_T, triplets.positive_T)
 
     def _rows(self, negative_T: Int64Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         row_T = np.minimum(np.searchsorted(self._ids_H, negative_T), len(self._ids_H) - 1)

@@ -5,11 +5,12 @@ the easiest positives. A anchors, K neighbours of other labels, M of the own one
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.mining.columns import Columns
 from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
@@ -24,7 +25,7 @@ _FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class NeighbourStatistics(Columns):
     """What is kept of the neighbours of A anchors; distances are squared L2.
 
     Attributes:
@@ -50,12 +51,14 @@ class Surroundings:
 
 
 def num_own(groups: LabelGroups, share: float) -> int:
-    """How many of the nearest of its own label ``look_around`` needs of each anchor."""
+    """How many of the nearest of its own label ``neighbour_statistics`` needs of each anchor."""
     largest = min(int(np.diff(groups.offsets).max(initial=0)), MOST_OWN)
     return max(WITNESSES, int((1.0 - share) * largest) + 1)
 
 
-def look_around(anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: LabelGroups, share: float) -> Surroundings:
+def neighbour_statistics(
+    anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: LabelGroups, share: float
+) -> NeighbourStatistics:
     """Sums up the neighbours of a block of anchors.
 
     Args:
@@ -63,7 +66,7 @@ def look_around(anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: Lab
         nearest: Their nearest examples of other labels, A x K.
         own: Their ``num_own`` nearest of their own label (among MOST_OWN of them), sorted by anchor.
         groups: Who shares a label.
-        share: Of the positives, in (0, 1]; see ``Surroundings.reach_A``.
+        share: Of the positives, in (0, 1]; see ``NeighbourStatistics.reach_A``.
     """
     start_A, end_A = groups.members(groups.labels_of(anchors_A))
     own_AM = _own_distances(anchors_A, own, num_own(groups, share))
@@ -74,7 +77,7 @@ def look_around(anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: Lab
     sum_A = np.where(witness_AW, own_AM[:, :WITNESSES], 0.0).sum(axis=1)
     own_A = np.where(has_own_A, sum_A / np.maximum(witness_AW.sum(axis=1), 1), np.nan)
     other_A, suggested_A = _other_label(nearest, groups)
-    return Surroundings(
+    return NeighbourStatistics(
         anchors_A,
         nearest.id_PM[:, 0],
         nearest.d_an_PM[:, 0],
@@ -86,14 +89,11 @@ def look_around(anchors_A: Int64Array, nearest: Nearest, own: Pairs, groups: Lab
     )
 
 
-def join(blocks: Sequence[Surroundings]) -> Surroundings:
-    """The surroundings of several blocks, in any order, as one."""
+def concat_blocks(blocks: Sequence[NeighbourStatistics]) -> NeighbourStatistics:
+    """The statistics of several blocks, in any order, as those of all their anchors."""
     order = np.argsort(np.concatenate([block.ids_A for block in blocks]))
-    columns: dict[str, Any] = {
-        field.name: np.concatenate([getattr(block, field.name) for block in blocks])[order]
-        for field in fields(Surroundings)
-    }
-    return Surroundings(**columns)
+    columns: Any = zip(*(vars(block).values() for block in blocks), strict=True)
+    return NeighbourStatistics(*(np.concatenate(column)[order] for column in columns))  # one column at a time: memory
 
 
 def _own_distances(anchors_A: Int64Array, own: Pairs, num: int) -> Float32Array:

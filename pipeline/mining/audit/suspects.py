@@ -1,23 +1,23 @@
 """Suspects: labels and negatives that the nearest neighbours of the examples speak against. R rows of a list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.audit.neighbours import Surroundings
+from pipeline.mining.audit.neighbours import NeighbourStatistics
+from pipeline.mining.columns import Columns
 from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.topk import Nearest
 
-_NO_FLOOR = np.float32(-np.inf)
+_UNBOUNDED = np.float32(-np.inf)
 _BLUR = np.float32(0.02)
 """Squared distance below which nearer says little: it keeps the ratio of two tiny distances from deciding."""
 
 
 @dataclass(frozen=True)
-class LabelSuspects:
+class LabelSuspects(Columns):
     """Examples whose neighbourhood speaks for another label, most surely first.
 
     Attributes:
@@ -33,7 +33,7 @@ class LabelSuspects:
 
 
 @dataclass(frozen=True)
-class PairSuspects:
+class PairSuspects(Columns):
     """Pairs of examples of two labels that may be one, most suspicious first.
 
     Attributes:
@@ -50,28 +50,28 @@ class PairSuspects:
 
 
 @dataclass(frozen=True)
-class Floors:
-    """How near a negative may not be to an anchor.
+class MinDistances:
+    """The minimum distance of a negative from an anchor.
 
     Attributes:
-        ids_A: Anchors with a floor, int64, ascending.
-        floor_A: A negative must lie farther than this squared distance, float32.
+        ids_A: Anchors that have one, int64, ascending.
+        distance_A: A negative must lie farther than this squared distance, float32.
     """
 
     ids_A: Int64Array
-    floor_A: Float32Array
+    distance_A: Float32Array
 
-    def among(self, ids_P: Int64Array) -> "Floors":
+    def among(self, ids_P: Int64Array) -> "MinDistances":
         """Those of the anchors from the first to the last of ``ids_P``, which ascend."""
         stretch = slice(*np.searchsorted(self.ids_A, [ids_P[0], ids_P[-1] + 1])) if len(ids_P) else slice(0)
-        return Floors(self.ids_A[stretch], self.floor_A[stretch])
+        return MinDistances(self.ids_A[stretch], self.distance_A[stretch])
 
     def of(self, ids_P: Int64Array) -> Float32Array:
-        """Floors of anchors, float32, shape (P,); -inf where there is none."""
+        """Minimum distances of anchors, float32, shape (P,); -inf where there is none."""
         if not len(self.ids_A):
-            return np.full(len(ids_P), _NO_FLOOR)
+            return np.full(len(ids_P), _UNBOUNDED)
         row_P = np.minimum(np.searchsorted(self.ids_A, ids_P), len(self.ids_A) - 1)
-        return np.where(self.ids_A[row_P] == ids_P, self.floor_A[row_P], _NO_FLOOR)
+        return np.where(self.ids_A[row_P] == ids_P, self.distance_A[row_P], _UNBOUNDED)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Suspects:
         mutual_neighbours: Each pair once, by the smaller id: each other's nearest of all, whatever their labels.
         false_negatives: An anchor with its nearest example of another label; all that are nearer than distance + score
             are closer than the share of its positives that was asked about.
-        floors: Above these no suspicious pair is mined, and every other one still is.
+        min_distances: Beyond these no suspicious pair is mined, and every other pair still is.
         neighbour_accuracy: Share of the examples with a positive whose nearest example is one.
     """
 
@@ -92,7 +92,7 @@ class Suspects:
     near_duplicates: PairSuspects
     mutual_neighbours: PairSuspects
     false_negatives: PairSuspects
-    floors: Floors
+    min_distances: MinDistances
     neighbour_accuracy: float
 
 
@@ -104,7 +104,7 @@ def find_twins(anchors_A: Int64Array, nearest: Nearest, distance: float) -> Pair
 
 
 def find_suspects(
-    around: Surroundings, twins: Sequence[PairSuspects], twin_distance: float, min_label_noise: float
+    around: NeighbourStatistics, twins: Sequence[PairSuspects], twin_distance: float, min_label_noise: float
 ) -> Suspects:
     """Judges by the neighbours of all examples. Ties go to the smaller id, so blocks and their order do not matter.
 
@@ -114,27 +114,27 @@ def find_suspects(
         twin_distance: For which it looked.
         min_label_noise: Least score of a mislabelled example.
     """
-    duplicates = _join(twins)
+    duplicates = PairSuspects.concat(twins)
     is_closer_A = around.d_nearest_A < around.reach_A
     is_mutual_A = _are_mutual(around)
-    floor_A = np.full(len(around.ids_A), _NO_FLOOR)
+    min_A = np.full(len(around.ids_A), _UNBOUNDED)
     # Both of a pair: where candidates are sampled, only one may have found the other.
-    floor_A[np.isin(around.ids_A, np.concatenate([duplicates.anchor_R, duplicates.other_R]))] = twin_distance
-    floor_A[is_mutual_A] = np.maximum(floor_A, around.d_nearest_A)[is_mutual_A]
+    min_A[np.isin(around.ids_A, np.concatenate([duplicates.anchor_R, duplicates.other_R]))] = twin_distance
+    min_A[is_mutual_A] = np.maximum(min_A, around.d_nearest_A)[is_mutual_A]
     # A negative at reach is no closer than the positive there, and stays allowed.
-    floor_A[is_closer_A] = np.maximum(floor_A, np.nextafter(around.reach_A, _NO_FLOOR))[is_closer_A]
-    has_own_A, has_floor_A = np.isfinite(around.d_own_A), floor_A > _NO_FLOOR
+    min_A[is_closer_A] = np.maximum(min_A, np.nextafter(around.reach_A, _UNBOUNDED))[is_closer_A]
+    has_own_A, is_bounded_A = np.isfinite(around.d_own_A), min_A > _UNBOUNDED
     return Suspects(
         _mislabelled(around, min_label_noise),
         _each_once(duplicates),
         _each_once(_nearest_pairs(around, is_mutual_A, -around.d_nearest_A)),
         _ranked(_nearest_pairs(around, is_closer_A, around.reach_A - around.d_nearest_A)),
-        Floors(around.ids_A[has_floor_A], floor_A[has_floor_A]),
+        MinDistances(around.ids_A[is_bounded_A], min_A[is_bounded_A]),
         float((around.d_own_A < around.d_nearest_A)[has_own_A].mean()) if has_own_A.any() else 0.0,
     )
 
 
-def _are_mutual(around: Surroundings) -> npt.NDArray[np.bool_]:
+def _are_mutual(around: NeighbourStatistics) -> npt.NDArray[np.bool_]:
     """Whose nearest of all is of another label, and has it for its own nearest of all."""
     is_other_A = around.d_nearest_A < around.d_own_A
     row_A = np.minimum(np.searchsorted(around.ids_A, around.nearest_A), len(around.ids_A) - 1)
@@ -145,7 +145,7 @@ def _are_mutual(around: Surroundings) -> npt.NDArray[np.bool_]:
     return mutual_A
 
 
-def _mislabelled(around: Surroundings, min_score: float) -> LabelSuspects:
+def _mislabelled(around: NeighbourStatistics, min_score: float) -> LabelSuspects:
     """A singleton has no distance to its own label: it is taken to lie as far from it as the median example does."""
     is_known_A = np.isfinite(around.own_A)
     usual = np.median(around.own_A[is_known_A]) if is_known_A.any() else np.float32(0.0)
@@ -156,17 +156,10 @@ def _mislabelled(around: Surroundings, min_score: float) -> LabelSuspects:
     return LabelSuspects(around.ids_A[rows], score_A[rows].astype(np.float32), around.suggested_A[rows])
 
 
-def _nearest_pairs(around: Surroundings, chosen_A: npt.NDArray[np.bool_], score_A: Float32Array) -> PairSuspects:
+def _nearest_pairs(around: NeighbourStatistics, chosen_A: npt.NDArray[np.bool_], score_A: Float32Array) -> PairSuspects:
     return PairSuspects(
         around.ids_A[chosen_A], around.nearest_A[chosen_A], around.d_nearest_A[chosen_A], score_A[chosen_A]
     )
-
-
-def _join(pairs: Sequence[PairSuspects]) -> PairSuspects:
-    columns: dict[str, Any] = {
-        field.name: np.concatenate([getattr(one, field.name) for one in pairs]) for field in fields(PairSuspects)
-    }
-    return PairSuspects(**columns)
 
 
 def _each_once(pairs: PairSuspects) -> PairSuspects:
@@ -177,5 +170,4 @@ def _each_once(pairs: PairSuspects) -> PairSuspects:
 
 
 def _ranked(pairs: PairSuspects) -> PairSuspects:
-    order = np.lexsort((pairs.other_R, pairs.anchor_R, -pairs.score_R))
-    return PairSuspects(*(column[order] for column in vars(pairs).values()))
+    return pairs.take(np.lexsort((pairs.other_R, pairs.anchor_R, -pairs.score_R)))

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from pipeline.config import IndexConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.distance import (
     Float32Array,
     Float64Array,
@@ -26,6 +25,7 @@ from pipeline.mining.distance import (
     squared_distances,
     squared_norms,
 )
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
 
@@ -40,19 +40,24 @@ _FEWEST = {"IVF": 1, "HNSW": 2, "NSG": 8}
 _MOST_LINKS = 1024
 
 
+def unavailable_reason() -> str | None:
+    """Why FAISS cannot be used here, and how to change that; None where it can."""
+    try:
+        importlib.import_module("faiss")
+    except ModuleNotFoundError:
+        return "faiss is not installed here: pip install -e '.[cpu]' (or [gpu])"
+    return None
+
+
 def import_faiss() -> Any:  # noqa: ANN401 — faiss ships no types
     """The faiss module.
 
     Raises:
         InputError: It is not installed.
     """
-    try:
-        return importlib.import_module("faiss")
-    except ModuleNotFoundError:
-        raise InputError(
-            "mining.backend is faiss, but faiss is not installed here: "
-            "pip install -e '.[cpu]' (or [gpu]), or set mining.backend reference"
-        ) from None
+    if reason := unavailable_reason():
+        raise InputError(reason)
+    return importlib.import_module("faiss")
 
 
 class FaissIndex:

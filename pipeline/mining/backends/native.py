@@ -11,20 +11,23 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.mining.backends.reference import Queries
 from pipeline.mining.distance import Float32Array, Int64Array
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
 
 InstructionSet = Literal["portable", "avx2", "avx512", "amx"]
 
 
-def why_missing() -> str | None:
-    """Why the compiled scan cannot be used here; None where it can."""
+def unavailable_reason() -> str | None:
+    """Why the compiled scan cannot be used here, and how to change that; None where it can."""
     try:
         importlib.import_module("pipeline.mining.backends._native")
     except ImportError as error:
-        return f"the compiled scan is not built here ({error})"
+        return (
+            f"the compiled scan is not built here ({error}): install a C compiler and Python's headers, then install "
+            "Motherlode again"
+        )
     return None
 
 
@@ -34,11 +37,8 @@ def import_native() -> ModuleType:
     Raises:
         InputError: It was not built when Motherlode was installed.
     """
-    if reason := why_missing():
-        raise InputError(
-            f"mining.backend is native, but {reason}: install a C compiler and Python's headers, then install "
-            "Motherlode again, or set mining.backend reference"
-        )
+    if reason := unavailable_reason():
+        raise InputError(reason)
     return importlib.import_module("pipeline.mining.backends._native")
 
 

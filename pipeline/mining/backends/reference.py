@@ -5,59 +5,24 @@ bound, be among the best is scored again in float64, so the result is that of br
 Memory is flat: a tile of distances, and one small state a pair.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.mining.distance import (
     Float32Array,
-    FloatArray,
-    Int32Array,
-    Int64Array,
     approximate_distances,
     error_bound,
     squared_distances,
     squared_norms,
 )
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
 
 ANCHORS_PER_TILE = 256
 CANDIDATES_PER_TILE = 4096
 PAIRS_PER_TILE = 512
-_MANY_SURVIVORS = 8  # a row with more is tightened before anything is scored again
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Pairs to answer, grouped by anchor.
-
-    Attributes:
-        labels_A: Label codes of the anchors, int32, shape (A,).
-        vectors_AD: Stored embeddings of the anchors, shape (A, D).
-        row_P: The anchor's row of each pair, int64, ascending, shape (P,).
-        lower_P: Open lower bound of d_an, float32, shape (P,).
-        upper_P: Open upper bound of d_an, float32, shape (P,). Among the pairs of one anchor the upper bounds ascend
-            with the lower ones, as those of every band do.
-    """
-
-    labels_A: Int32Array
-    vectors_AD: FloatArray
-    row_P: Int64Array
-    lower_P: Float32Array
-    upper_P: Float32Array
-
-    def of_pairs(self, pairs_K: npt.NDArray[np.intp]) -> "Queries":
-        """Some of the pairs, ascending, and only the anchors that they need."""
-        anchors, row_K = np.unique(self.row_P[pairs_K], return_inverse=True)
-        return Queries(
-            self.labels_A[anchors],
-            self.vectors_AD[anchors],
-            row_K.astype(np.int64),
-            self.lower_P[pairs_K],
-            self.upper_P[pairs_K],
-        )
+_MANY_SURVIVORS = 8  # a row with more is pruned before anything is scored again
 
 
 def scan(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
@@ -74,9 +39,7 @@ def scan(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
     found = Nearest.empty(len(queries.row_P), num_negatives)
     a_norm_A = squared_norms(queries.vectors_AD)
     for start in range(0, len(shard), CANDIDATES_PER_TILE):
-        rows = slice(start, start + CANDIDATES_PER_TILE)
-        tile = Shard(shard.ids_N[rows], shard.labels_N[rows], shard.vectors_ND[rows])
-        _scan_tile(queries, a_norm_A, tile, found)
+        _scan_tile(queries, a_norm_A, shard.take(slice(start, start + CANDIDATES_PER_TILE)), found)
     return found
 
 
@@ -127,10 +90,10 @@ def _survivors(
 def _score(
     queries: Queries, row_K: npt.NDArray[np.intp], tile: Shard, column_K: npt.NDArray[np.intp], found: Nearest
 ) -> None:
-    """Scores survivors by the defined distance and folds in those that are inside their band."""
+    """Scores survivors by the defined distance and keeps those that are inside their band."""
     step = 1 << 13
     for start in range(0, len(row_K), step):
         row, column = row_K[start : start + step], column_K[start : start + step]
         d_an = squared_distances(queries.vectors_AD[queries.row_P[row]], tile.vectors_ND[column]).astype(np.float32)
         inside = (queries.lower_P[row] < d_an) & (d_an < queries.upper_P[row])
-        found.fold(row[inside], d_an[inside], tile.ids_N[column[inside]])
+        found.push(row[inside], d_an[inside], tile.ids_N[column[inside]])

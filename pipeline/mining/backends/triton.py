@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.backends.triton_kernel import Tile, scan_kernel, why_missing
+from pipeline.mining.backends.triton_kernel import Tile, scan_kernel, unavailable_reason
 from pipeline.mining.backends.triton_operands import (
     FLOATS_AT_ONCE,
     RESIDENT_WIDTH,
@@ -31,6 +30,7 @@ from pipeline.mining.backends.triton_operands import (
     Operands,
     lexsort,
 )
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import NO_ID, Nearest
 
@@ -65,7 +65,7 @@ class TritonScan:
         Raises:
             InputError: There is no Triton, or no such device.
         """
-        if reason := why_missing(device):
+        if reason := unavailable_reason(device):
             raise InputError(
                 f"mining.backend is triton, but {reason}: run where there is a GPU and a CUDA build of torch, "
                 "or set mining.backend to native or reference"
@@ -232,7 +232,7 @@ class TritonScan:
         return lines.question_SL[slot_E, line_E], code_KSLE[listed_KSLE].long(), overflown_L
 
     def _score(self, asked: Asked, question_E: Tensor, code_E: Tensor, found: Found) -> None:
-        """Scores what list entries stand for by the defined distance, and folds in what is inside its band."""
+        """Scores what list entries stand for by the defined distance, and keeps what is inside its band."""
         for width in (1, self._tile.candidates):  # a code is a candidate or, below zero, a whole tile
             at_once = max(1, FLOATS_AT_ONCE // (width * self._vectors_ND.shape[1]))
             chosen = ((code_E < 0) == (width > 1)).nonzero()[:, 0]
@@ -249,7 +249,7 @@ class TritonScan:
                 inside = (asked.lower_Q[question] < d_E) & (d_E < asked.upper_Q[question])
                 after_d, after_id = asked.after_d_Q[question], asked.after_id_Q[question]
                 inside &= (d_E > after_d) | ((d_E == after_d) & (id_E > after_id))
-                found.fold(question[inside], d_E[inside], id_E[inside])
+                found.push(question[inside], d_E[inside], id_E[inside])
 
 
 def _places(num_negatives: int) -> int:

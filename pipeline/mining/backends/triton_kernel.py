@@ -47,7 +47,7 @@ class Tile:
     capacity: int = 48
 
 
-def why_missing(device: str = "cuda") -> str | None:
+def unavailable_reason(device: str = "cuda") -> str | None:
     """Why the scan cannot run on a torch device; None where it can."""
     if triton is None:
         return "Triton is not installed here"

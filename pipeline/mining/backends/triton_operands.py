@@ -101,7 +101,7 @@ class Found:
     d_QM: Tensor
     id_QM: Tensor
 
-    def fold(self, question_E: Tensor, d_E: Tensor, id_E: Tensor) -> None:
+    def push(self, question_E: Tensor, d_E: Tensor, id_E: Tensor) -> None:
         """Takes in found candidates, none of which is held already."""
         num_negatives = self.d_QM.shape[1]
         touched = torch.unique_consecutive(question_E.sort().values)

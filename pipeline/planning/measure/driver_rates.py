@@ -9,33 +9,29 @@ import pyarrow as pa
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
-from pipeline.mining.audit.neighbours import look_around
+from pipeline.mining.audit.neighbours import neighbour_statistics
 from pipeline.mining.audit.suspects import find_twins
-from pipeline.mining.miner import to_triplets
 from pipeline.mining.shards import LabelGroups, Shard
 from pipeline.mining.topk import Nearest
+from pipeline.mining.triplets import to_triplets
 from pipeline.planning.measure.search_rates import ROUNDS, Searched, timed
 from pipeline.planning.rates import DriverRates
-from pipeline.stages.mine.collector import Harvest
-from pipeline.storage.workspace import Workspace
+from pipeline.stages.job import Job
+from pipeline.stages.mine.collector import TripletCollector
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import triplet_table
+from pipeline.triplets.schema import to_arrow
 from pipeline.triplets.writer import TRIPLET_ENCODINGS, serialise
 
 _ROWS = 1 << 20  # of what grows with the corpus alone, and is measured on rows made up
 _TRIPLETS = 1 << 18
 
 
-def measure_driver(
-    config: RunConfig, scratch: Workspace, corpus: Corpus, shard: Shard, searched: Searched, s_per_task: float
-) -> dict[str, Any]:
+def measure_driver(job: Job, shard: Shard, searched: Searched, s_per_task: float) -> dict[str, Any]:
     """Measures the driver's work.
 
     Args:
-        config: The run.
-        scratch: Where triplets may be written.
-        corpus: The pinned corpus.
+        job: The run; its workspace is one where triplets may be written.
         shard: What an actor searched.
         searched: Its answers.
         s_per_task: As it was measured.
@@ -43,9 +39,10 @@ def measure_driver(
     Returns:
         Fields of ``Rates``: those of the driver, of publishing, and of triplets.
     """
-    harvest_s, publish_s, facts = _measure_harvest(config, scratch, corpus, shard, searched)
-    open_s, group_s = _measure_tables(corpus)
-    look_s, join_s = _measure_joining(searched.neighbours if config.mining.audit.num_neighbours else searched.nearest)
+    config = job.config
+    collect_s, publish_s, facts = _measure_collecting(job, shard, searched)
+    open_s, group_s = _measure_tables(job.corpus)
+    look_s, join_s = _measure_merging(searched.neighbours if config.mining.audit.num_neighbours else searched.nearest)
     driver = DriverRates(
         s_per_task=s_per_task,
         open_s_per_example=open_s,
@@ -53,31 +50,29 @@ def measure_driver(
         judge_s_per_example=_measure_judging(config, shard, searched),
         look_s_per_pair=look_s,
         join_s_per_value=join_s,
-        harvest_s_per_triplet=harvest_s,
+        harvest_s_per_triplet=collect_s,
         tally_s_per_label_pair=_measure_tally(),
     )
     return {"driver": driver, "publish_s": publish_s} | facts
 
 
-def _measure_harvest(
-    config: RunConfig, scratch: Workspace, corpus: Corpus, shard: Shard, searched: Searched
-) -> tuple[float, float, dict[str, float]]:
+def _measure_collecting(job: Job, shard: Shard, searched: Searched) -> tuple[float, float, dict[str, float]]:
     """Seconds a triplet, seconds of publishing, and what triplets are like."""
-    begin_s, attempt = timed(lambda: generations(scratch).begin(0))
+    corpus, store = job.corpus, job.workspace.store
+    begin_s, attempt = timed(lambda: generations(job.workspace).begin(0))
     triplets, _ = to_triplets(searched.pairs, searched.nearest)
-    table = triplet_table(*vars(triplets).values())
+    table = to_arrow(triplets)
     num = len(table)
     if not num:
         return 0.0, begin_s, {"bytes_per_triplet": 0.0, "label_pairs_per_triplet": 0.0}
-    harvest = Harvest(attempt, config.mining, corpus, {})
+    collector = TripletCollector(attempt, job.config.mining, corpus, {})
 
-    def take() -> None:
+    def collect() -> None:
         for _ in range(max(1, _TRIPLETS // num)):
-            triplets, _ = to_triplets(searched.pairs, searched.nearest)
-            harvest.add(triplet_table(*vars(triplets).values()))
-        harvest.close()
+            collector.add(to_triplets(searched.pairs, searched.nearest)[0])
+        collector.close()
 
-    seconds, _ = timed(take)
+    seconds, _ = timed(collect)
     code_of = corpus.labels.astype(np.int64)
     joined = code_of[triplets.anchor_T] * len(corpus.label_names) + code_of[triplets.negative_T]
     # The stretch's ids are shorter than the corpus's: a negative may be any of these.
@@ -85,12 +80,12 @@ def _measure_harvest(
     # Of one block: the same again and again would compress too well.
     stored = len(serialise(table, TRIPLET_ENCODINGS)) - len(serialise(table.slice(0, 0), TRIPLET_ENCODINGS))
     small = b" " * 1000
-    publish_s, _ = timed(lambda: [scratch.store.create(f"publish-{number}", small) for number in range(4)])
+    publish_s, _ = timed(lambda: [store.create(f"publish-{number}", small) for number in range(4)])
     facts = {
         "bytes_per_triplet": stored / num + max(0.0, float(longer_bits)) / 8,
         "label_pairs_per_triplet": len(np.unique(joined)) / num,
     }
-    return seconds / harvest.num_triplets, publish_s, facts
+    return seconds / collector.num_triplets, publish_s, facts
 
 
 def _measure_tables(corpus: Corpus) -> tuple[float, float]:
@@ -113,11 +108,11 @@ def _measure_tables(corpus: Corpus) -> tuple[float, float]:
     return open_s / _ROWS, group_s / _ROWS
 
 
-def _measure_joining(nearest: Nearest) -> tuple[float, float]:
+def _measure_merging(nearest: Nearest) -> tuple[float, float]:
     """Seconds a pair where an answer has nothing new, and seconds a value where it has."""
     known, nothing = nearest.copy(), Nearest.empty(*nearest.id_PM.shape)
-    look_s, _ = timed(lambda: known.join(nothing), ROUNDS, time.thread_time)
-    join_s, _ = timed(lambda: nothing.copy().join(nearest), ROUNDS, time.thread_time)
+    look_s, _ = timed(lambda: known.merge(nothing), ROUNDS, time.thread_time)
+    join_s, _ = timed(lambda: nothing.copy().merge(nearest), ROUNDS, time.thread_time)
     return look_s / len(nearest.id_PM), join_s / nearest.id_PM.size
 
 
@@ -129,7 +124,7 @@ def _measure_judging(config: RunConfig, shard: Shard, searched: Searched) -> flo
     anchors = groups.anchors_A[: config.cluster.anchors_per_block]
 
     def judge() -> None:
-        look_around(anchors, searched.neighbours, searched.own, groups, audit.closer_than_share)
+        neighbour_statistics(anchors, searched.neighbours, searched.own, groups, audit.closer_than_share)
         find_twins(anchors, searched.neighbours, audit.near_duplicate_share)
 
     return timed(judge, ROUNDS, time.thread_time)[0] / len(anchors)

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Sequence
 
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.planning.check import Compared
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.rates import Rates
 from pipeline.progress import say, stopwatch
+from pipeline.stages.job import Job
 from pipeline.stages.mine.job import mine_once
 from pipeline.stages.mine.shards import num_shards
 from pipeline.storage.workspace import Workspace
@@ -23,12 +23,10 @@ REST = "the rest"
 _BUSY = 0.25  # of the cores
 
 
-def plan_refresh(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, train_s_per_step: float | None = None
-) -> Plan:
+def plan_refresh(job: Job, train_s_per_step: float | None = None) -> Plan:
     """Measures, and plans a refresh of the corpus on the machines at hand; see ``measure_rates``."""
-    rates = measure_rates(config, workspace, corpus, train_s_per_step)
-    return plans_of(config, rates, PlannedCluster(rates.machine, rates.num_nodes), [corpus.num_examples])[0]
+    rates = measure_rates(job, train_s_per_step)
+    return plans_of(job.config, rates, PlannedCluster(rates.machine, rates.num_nodes), [job.corpus.num_examples])[0]
 
 
 def plans_of(config: RunConfig, rates: Rates, cluster: PlannedCluster, sizes: Sequence[int]) -> list[Plan]:
@@ -41,7 +39,7 @@ def plans_of(config: RunConfig, rates: Rates, cluster: PlannedCluster, sizes: Se
     return [make_plan(config, rates, cluster, size, num_shards(config, size)) for size in sizes]
 
 
-def check_plan(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[Compared]:
+def check_plan(job: Job) -> list[Compared]:
     """Plans, then refreshes, and sets the two side by side, stage by stage and in all.
 
     The refresh is of a run of its own with the initial encoder, and is deleted again. Its embeddings stay, as those of
@@ -50,16 +48,17 @@ def check_plan(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     if busy > _BUSY * cores:
         say(f"note: this machine is at work already (load {busy:.1f} on {cores} cores): a plan is for one that is not")
-    trial = config.model_copy(update={"run": f"plan-{uuid.uuid4().hex[:8]}"})
-    place = Workspace(workspace.store, trial.run)
+    run = f"plan-{uuid.uuid4().hex[:8]}"
+    place = Workspace(job.workspace.store, run)
+    trial = Job(job.config.model_copy(update={"run": run}), place, job.corpus)
     try:
-        plan = plan_refresh(trial, place, corpus)
+        plan = plan_refresh(trial)
         begun = time.perf_counter()
         with stopwatch() as measured:
-            mine_once(trial, place, corpus)
+            mine_once(trial)
         total_s = time.perf_counter() - begun
     finally:
-        for key in place.store.list(f"runs/{trial.run}"):
+        for key in place.store.list(f"runs/{run}"):
             place.store.delete(key)
     planned = {stage.name: stage.seconds for stage in plan.stages}
     if "embed" not in measured:

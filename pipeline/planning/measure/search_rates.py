@@ -11,14 +11,14 @@ from scipy.optimize import nnls  # type: ignore[import-untyped]
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import InputError
 from pipeline.mining.audit.neighbours import MOST_OWN, num_own
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.miner import shard_search
+from pipeline.mining.backends.registry import open_search
 from pipeline.mining.positives import Pairs
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import LabelGroups, Shard
 from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force
 from pipeline.planning.rates import SearchRates
-from pipeline.stages.mine.queries import ask_for_negatives, ask_for_neighbours
+from pipeline.stages.mine.queries import AnchorBlock, build_negative_queries, build_neighbour_queries
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -99,15 +99,16 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
         )
     start, end = groups.members(groups.labels_of(anchors))
     mates_A = end - start - 1
+    block = AnchorBlock(anchors, None, None)
     pair_s, (queries, (pairs, _)) = timed(
-        lambda: ask_for_negatives(anchors, groups, None, None, mining, backend, seed, shard), ROUNDS, clock
+        lambda: build_negative_queries(block, groups, mining, backend, seed, shard), ROUNDS, clock
     )
     asked = [_Asked(queries, mining.negatives_per_pair)]
-    own, own_s = Pairs.none(), 0.0
+    own, own_s = pairs, 0.0
     if mining.audit.num_neighbours:
         most = num_own(groups, mining.audit.closer_than_share)
         own_s, (around, (own, _)) = timed(
-            lambda: ask_for_neighbours(anchors, groups, mining.audit, most, seed, shard), ROUNDS, clock
+            lambda: build_neighbour_queries(anchors, groups, mining.audit, most, seed, shard), ROUNDS, clock
         )
         # First, as in a refresh: what a search learns of the embeddings then, it goes on with.
         asked.insert(0, _Asked(around, mining.audit.num_neighbours))
@@ -148,10 +149,8 @@ def _measure_search(
     for place, size in enumerate(sizes):
         rows = np.linspace(0, len(shard) - 1, size).astype(np.int64)
         # The whole of it where it lies, as in a refresh.
-        candidates = shard
-        if size < len(shard):
-            candidates = Shard(shard.ids_N[rows], shard.labels_N[rows], shard.vectors_ND[rows])
-        search, answers = shard_search(config.mining, backend, candidates, device), []
+        candidates = shard if size == len(shard) else shard.take(rows)
+        search, answers = open_search(config.mining, backend, candidates, device), []
         for number, one in enumerate(asked):
             begun_s, _ = timed(lambda: search(one.queries, one.num_negatives), clock=clock)  # noqa: B023 — at once
             later_s, (nearest, _) = timed(lambda: search(one.queries, one.num_negatives), ROUNDS, clock)  # noqa: B023

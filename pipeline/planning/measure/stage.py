@@ -12,7 +12,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import EXAMPLES
 from pipeline.encoders.checkpoints import checkpoints
-from pipeline.mining.miner import resolve_backend
+from pipeline.mining.backends.registry import resolve_backend
 from pipeline.planning.measure.driver_rates import measure_driver
 from pipeline.planning.measure.search_rates import timed
 from pipeline.planning.measure.worker import RateWorker
@@ -22,6 +22,7 @@ from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.remote import value_of
 from pipeline.runtime.resources import live_nodes
 from pipeline.runtime.session import required_resources, session
+from pipeline.stages.job import Job
 from pipeline.stages.mine.shards import num_shards
 from pipeline.stages.node_facts import NodeFacts, resident_bytes
 from pipeline.storage.object_store import PROBE_PREFIX
@@ -32,34 +33,30 @@ _PINGS = 50  # of each actor
 _SAMPLED_BLOCKS = 16
 
 
-def measure_rates(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, train_s_per_step: float | None = None
-) -> Rates:
+def measure_rates(job: Job, train_s_per_step: float | None = None) -> Rates:
     """Runs the work of a refresh on a few stretches of the corpus, for a quarter of a minute or so.
 
     What it writes lies below ``.probe`` in the workspace, and is deleted.
 
     Args:
-        config: The run.
-        workspace: Where the corpus lies: its store is measured, too.
-        corpus: The pinned corpus.
+        job: The run; its workspace's store is measured, too.
         train_s_per_step: Where that was measured.
 
     Raises:
         InputError: The corpus is too small to measure with.
         UnavailableError: The cluster cannot give what the config asks for.
     """
-    cluster = config.cluster
+    config, corpus, cluster = job.config, job.corpus, job.config.cluster
     backend = resolve_backend(config.mining, cluster.actor_device)
     shard_size = -(-corpus.num_examples // num_shards(config, corpus.num_examples))
     wanted = min(shard_size, _MOST_SEARCHED[cluster.actor_device])
-    newest = checkpoints(workspace).latest()
+    newest = checkpoints(job.workspace).latest()
     step = None if newest is None else newest.step
     begun = time.perf_counter()
     with (
         session(cluster, required_resources(config, pool=True, trainer=False)) as waited_s,
         ActorPool(cluster, RateWorker, config, corpus.manifest.number) as pool,
-        _scratch(workspace) as scratch,
+        _scratch(job.workspace) as scratch,
     ):
         pool.start()
         start_s = time.perf_counter() - begun - waited_s
@@ -73,7 +70,7 @@ def measure_rates(
         pings = _PINGS * cluster.num_actors
         ping_s, _ = timed(lambda: list(pool.run(Task(i, "ping", ()) for i in range(pings))))
         shard = value_of(cluster, embedded[0].shard)
-        measured = measure_driver(config, scratch, corpus, shard, found[0].searched, ping_s / pings)
+        measured = measure_driver(Job(config, scratch, corpus), shard, found[0].searched, ping_s / pings)
         nodes, ended = live_nodes(), time.perf_counter()
     stop_s = time.perf_counter() - ended
     num_gpus, num_nodes = max(node.get("GPU", 0.0) for node in nodes), len(nodes)

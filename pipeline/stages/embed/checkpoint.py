@@ -1,17 +1,15 @@
 """The checkpoint that a job works with: the newest of its run, or the one that training starts from."""
 
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import takes_images
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.stages.embed.harmonic import check_old, choose_old
-from pipeline.storage.workspace import Workspace
+from pipeline.stages.job import Job
 
 
-def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
+def newest_checkpoint(job: Job) -> CheckpointManifest:
     """The newest checkpoint of the run; where there is none, the one that training starts from is published.
 
     It is drawn from the seed, or holds ``encoder.pretrained``, and records the old encoder of a harmonic run. Whoever
@@ -21,6 +19,7 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
         InputError: The checkpoint has another architecture or old encoder than the config, or the encoder does not
             take what the corpus holds.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
         raise InputError(
             f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
@@ -49,7 +48,7 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             seed=config.seed,
             config_digest=config.digest(),
             parent=None,
-            harmonic=choose_old(config, workspace, corpus),
+            harmonic=choose_old(job),
         )
     elif latest.encoder.pretrained != config.encoder.pretrained:
         say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")

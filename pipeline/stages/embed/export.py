@@ -17,6 +17,7 @@ from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.job import Job
 from pipeline.storage.leases import reader
 from pipeline.storage.workspace import Workspace
 
@@ -54,17 +55,18 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
     """
     checkpoint = checkpoints(workspace).read(step)
     own = config_of(checkpoint, config)
+    key = key_of(own, corpus, checkpoint)
     read = (
         corpus.manifest_key,
         checkpoints(workspace).manifest_key(step),
-        f"{workspace.embeddings_prefix(key_of(own, corpus, checkpoint))}/",
+        f"{workspace.embeddings_prefix(key)}/",
     )
     with reader(workspace.store, f"export of checkpoint {step}", *read).kept():
         with (
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
         ):
-            key = embed(pool, own, workspace, corpus, checkpoint)
+            embed(pool, Job(own, workspace, corpus), checkpoint, key)
         facts = {
             "run": workspace.run,
             "checkpoint_step": str(step),

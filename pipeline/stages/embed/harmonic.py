@@ -6,12 +6,12 @@ so that a name such as RUN (its newest) means the same one from the first step t
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import OldEncoder, RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError, UnavailableError
@@ -19,6 +19,7 @@ from pipeline.progress import say
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.mixture import Mixture, check_usable
 from pipeline.stages.embed.stage import embed, key_of, missing_parts
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 _POLL_INTERVAL_S = 0.5
@@ -26,13 +27,13 @@ _POLL_INTERVAL_S = 0.5
 FloatArray = npt.NDArray[np.floating]
 
 
-def choose_old(config: RunConfig, workspace: Workspace, corpus: Corpus) -> OldEncoder | None:
+def choose_old(job: Job) -> OldEncoder | None:
     """The old encoder that the config names, for a run that begins; None where it names none.
 
     Raises:
         InputError: There is no such checkpoint, its embeddings are of another length, or its network cannot be built.
     """
-    wanted = config.harmonic
+    config, workspace, wanted = job.config, job.workspace, job.config.harmonic
     if wanted is None:
         return None
     publication = checkpoints(Workspace(workspace.store, wanted.run))
@@ -53,7 +54,7 @@ def choose_old(config: RunConfig, workspace: Workspace, corpus: Corpus) -> OldEn
         )
     as_old = config_of(old, config)
     load_encoder(publication, old, as_old.encoder, as_old.transform, "cpu")
-    if old.step > 0 and old.corpus_fingerprint != corpus.fingerprint:
+    if old.step > 0 and old.corpus_fingerprint != job.corpus.fingerprint:
         say(
             f"note: the old encoder, run {wanted.run!r} step {old.step}, was trained on another corpus or split than "
             "the newest one, and may have seen labels that are test labels now"
@@ -99,40 +100,36 @@ def open_old(workspace: Workspace, old: OldEncoder) -> tuple[Workspace, Checkpoi
     return place, manifest
 
 
-def embed_old(
-    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> Mixture | None:
+def embed_old(pool: ActorPool, job: Job, checkpoint: CheckpointManifest) -> Mixture | None:
     """Embeds the corpus with the old encoder of a run's checkpoint, unless that is done; None where it has none."""
-    if checkpoint.harmonic is None or config.harmonic is None:
+    if checkpoint.harmonic is None or job.config.harmonic is None:
         return None
-    place, old = open_old(workspace, checkpoint.harmonic)
-    return Mixture(embed(pool, config, place, corpus, old), config.harmonic.mined_share)
+    place, old = open_old(job.workspace, checkpoint.harmonic)
+    key = key_of(job.config, job.corpus, old)
+    embed(pool, replace(job, workspace=place), old, key)
+    return Mixture(key, job.config.harmonic.mined_share)
 
 
-def old_key(config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest) -> str | None:
+def old_key(job: Job, checkpoint: CheckpointManifest) -> str | None:
     """The key of what ``embed_old`` embeds."""
-    if checkpoint.harmonic is None or config.harmonic is None:
+    if checkpoint.harmonic is None or job.config.harmonic is None:
         return None
-    return key_of(config, corpus, open_old(workspace, checkpoint.harmonic)[1])
+    return key_of(job.config, job.corpus, open_old(job.workspace, checkpoint.harmonic)[1])
 
 
-def lacks_old_vectors(config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest) -> bool:
+def lacks_old_vectors(job: Job, checkpoint: CheckpointManifest) -> bool:
     """Whether vectors by the old encoder of a run's checkpoint have yet to be made."""
     if checkpoint.harmonic is None:
         return False
-    place, old = open_old(workspace, checkpoint.harmonic)
-    return bool(missing_parts(place, corpus, key_of(config, corpus, old)))
+    place, old = open_old(job.workspace, checkpoint.harmonic)
+    return bool(missing_parts(place, job.corpus, key_of(job.config, job.corpus, old)))
 
 
-def wait_for_old_vectors(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, old: OldEncoder, tell: Callable[[str], None]
-) -> FloatArray:
+def wait_for_old_vectors(job: Job, old: OldEncoder, tell: Callable[[str], None]) -> FloatArray:
     """All examples' vectors by the old encoder, as they were stored, at the place of their ids; shape (N, D).
 
     Args:
-        config: The run.
-        workspace: The run's.
-        corpus: The pinned corpus.
+        job: The run.
         old: Whose vectors.
         tell: Called while waiting for a miner to make them, with words for people.
 
@@ -140,7 +137,8 @@ def wait_for_old_vectors(
         UnavailableError: They did not appear within ``training.generation_timeout_s``.
         InputError: A training example has none that could be compared with.
     """
-    place, manifest = open_old(workspace, old)
+    config, corpus = job.config, job.corpus
+    place, manifest = open_old(job.workspace, old)
     key, start = key_of(config, corpus, manifest), time.monotonic()
     while missing_parts(place, corpus, key):
         waited = time.monotonic() - start

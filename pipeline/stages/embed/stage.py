@@ -6,6 +6,7 @@ from pipeline.embeddings.parts import EmbeddingParts, embeddings_key
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.progress import say, stage
 from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 
@@ -23,25 +24,19 @@ def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) ->
     )
 
 
-def embed(
-    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> str:
+def embed(pool: ActorPool, job: Job, checkpoint: CheckpointManifest, key: str) -> None:
     """Embeds the whole corpus with a checkpoint; parts that are stored already are skipped.
 
     Args:
         pool: Of ``EncodeWorker``, or of what extends it.
-        config: The run at hand; the checkpoint may be of another run, architecture and preprocessing.
-        workspace: The checkpoint's.
-        corpus: The pinned corpus.
+        job: Its workspace is the checkpoint's, which may be of another run, architecture and preprocessing.
         checkpoint: Embeds with its own encoder and preprocessing.
-
-    Returns:
-        The embeddings' key.
+        key: As ``key_of`` gave it.
     """
-    key = key_of(config, corpus, checkpoint)
+    workspace, corpus = job.workspace, job.corpus
     missing = missing_parts(workspace, corpus, key)
     if not missing:
-        return key
+        return
     if len(missing) < corpus.num_parts:
         say(f"embed: {corpus.num_parts - len(missing)} of {corpus.num_parts} parts are there already")
     tasks = (Task(part, "embed_part", (workspace.run, checkpoint.step, key, part)) for part in missing)
@@ -49,7 +44,6 @@ def embed(
     with stage(f"embed step {checkpoint.step}", total, "examples") as done:
         for part, num_examples in pool.run(tasks):
             done(num_examples, f"part {part}")
-    return key
 
 
 def missing_parts(workspace: Workspace, corpus: Corpus, key: str) -> list[int]:

@@ -14,8 +14,9 @@ from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, confi
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.embed.stage import embed
+from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 FloatArray = npt.NDArray[np.float32]
@@ -131,7 +132,8 @@ def examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Co
             f"WARNING: what {name} was trained on is not known here (a corpus that is not in this workspace, a file of "
             "weights, or vectors that come from elsewhere): it may have seen labels that it is now measured on"
         )
-    key = embed(pool, own, workspace, corpus, checkpoint)
+    key = key_of(own, corpus, checkpoint)
+    embed(pool, Job(own, workspace, corpus), checkpoint, key)
     return Examination(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
 
 

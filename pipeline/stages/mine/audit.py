@@ -1,25 +1,91 @@
-"""Audit: every training example's nearest neighbours, over the pool, and what they make suspect."""
+"""Audit: can these embeddings be mined, and what do the examples' nearest neighbours make suspect?"""
 
-from dataclasses import replace
+import uuid
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.config import AuditConfig, RunConfig
 from pipeline.mining.audit.hubs import Hubs
-from pipeline.mining.audit.neighbours import join, look_around, num_own
-from pipeline.mining.audit.suspects import Suspects, find_suspects, find_twins
+from pipeline.mining.audit.moments import AuditReport, audit, check_broken
+from pipeline.mining.audit.neighbours import concat_blocks, neighbour_statistics, num_own
+from pipeline.mining.audit.suspects import MinDistances, Suspects, find_suspects, find_twins
+from pipeline.mining.shards import LabelGroups
 from pipeline.progress import stage
 from pipeline.runtime.actor_pool import ActorPool
-from pipeline.stages.mine.queries import ask_for_neighbours
-from pipeline.stages.mine.search import Question, Search, run_search
+from pipeline.stages.mine.queries import build_neighbour_queries
+from pipeline.stages.mine.request import RefreshRequest
+from pipeline.stages.mine.search import QuerySpec, Search, run_search
 from pipeline.stages.mine.shard_loader import ShardStatistics
-from pipeline.stages.mine.shards import Loaded
+from pipeline.stages.mine.shards import LoadedShard, ShardedCorpus, drop_from
 from pipeline.triplets.quarantine import quarantine_rows
 
 
+@dataclass(frozen=True)
+class AuditedCorpus:
+    """What may be mined, and what the audit found.
+
+    Attributes:
+        sharded: The training examples that may be mined.
+        search: What is asked of their shards.
+        min_distances: How near negatives may not be, where suspicious pairs are left out.
+        report: What the audit saw of the embeddings.
+        figures: What it saw of neighbours, by name.
+        quarantine: What was left out or is suspect, and why.
+        quarantined: How many, by reason.
+    """
+
+    sharded: ShardedCorpus
+    search: Search
+    min_distances: MinDistances | None
+    report: AuditReport
+    figures: dict[str, float]
+    quarantine: pa.Table
+    quarantined: dict[str, int]
+
+
+def audit_shards(
+    pool: ActorPool, request: RefreshRequest, shards: list[LoadedShard], statistics: ShardStatistics
+) -> AuditedCorpus:
+    """Looks at the loaded embeddings, and leaves out what must not be mined.
+
+    Raises:
+        AuditRefusedError: The embeddings cannot be mined.
+        InputError: The training examples cannot form a triplet.
+    """
+    config, rules = request.config, request.config.mining.audit
+    check_broken(statistics.num_broken, statistics.num_broken + len(statistics.ids_N), rules)
+    groups = LabelGroups(statistics.ids_N, statistics.labels_N)
+    sharded = ShardedCorpus.of(shards, groups)
+    search = Search(uuid.uuid4().hex, config.mining, request.backend, config.mining.negatives_per_pair)
+    report = audit(statistics.moments, len(groups.labels_G), rules)
+    tables = [
+        quarantine_rows("non_finite_embedding", statistics.non_finite, excluded=True),
+        quarantine_rows("zero_embedding", statistics.zero, excluded=True),
+    ]
+    quarantined = {"non_finite_embedding": len(statistics.non_finite), "zero_embedding": len(statistics.zero)}
+    figures: dict[str, float] = {}
+    min_distances: MinDistances | None = None
+    if rules.num_neighbours:
+        neighbour_search = replace(search, num_negatives=rules.num_neighbours)
+        suspects = search_suspects(pool, config, sharded, neighbour_search, report.spread)
+        rows, counts = suspect_rows(suspects, rules, request.job.corpus.label_names)
+        tables, quarantined = tables + rows, quarantined | counts
+        figures["neighbour_accuracy"] = suspects.neighbour_accuracy
+        if rules.quarantine == "exclude":
+            min_distances = suspects.min_distances
+            if len(suspects.mislabelled):
+                sharded = drop_from(config, sharded, statistics, suspects.mislabelled.ids_R)
+                search = replace(search, mining_pass=uuid.uuid4().hex)  # actors made theirs of other shards
+    singletons = sharded.groups.singletons
+    tables.append(quarantine_rows("singleton", singletons, excluded=False))
+    quarantined["singleton"] = len(singletons)
+    return AuditedCorpus(sharded, search, min_distances, report, figures, pa.concat_tables(tables), quarantined)
+
+
 def search_suspects(
-    pool: ActorPool, config: RunConfig, loaded: Loaded, statistics: ShardStatistics, spread: float, search: Search
+    pool: ActorPool, config: RunConfig, sharded: ShardedCorpus, search: Search, spread: float
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 
@@ -28,24 +94,23 @@ def search_suspects(
     Args:
         pool: Actors.
         config: The run; ``mining.audit.num_neighbours`` is at least 1.
-        loaded: What is searched; where candidates are sampled, neighbours are of the sample.
-        statistics: Which examples there are.
-        spread: Of the embeddings; see ``AuditReport``.
+        sharded: What is searched; where candidates are sampled, neighbours are of the sample.
         search: The pass, with whose indexes mining goes on.
+        spread: Of the embeddings; see ``AuditReport``.
     """
-    audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, loaded.groups
-    blocks = [statistics.ids_N[start : start + size] for start in range(0, len(statistics.ids_N), size)]
-    asked = (loaded.shared_groups, audit, num_own(groups, audit.closer_than_share), config.seed)
-    questions = (Question(ask_for_neighbours, (anchors, *asked), groups.mates(anchors)) for anchors in blocks)
-    surroundings, twins, twin_distance = [], [], audit.near_duplicate_share * spread
-    with stage("audit", len(statistics.ids_N), "examples") as done:
-        search = replace(search, num_negatives=audit.num_neighbours)
-        for number, block in run_search(pool, config.cluster, loaded, search, questions):
-            anchors = blocks[number]
-            surroundings.append(look_around(anchors, block.nearest, block.pairs, groups, audit.closer_than_share))
+    audit, size, groups = config.mining.audit, config.cluster.anchors_per_block, sharded.groups
+    ids_N = np.sort(groups.ids_N)
+    blocks = [ids_N[start : start + size] for start in range(0, len(ids_N), size)]
+    args = (sharded.shared_groups, audit, num_own(groups, audit.closer_than_share), config.seed)
+    specs = (QuerySpec(build_neighbour_queries, (block, *args), groups.same_label_ids(block)) for block in blocks)
+    statistics, twins, twin_distance = [], [], audit.near_duplicate_share * spread
+    with stage("audit", len(ids_N), "examples") as done:
+        for number, block in run_search(pool, config.cluster, sharded, search, specs):
+            anchors, share = blocks[number], audit.closer_than_share
+            statistics.append(neighbour_statistics(anchors, block.nearest, block.pairs, groups, share))
             twins.append(find_twins(anchors, block.nearest, twin_distance))
             done(len(anchors))
-    return find_suspects(join(surroundings), twins, twin_distance, audit.min_label_noise)
+    return find_suspects(concat_blocks(statistics), twins, twin_distance, audit.min_label_noise)
 
 
 def suspect_rows(

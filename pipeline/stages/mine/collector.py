@@ -1,22 +1,20 @@
-"""Harvest: takes in the triplets of a generation as they are mined, writes them, and counts what must be known."""
+"""Collects the triplets of a generation as they are mined: writes them, and counts what the manifest must say."""
 
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.config import MiningConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit.hubs import HubCap, Hubs
-from pipeline.storage.publish import Attempt
+from pipeline.mining.triplets import Triplets
+from pipeline.storage.publish import Attempt, PartRecord
 from pipeline.triplets.neighbours import NeighbourTally
-from pipeline.triplets.schema import KINDS, GenerationManifest, count_kinds
+from pipeline.triplets.schema import KINDS, GenerationManifest, count_kinds, from_arrow, to_arrow
 from pipeline.triplets.writer import TripletWriter, parse
 
-_COLUMNS = ("anchor", "positive", "negative")
 
-
-class Harvest:
+class TripletCollector:
     """The triplets of one attempt.
 
     Attributes:
@@ -50,34 +48,32 @@ class Harvest:
         self.negatives_N = np.zeros(corpus.num_examples, dtype=np.int64)
         self.tally = NeighbourTally(len(corpus.label_names))
 
-    def add(self, table: pa.Table) -> None:
-        """Takes in the next triplets, in the schema TRIPLETS."""
-        self._writer.write(table)
-        anchor_T, negative_T = (table[name].to_numpy() for name in ("anchor", "negative"))
-        d_ap_T, d_an_T = (table[name].to_numpy() for name in ("d_ap", "d_an"))
-        self.tally.add(self._corpus.labels[anchor_T], self._corpus.labels[negative_T], d_an_T)
-        for kind, count in count_kinds(d_ap_T, d_an_T, self._mining.band.margin).items():
+    def add(self, triplets: Triplets) -> None:
+        """Takes in the next triplets."""
+        self._writer.write(to_arrow(triplets))
+        labels, d_an_T = self._corpus.labels, triplets.d_an_T
+        self.tally.add(labels[triplets.anchor_T], labels[triplets.negative_T], d_an_T)
+        for kind, count in count_kinds(triplets.d_ap_T, d_an_T, self._mining.band.margin).items():
             self.kinds[kind] += count
-        np.add.at(self.negatives_N, negative_T, 1)  # a bincount would pass over all N at every block
-        self.num_triplets += len(table)
+        np.add.at(self.negatives_N, triplets.negative_T, 1)  # a bincount would pass over all N at every block
+        self.num_triplets += len(triplets)
 
     def close(self) -> None:
         """Writes what is left."""
         self._writer.close()
 
-    def capped(self, hubs: Hubs, seed: int) -> "Harvest":
+    def capped(self, hubs: Hubs, seed: int) -> "TripletCollector":
         """The same triplets with no hub the negative of more than its cap; the shards of this one are taken back."""
         parts, cap = self._attempt.parts, HubCap(hubs, seed)
         for part in parts:
-            cap.see(*_ids(parse(self._attempt.read_back(part))))
-        left = Harvest(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
+            cap.see(self._read_back(part))
+        left = TripletCollector(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
         for part in parts:
-            table = parse(self._attempt.read_back(part))
-            left.add(table.filter(pa.array(cap.keep(*_ids(table)))))
+            triplets = self._read_back(part)
+            left.add(triplets.take(cap.keep(triplets)))
             self._attempt.take_back(part)
         left.close()
         return left
 
-
-def _ids(table: pa.Table) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return [table[name].to_numpy() for name in _COLUMNS]
+    def _read_back(self, part: PartRecord) -> Triplets:
+        return from_arrow(parse(self._attempt.read_back(part)))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, PipelineError
 from pipeline.inspection.report import write_report
@@ -17,8 +15,9 @@ from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.embed.harmonic import embed_old
+from pipeline.stages.job import Job
 from pipeline.stages.mine.refresh import refresh
-from pipeline.stages.mine.request import await_generation, find_generation
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -28,93 +27,94 @@ _LOG = logging.getLogger(__name__)
 _WATCH_INTERVAL_S = 1.0
 
 
-def mine_once(config: RunConfig, workspace: Workspace, corpus: Corpus) -> tuple[GenerationManifest, bool]:
+def mine_once(job: Job) -> tuple[GenerationManifest, bool]:
     """One refresh from the newest checkpoint; where there is nothing to do, no Ray is started to find that out.
 
     Returns:
         The generation, and whether this call published it.
     """
-    checkpoint = newest_checkpoint(config, workspace, corpus)
-    standing = await_generation(config, workspace, corpus, checkpoint)
+    config = job.config
+    request = RefreshRequest.resolve(job, newest_checkpoint(job))
+    standing = request.await_generation()
     if standing is not None:
         say(f"{describe(standing)} — nothing to do")
         return standing, False
     required = required_resources(config, pool=True, trainer=False)
     with (
-        reported_refusal(config, workspace),
+        reported_refusal(job),
         session(config.cluster, required),
         metrics.recording(config.run, "job"),
-        ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool,
+        ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool,
     ):
         pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
-        return _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
+        return _told(job.workspace, *refresh(pool, request))
 
 
-def mine_watch(config: RunConfig, workspace: Workspace, corpus: Corpus) -> list[int]:
+def mine_watch(job: Job) -> list[int]:
     """Refreshes for the checkpoints of a trainer in another job, until that has ended.
 
     Returns:
         Numbers of the generations there are.
     """
-    newest_checkpoint(config, workspace, corpus)
+    config = job.config
+    newest_checkpoint(job)
     with (
-        reported_refusal(config, workspace),
+        reported_refusal(job),
         session(config.cluster, required_resources(config, pool=True, trainer=False)),
         metrics.recording(config.run, "job"),
     ):
-        follow_checkpoints(config, workspace, corpus, lambda _: time.sleep(_WATCH_INTERVAL_S))
-    return generations(workspace).numbers()
+        follow_checkpoints(job, lambda _: time.sleep(_WATCH_INTERVAL_S))
+    return generations(job.workspace).numbers()
 
 
-def follow_checkpoints(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, idle: Callable[[CheckpointManifest], None]
-) -> None:
+def follow_checkpoints(job: Job, idle: Callable[[CheckpointManifest], None]) -> None:
     """Refreshes for every new checkpoint until the last one of the run, which needs no generation any more.
 
     Args:
-        config: The run.
-        workspace: Its workspace.
-        corpus: The pinned corpus.
+        job: The run.
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
-    publication = checkpoints(workspace)
-    if (standing := generations(workspace).latest()) is not None:
+    config, publication = job.config, checkpoints(job.workspace)
+    if (standing := generations(job.workspace).latest()) is not None:
         _record_generation(standing)
-    with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
+    with ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool:
+        request = RefreshRequest.resolve(job, publication.read(publication.numbers()[-1]))
         # At once: a trainer may wait for them, also where the first generation stands already.
-        embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
+        embed_old(pool, job, request.checkpoint)
         refused: int | None = None
-        while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
-            if checkpoint.step == refused or find_generation(config, workspace, corpus, checkpoint) is not None:
-                idle(checkpoint)
+        while (step := publication.numbers()[-1]) < config.training.num_steps:
+            if step != request.checkpoint.step:
+                request = RefreshRequest.resolve(job, publication.read(step))
+            if step == refused or request.find_generation() is not None:
+                idle(request.checkpoint)
                 continue
             try:
-                _told(workspace, *refresh(pool, config, workspace, corpus, checkpoint))
+                _told(job.workspace, *refresh(pool, request))
             except AuditRefusedError as error:
                 if config.training.mode == "alternate":  # its trainer cannot go on without
                     raise
-                refused = checkpoint.step
+                refused = step
                 say(f"WARNING: refused by the audit, training goes on with what there is: {error}")
 
 
 @contextmanager
-def reported_refusal(config: RunConfig, workspace: Workspace) -> Iterator[None]:
+def reported_refusal(job: Job) -> Iterator[None]:
     """Where the audit refuses a generation inside the block, the run's report says so to whoever comes next."""
     try:
         yield
     except AuditRefusedError:
-        leave_report(config, workspace)
+        leave_report(job)
         raise
 
 
-def leave_report(config: RunConfig, workspace: Workspace) -> str | None:
+def leave_report(job: Job) -> str | None:
     """Writes the run's report and says where; what keeps it from being written is said too, and spoils nothing else.
 
     Returns:
         Where it is.
     """
     try:
-        place = write_report(workspace, config)
+        place = write_report(job.workspace, job.config)
     except Exception as error:  # noqa: BLE001 — whatever it is, the outcome of the job itself is what counts
         if not isinstance(error, PipelineError):
             _LOG.exception("the report failed")

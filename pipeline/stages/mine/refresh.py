@@ -3,113 +3,101 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
+from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import PipelineError
 from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit.hubs import find_hubs
 from pipeline.mining.audit.moments import check_yield
-from pipeline.mining.backends.native import why_missing
-from pipeline.mining.miner import resolve_backend, to_triplets
+from pipeline.mining.backends.registry import BACKENDS
+from pipeline.mining.triplets import to_triplets
+from pipeline.mining.verify import Agreement
 from pipeline.progress import say, stage
 from pipeline.runtime import metrics
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.harmonic import embed_old, old_key
-from pipeline.stages.embed.stage import embed, key_of
-from pipeline.stages.mine.audit import hub_rows
-from pipeline.stages.mine.collector import Harvest
-from pipeline.stages.mine.mining_pass import Mine
-from pipeline.stages.mine.request import claim_refresh, find_generation, refresh_key
+from pipeline.stages.embed.stage import embed
+from pipeline.stages.mine.audit import AuditedCorpus, audit_shards, hub_rows
+from pipeline.stages.mine.collector import TripletCollector
+from pipeline.stages.mine.mining_pass import AnswerSample, check_sample, search_blocks
+from pipeline.stages.mine.request import RefreshRequest
+from pipeline.stages.mine.shards import load_shards
 from pipeline.storage.leases import Lease, reader
 from pipeline.storage.publish import Attempt, Publication
-from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import recorded_refusal
-from pipeline.triplets.schema import GenerationManifest, triplet_table
+from pipeline.triplets.schema import GenerationManifest
 from pipeline.triplets.writer import add_side_tables
 
 
-def refresh(
-    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> tuple[GenerationManifest, bool]:
-    """Publishes the generation of this checkpoint, unless it stands already; waits where another job is at it.
+def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
+    """Publishes the generation that is asked for, unless it stands already; waits where another job is at it.
 
     Returns:
         The generation, and whether this call published it; False where it was there already.
 
     Raises:
         AuditRefusedError: The embeddings cannot be mined; nothing was published.
-        InputError: The training examples cannot form a triplet, or the backend is not to be had.
+        InputError: The training examples cannot form a triplet.
     """
-    found = claim_refresh(config, workspace, corpus, checkpoint)
+    found = request.claim()
     if not isinstance(found, Lease):
         return found, False
-    config = config.at_step(checkpoint.step)
-    backend = _say_backend(config)
+    _say_backend(request)
     standing = None
     with found.kept():
         while standing is None:
-            published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend)
+            published, ours = _mine(pool, request)
             pool.tell_all("rest")
             if ours:
                 return published, True
-            standing = find_generation(config, workspace, corpus, checkpoint)
+            standing = request.find_generation()
             if standing is None:
                 number = published.number
                 say(f"another job published generation {number} of other content meanwhile: mining for the next")
     return standing, False
 
 
-def _mine(
-    pool: ActorPool,
-    config: RunConfig,
-    workspace: Workspace,
-    corpus: Corpus,
-    checkpoint: CheckpointManifest,
-    backend: str,
-) -> tuple[GenerationManifest, bool]:
+def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
     """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
-    publication = generations(workspace)
+    job, config, checkpoint, corpus = request.job, request.config, request.checkpoint, request.job.corpus
+    publication = generations(job.workspace)
     latest = publication.latest()
     attempt = publication.begin(0 if latest is None else latest.number + 1)
-    keys = (key_of(config, corpus, checkpoint), old_key(config, workspace, corpus, checkpoint))
+    keys = (request.embeddings_key, old_key(job, checkpoint))
     pinned = reader(
-        workspace.store,
-        f"mining of generation {attempt.number} of run {workspace.run!r}",
+        job.workspace.store,
+        f"mining of generation {attempt.number} of run {job.workspace.run!r}",
         f"{publication.folder(attempt.number, attempt.writer)}/",
         corpus.manifest_key,
-        checkpoints(workspace).manifest_key(checkpoint.step),
+        checkpoints(job.workspace).manifest_key(checkpoint.step),
         *([] if latest is None else [publication.manifest_key(latest.number)]),
-        *(f"{workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
+        *(f"{job.workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
     )
     with pinned.kept():
-        embeddings = embed(pool, config, workspace, corpus, checkpoint)
-        mixture = embed_old(pool, config, workspace, corpus, checkpoint)
+        embed(pool, job, checkpoint, request.embeddings_key)
+        mixture = embed_old(pool, job, checkpoint)
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
-        with recorded_refusal(workspace, *of_it), metrics.refusals_counted():
-            mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
-            previous = _previous(config, publication, latest, corpus)
+        with recorded_refusal(job.workspace, *of_it), metrics.refusals_counted():
+            audited = audit_shards(pool, request, *load_shards(pool, request, mixture))
+            previous = _previous(request, publication, latest)
             with attempt.kept_if_whole():
-                facts = _write(attempt, config, corpus, checkpoint, mine, previous)
-                with metrics.timed("verify"):
-                    facts |= _verify(mine, backend)
+                counts = _write(pool, request, attempt, audited, previous)
         manifest = GenerationManifest(
             **attempt.header(),
-            **facts,
+            **counts,
             parent=None if latest is None else latest.number,
             seed=config.seed,
             config_digest=config.digest(),
-            refresh_key=refresh_key(config, corpus, checkpoint),
+            refresh_key=request.key,
             checkpoint_step=checkpoint.step,
             weights_digest=checkpoint.weights_digest,
             corpus_fingerprint=corpus.fingerprint,
-            embeddings_key=embeddings,
+            embeddings_key=request.embeddings_key,
             mining=config.mining,
-            backend=backend,
+            backend=request.backend,
             warm_start_generation=None if previous is None else previous.number,
-            spread=mine.report.spread,
-            effective_rank=mine.report.effective_rank,
+            spread=audited.report.spread,
+            effective_rank=audited.report.effective_rank,
             harmonic=checkpoint.harmonic,
             old_share=0.0 if mixture is None else mixture.share,
             old_embeddings_key=None if mixture is None else mixture.key,
@@ -118,90 +106,98 @@ def _mine(
             return attempt.publish(manifest)
 
 
-def _say_backend(config: RunConfig) -> str:
-    """The backend, said aloud where it was chosen here."""
-    backend = resolve_backend(config.mining, config.cluster.actor_device)
-    if config.mining.backend == "auto":
-        why = f": {why_missing()}" if backend == "reference" else ""
-        say(f"mining backend: {backend} (chosen by auto{why})")
-    return backend
+def _say_backend(request: RefreshRequest) -> None:
+    """Says which backend was chosen, where the config leaves it open."""
+    if request.config.mining.backend == "auto":
+        reason = BACKENDS["native"].unavailable_reason() if request.backend == "reference" else None
+        say(f"mining backend: {request.backend} (chosen by auto{f': {reason}' if reason else ''})")
 
 
 def _previous(
-    config: RunConfig, publication: Publication[GenerationManifest], latest: GenerationManifest | None, corpus: Corpus
+    request: RefreshRequest, publication: Publication[GenerationManifest], latest: GenerationManifest | None
 ) -> Generation | None:
     """The generation to begin from: the newest, where it is of this corpus, so that ids mean the same."""
-    if not config.mining.starts_warm or latest is None or latest.corpus_fingerprint != corpus.fingerprint:
+    if not request.config.mining.starts_warm or latest is None:
         return None
-    return Generation(publication, latest)
+    return Generation(publication, latest) if latest.corpus_fingerprint == request.job.corpus.fingerprint else None
 
 
-def _verify(mine: Mine, backend: str) -> dict[str, object]:
-    """Compares a sample of the answers with brute force.
+def _check(backend: str, agreement: Agreement) -> None:
+    """Refuses answers that brute force contradicts.
 
     Raises:
         PipelineError: A backend that is exact by construction disagrees.
     """
-    agreement = mine.agreement()
-    if backend != "faiss" and agreement.num_agreeing < agreement.num_pairs:
+    if BACKENDS[backend].is_exact and agreement.num_agreeing < agreement.num_pairs:
         raise PipelineError(
             f"backend {backend} answered {agreement.num_pairs - agreement.num_agreeing} of {agreement.num_pairs} "
             "sampled pairs worse than float64 brute force; nothing was published: this is a bug or failing hardware; "
             "set mining.backend reference, and please report it"
         )
-    return {"num_pairs_verified": agreement.num_pairs, "agreement": agreement.share}
 
 
 def _write(
+    pool: ActorPool,
+    request: RefreshRequest,
     attempt: Attempt[GenerationManifest],
-    config: RunConfig,
-    corpus: Corpus,
-    checkpoint: CheckpointManifest,
-    mine: Mine,
+    audited: AuditedCorpus,
     previous: Generation | None,
 ) -> dict[str, object]:
-    """Writes the parts of a generation as its blocks are mined; returns the counts for the manifest."""
-    provenance = {
-        "generation": str(attempt.number),
-        "checkpoint_step": str(checkpoint.step),
-        "weights_digest": checkpoint.weights_digest,
-        "corpus_fingerprint": corpus.fingerprint,
-        "mining": config.mining.model_dump_json(),
-        "config_digest": config.digest(),
-    }
-    harvest = Harvest(attempt, config.mining, corpus, provenance)
+    """Writes the parts of a generation as its blocks are mined, and checks a sample; returns the manifest's counts."""
+    config, corpus = request.config, request.job.corpus
+    collector = TripletCollector(attempt, config.mining, corpus, _provenance(request, attempt))
+    sample = AnswerSample(request, audited)
     num_pairs = num_unanswered = num_handed_on = 0
-    with stage(f"mine step {checkpoint.step}", mine.num_anchors, "anchors") as done:
-        for block in mine.blocks(previous):
+    num_anchors = len(audited.sharded.groups.anchors_A)
+    with stage(f"mine step {request.checkpoint.step}", num_anchors, "anchors") as done:
+        for block in search_blocks(pool, request, audited, previous):
+            sample.add(block)
             triplets, unanswered = to_triplets(block.pairs, block.nearest)
-            harvest.add(triplet_table(*vars(triplets).values()))
+            collector.add(triplets)
             reach(Failpoint.BLOCK_TAKEN)
             num_pairs += len(block.pairs)
             num_unanswered += unanswered
             num_handed_on += block.num_handed_on
             metrics.PAIRS_SCANNED.add(len(block.pairs))
             metrics.PAIRS_ANSWERED.add(len(block.pairs) - unanswered)
-            metrics.TRIPLETS_WRITTEN.add(len(triplets.anchor_T))
-            done(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{harvest.num_triplets:,} triplets")
-    harvest.close()
-    rules, num_mined = config.mining.audit, harvest.num_triplets
+            metrics.TRIPLETS_WRITTEN.add(len(triplets))
+            done(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{collector.num_triplets:,} triplets")
+    collector.close()
+    rules, num_mined = config.mining.audit, collector.num_triplets
     check_yield(num_pairs, num_unanswered, rules)
-    hubs = find_hubs(harvest.negatives_N, rules.max_hub_factor)
+    hubs = find_hubs(collector.negatives_N, rules.max_hub_factor)
     if len(hubs) and rules.quarantine == "exclude":
-        harvest = harvest.capped(hubs, config.seed)
-    quarantine = pa.concat_tables([mine.quarantine, hub_rows(hubs, rules)])
-    neighbours = harvest.tally.table(corpus.label_names, config.mining.neighbours_per_label)
+        collector = collector.capped(hubs, config.seed)
+    quarantine = pa.concat_tables([audited.quarantine, hub_rows(hubs, rules)])
+    neighbours = collector.tally.table(corpus.label_names, config.mining.neighbours_per_label)
     add_side_tables(attempt, quarantine, neighbours)
+    with metrics.timed("verify"):
+        agreement = check_sample(pool, request, audited, sample)
+        _check(request.backend, agreement)
+    hub_figures = {
+        "most_triplets_of_a_negative": float(collector.negatives_N.max(initial=0)),
+        "num_triplets_left_out_by_hubs": float(num_mined - collector.num_triplets),
+    }
     return {
         "num_pairs": num_pairs,
         "num_pairs_without_negative": num_unanswered,
-        "num_triplets": harvest.num_triplets,
-        "kinds": harvest.kinds,
+        "num_triplets": collector.num_triplets,
+        "kinds": collector.kinds,
         "num_pairs_from_index_to_scan": num_handed_on,
-        "quarantined": mine.quarantined | {"hub": len(hubs)},
-        "audit": mine.figures
-        | {
-            "most_triplets_of_a_negative": float(harvest.negatives_N.max(initial=0)),
-            "num_triplets_left_out_by_hubs": float(num_mined - harvest.num_triplets),
-        },
+        "quarantined": audited.quarantined | {"hub": len(hubs)},
+        "audit": audited.figures | hub_figures,
+        "num_pairs_verified": agreement.num_pairs,
+        "agreement": agreement.share,
+    }
+
+
+def _provenance(request: RefreshRequest, attempt: Attempt[GenerationManifest]) -> dict[str, str]:
+    """What each file of a generation carries."""
+    return {
+        "generation": str(attempt.number),
+        "checkpoint_step": str(request.checkpoint.step),
+        "weights_digest": request.checkpoint.weights_digest,
+        "corpus_fingerprint": request.job.corpus.fingerprint,
+        "mining": request.config.mining.model_dump_json(),
+        "config_digest": request.config.digest(),
     }

@@ -1,67 +1,92 @@
-"""What a refresh is asked for, whether that stands already, and who is at it."""
+"""What a refresh is asked for, whether its generation stands already, and who is at it."""
 
 import hashlib
+from dataclasses import dataclass
+from typing import Self
 
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
-from pipeline.mining.miner import resolve_backend
+from pipeline.mining.backends.registry import resolve_backend
+from pipeline.stages.embed.mixture import sample_seed
 from pipeline.stages.embed.stage import key_of
+from pipeline.stages.job import Job
 from pipeline.storage.claims import await_others, claim_or_await
 from pipeline.storage.leases import Lease
-from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
 
-def refresh_key(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What a generation is asked for: equal keys, equal triplets.
+@dataclass(frozen=True)
+class RefreshRequest:
+    """One refresh, resolved: everything that its generation depends on.
 
-    Where a warm start of a sample (or of an approximate index) brings what the generation before knew, the triplets
-    also depend on that generation, which the manifest names.
+    Attributes:
+        job: Its config has the curriculum of the checkpoint's step applied.
+        checkpoint: Whose embeddings are mined.
+        backend: As ``resolve_backend`` gave it.
+        embeddings_key: Under which the corpus's embeddings by this checkpoint are kept.
+        key: Equal keys, equal triplets. Where a warm start of a sample (or of an approximate index) brings what the
+            generation before knew, the triplets also depend on that generation, which the manifest names.
     """
-    mining = config.at_step(checkpoint.step).mining
-    mining = mining.model_copy(update={"backend": resolve_backend(mining, config.cluster.actor_device)})
-    texts = [key_of(config, corpus, checkpoint), mining.digest(), str(config.seed)]
-    if checkpoint.harmonic is not None and config.harmonic is not None:
-        texts += [checkpoint.harmonic.digest(), str(config.harmonic.mined_share)]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
+    job: Job
+    checkpoint: CheckpointManifest
+    backend: str
+    embeddings_key: str
+    key: str
 
-def find_generation(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> GenerationManifest | None:
-    """The generation that a refresh from this checkpoint would publish, if it stands already."""
-    key = refresh_key(config, corpus, checkpoint)
-    for manifest in generations(workspace).newest_first():
-        if manifest.refresh_key == key:
-            return manifest
-        if manifest.checkpoint_step < checkpoint.step:
-            return None
-    return None
+    @classmethod
+    def resolve(cls, job: Job, checkpoint: CheckpointManifest) -> Self:
+        """The refresh of a job from a checkpoint.
 
+        Raises:
+            InputError: The backend cannot be had.
+        """
+        config = job.config.at_step(checkpoint.step)
+        backend = resolve_backend(config.mining, config.cluster.actor_device)
+        mining = config.mining.model_copy(update={"backend": backend})
+        embeddings_key = key_of(config, job.corpus, checkpoint)
+        texts = [embeddings_key, mining.digest(), str(config.seed)]
+        if checkpoint.harmonic is not None and config.harmonic is not None:
+            texts += [checkpoint.harmonic.digest(), str(config.harmonic.mined_share)]
+        key = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        return cls(job.with_config(config), checkpoint, backend, embeddings_key, key)
 
-def claim_refresh(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> GenerationManifest | Lease:
-    """The generation, once it stands; or the claim to make it, where nobody else is at it."""
-    return claim_or_await(
-        workspace,
-        _name(config, corpus, checkpoint),
-        f"refresh of run {workspace.run!r} from checkpoint {checkpoint.step}",
-        lambda: find_generation(config, workspace, corpus, checkpoint),
-        corpus.manifest_key,
-        checkpoints(workspace).manifest_key(checkpoint.step),
-    )
+    @property
+    def config(self) -> RunConfig:
+        """The run, with the curriculum applied."""
+        return self.job.config
 
+    @property
+    def sample_seed(self) -> int:
+        """Seeds what this pass draws: candidates, verified anchors, who stands with an old vector."""
+        return sample_seed(self.config.seed, self.checkpoint.step)
 
-def await_generation(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
-) -> GenerationManifest | None:
-    """The generation, once it stands; None where it does not and nobody is at it."""
-    name = _name(config, corpus, checkpoint)
-    return await_others(workspace, name, lambda: find_generation(config, workspace, corpus, checkpoint))
+    def find_generation(self) -> GenerationManifest | None:
+        """The generation that this refresh would publish, if it stands already."""
+        for manifest in generations(self.job.workspace).newest_first():
+            if manifest.refresh_key == self.key:
+                return manifest
+            if manifest.checkpoint_step < self.checkpoint.step:
+                return None
+        return None
 
+    def claim(self) -> GenerationManifest | Lease:
+        """The generation, once it stands; or the claim to make it, where nobody else is at it."""
+        workspace = self.job.workspace
+        return claim_or_await(
+            workspace,
+            self._lock_name,
+            f"refresh of run {workspace.run!r} from checkpoint {self.checkpoint.step}",
+            self.find_generation,
+            self.job.corpus.manifest_key,
+            checkpoints(workspace).manifest_key(self.checkpoint.step),
+        )
 
-def _name(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    return f"refresh-{refresh_key(config, corpus, checkpoint)[:32]}"
+    def await_generation(self) -> GenerationManifest | None:
+        """The generation, once it stands; None where it does not and nobody is at it."""
+        return await_others(self.job.workspace, self._lock_name, self.find_generation)
+
+    @property
+    def _lock_name(self) -> str:
+        return f"refresh-{self.key[:32]}"

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import ClusterConfig, MiningConfig
+from pipeline.mining.backends.registry import BACKENDS
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.topk import Nearest
 from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.remote import Reference, call_on, value_of
-from pipeline.stages.mine.queries import Asked
-from pipeline.stages.mine.shards import Loaded
+from pipeline.stages.mine.queries import BlockQueries
+from pipeline.stages.mine.shards import ShardedCorpus
 
 
 @dataclass(frozen=True)
@@ -25,28 +26,30 @@ class Search:
         mining: What is mined; a curriculum changes it from refresh to refresh.
         backend: As ``resolve_backend`` gave it.
         num_negatives: How many are wanted for each pair.
-        keeps_shards: Whether what an actor makes of a shard is worth keeping: an index, or a copy on its GPU. Then a
-            shard is for one actor; else for any on the node where it lies.
     """
 
     mining_pass: str
     mining: MiningConfig
     backend: str
     num_negatives: int
-    keeps_shards: bool
+
+    @property
+    def keeps_shards(self) -> bool:
+        """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies."""
+        return BACKENDS[self.backend].keeps_state
 
 
 @dataclass(frozen=True)
-class Question:
-    """A block of anchors.
+class QuerySpec:
+    """How the queries of a block of anchors are built.
 
     Attributes:
-        ask: Of ``questions``.
+        build: Of ``queries``.
         args: Its arguments, before the vectors.
         ids: Whose vectors it takes, int64, ascending.
     """
 
-    ask: Callable[..., Asked]
+    build: Callable[..., BlockQueries]
     args: tuple[Any, ...]
     ids: Int64Array
 
@@ -57,7 +60,7 @@ class Block:
 
     Attributes:
         pairs: Its pairs.
-        nearest: Their negatives, joined over the shards.
+        nearest: Their negatives, merged over the shards.
         num_handed_on: Pairs that an index handed to the scan, summed over the shards.
         num_shards: How many shards have answered.
     """
@@ -67,15 +70,15 @@ class Block:
     num_handed_on: int = 0
     num_shards: int = 0
 
-    def join(self, nearest: Nearest, num_handed_on: int) -> None:
+    def merge(self, nearest: Nearest, num_handed_on: int) -> None:
         """Takes in the answer of one more shard."""
-        self.nearest.join(nearest)
+        self.nearest.merge(nearest)
         self.num_handed_on += num_handed_on
         self.num_shards += 1
 
 
 def run_search(
-    pool: ActorPool, config: ClusterConfig, loaded: Loaded, search: Search, questions: Iterable[Question]
+    pool: ActorPool, config: ClusterConfig, corpus: ShardedCorpus, search: Search, specs: Iterable[QuerySpec]
 ) -> Iterator[tuple[int, Block]]:
     """Answers blocks; they come as they are complete, with their numbers, and are drawn as actors become free.
 
@@ -84,31 +87,31 @@ def run_search(
     pairs: dict[int, Reference] = {}
     blocks: dict[int, Block] = {}
 
-    def asked() -> Iterator[tuple[int, Reference]]:
-        for number, one in enumerate(questions):
+    def built() -> Iterator[tuple[int, Reference]]:
+        for number, spec in enumerate(specs):
             nodes = pool.nodes
-            sources = loaded.vectors_of(config, one.ids, nodes)
-            queries, pairs[number] = call_on(config, nodes[number % len(nodes)], 2, one.ask, *one.args, *sources)
+            sources = corpus.vectors_of(config, spec.ids, nodes)
+            queries, pairs[number] = call_on(config, nodes[number % len(nodes)], 2, spec.build, *spec.args, *sources)
             yield number, queries
 
     def tasks() -> Iterator[Task[tuple[int, int]]]:
-        for number, queries in _ahead(asked(), pool.num_actors):
-            for index, one in enumerate(loaded.shards):
-                place = index % pool.num_actors if search.keeps_shards else one.node
-                yield Task((number, index), "search_block", (search, index, one.candidates, queries), place)
+        for number, queries in _ahead(built(), pool.num_actors):
+            for index, shard in enumerate(corpus.shards):
+                place = index % pool.num_actors if search.keeps_shards else shard.node
+                yield Task((number, index), "search_block", (search, index, shard.candidates, queries), place)
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:
-            asked_for, known = value_of(config, pairs.pop(number))
-            blocks[number] = Block(asked_for, known.copy())  # what Ray shares is read-only
-        blocks[number].join(*answer)
-        if blocks[number].num_shards == len(loaded.shards):
+            block_pairs, known = value_of(config, pairs.pop(number))
+            blocks[number] = Block(block_pairs, known.copy())  # what Ray shares is read-only
+        blocks[number].merge(*answer)
+        if blocks[number].num_shards == len(corpus.shards):
             yield number, blocks.pop(number)
 
 
-def _ahead(asked: Iterator[tuple[int, Reference]], num_ahead: int) -> Iterator[tuple[int, Reference]]:
-    """The same, drawn some items ahead, so that queries are being made while others are being answered."""
-    drawn = deque(itertools.islice(asked, num_ahead))
+def _ahead(queries: Iterator[tuple[int, Reference]], num_ahead: int) -> Iterator[tuple[int, Reference]]:
+    """The same, drawn some items ahead, so that queries are being built while others are being answered."""
+    drawn = deque(itertools.islice(queries, num_ahead))
     while drawn:
         yield drawn.popleft()
-        drawn.extend(itertools.islice(asked, 1))
+        drawn.extend(itertools.islice(queries, 1))

@@ -52,11 +52,11 @@ class ShardStatistics:
     def concat(cls, statistics: Sequence["ShardStatistics"]) -> "ShardStatistics":
         """Those of several shards, in order of ids."""
         return cls(
-            np.concatenate([one.ids_N for one in statistics]),
-            np.concatenate([one.labels_N for one in statistics]),
-            np.concatenate([one.non_finite for one in statistics]),
-            np.concatenate([one.zero for one in statistics]),
-            functools.reduce(operator.add, (one.moments for one in statistics)),
+            np.concatenate([shard.ids_N for shard in statistics]),
+            np.concatenate([shard.labels_N for shard in statistics]),
+            np.concatenate([shard.non_finite for shard in statistics]),
+            np.concatenate([shard.zero for shard in statistics]),
+            functools.reduce(operator.add, (shard.moments for shard in statistics)),
         )
 
 
@@ -134,14 +134,13 @@ def drop_examples(ids_R: Int64Array, shard: Shard, candidates: Shard | None) -> 
 
 def located(function: Callable[..., tuple[Any, Any, Any]], *args: object) -> tuple[Any, Any, tuple[Any, str]]:
     """What a function of three values returns, the last with the id of the node that ran it."""
-    one, other, last = function(*args)
-    return one, other, (last, ray.get_runtime_context().get_node_id())
+    first, second, last = function(*args)
+    return first, second, (last, ray.get_runtime_context().get_node_id())
 
 
 def take_rows(ids_P: Int64Array, shard: Shard) -> Shard:
     """A few examples of a shard, ascending."""
-    rows = np.searchsorted(shard.ids_N, ids_P)
-    return Shard(shard.ids_N[rows], shard.labels_N[rows], shard.vectors_ND[rows])
+    return shard.take(np.searchsorted(shard.ids_N, ids_P))
 
 
 @functools.lru_cache(maxsize=1)

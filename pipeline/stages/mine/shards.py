@@ -11,13 +11,13 @@ import numpy.typing as npt
 import ray
 
 from pipeline.config import ClusterConfig, RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.shards import LabelGroups
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.remote import Reference, call_on, value_of
 from pipeline.stages.embed.mixture import Mixture
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shard_loader import ShardStatistics, Span, drop_examples, load_shard, located, take_rows
 
 _SHARD_BYTES = 64 * 2**20  # what an actor holds of its own while it loads a shard
@@ -41,8 +41,8 @@ class LoadedShard:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The shards of a pass, and who is who. No vectors pass through the driver.
+class ShardedCorpus:
+    """The training examples in shards, and who shares a label. No vectors pass through the driver.
 
     Attributes:
         shards: In order of ids.
@@ -55,8 +55,8 @@ class Loaded:
     shared_groups: Reference
 
     @classmethod
-    def of(cls, shards: Sequence[LoadedShard], groups: LabelGroups) -> "Loaded":
-        """Shares who is who.
+    def of(cls, shards: Sequence[LoadedShard], groups: LabelGroups) -> "ShardedCorpus":
+        """Shares the groups with the actors.
 
         Raises:
             InputError: There is no triplet among them.
@@ -74,32 +74,30 @@ class Loaded:
         On one node these are the shards themselves, which its processes read in place; where there are more, copies of
         the rows, made where the shards lie: so a node holds its own shards and the blocks under way, not all vectors.
         """
-        if len({*(one.node for one in self.shards), *nodes}) == 1:
-            return [one.shard for one in self.shards]
-        edges = np.searchsorted(ids_P, [one.first_id for one in self.shards[1:]])
+        if len({*(shard.node for shard in self.shards), *nodes}) == 1:
+            return [shard.shard for shard in self.shards]
+        edges = np.searchsorted(ids_P, [shard.first_id for shard in self.shards[1:]])
         wanted = zip(np.split(ids_P, edges), self.shards, strict=True)
-        return [call_on(config, one.node, 1, take_rows, ids, one.shard) for ids, one in wanted if len(ids)]
+        return [call_on(config, shard.node, 1, take_rows, ids, shard.shard) for ids, shard in wanted if len(ids)]
 
 
 def load_shards(
-    pool: ActorPool, config: RunConfig, corpus: Corpus, embeddings: str, sample_seed: int, mixture: Mixture | None
+    pool: ActorPool, request: RefreshRequest, mixture: Mixture | None
 ) -> tuple[list[LoadedShard], ShardStatistics]:
     """Loads the training examples, spread over the nodes of the pool.
 
     Args:
         pool: Actors.
-        config: The run.
-        corpus: The corpus.
-        embeddings: Key of the stored embeddings.
-        sample_seed: Seeds the sample of candidates.
+        request: Names the stored embeddings, and seeds the sample of candidates.
         mixture: A share of the examples stands with vectors of an older encoder.
 
     Returns:
         The shards in order of ids, and what they hold.
     """
+    config, corpus = request.config, request.job.corpus
     bounds = np.linspace(0, corpus.num_examples, num_shards(config, corpus.num_examples) + 1).astype(int)
     spans = [
-        Span(embeddings, int(first), int(last), sample_seed, mixture)
+        Span(request.embeddings_key, int(first), int(last), request.sample_seed, mixture)
         for first, last in itertools.pairwise(bounds)
         if first < last
     ]
@@ -107,15 +105,17 @@ def load_shards(
     calls = ((nodes[index % len(nodes)], load_shard, (shared, number, span)) for index, span in enumerate(spans))
     shards: list[LoadedShard] = []
     statistics: list[ShardStatistics] = []
-    for (shard, candidates), one, node in _call_on_nodes(config.cluster, calls, len(nodes)):
-        statistics.append(one)
-        if len(one.ids_N):  # a stretch of test labels alone leaves nothing to search
+    for (shard, candidates), found, node in _call_on_nodes(config.cluster, calls, len(nodes)):
+        statistics.append(found)
+        if len(found.ids_N):  # a stretch of test labels alone leaves nothing to search
             searched = shard if config.mining.candidate_fraction == 1.0 else candidates
-            shards.append(LoadedShard(shard, searched, int(one.ids_N[0]), node))
+            shards.append(LoadedShard(shard, searched, int(found.ids_N[0]), node))
     return shards, ShardStatistics.concat(statistics)
 
 
-def drop_from(config: RunConfig, loaded: Loaded, found: ShardStatistics, ids_R: npt.NDArray[np.int64]) -> Loaded:
+def drop_from(
+    config: RunConfig, sharded: ShardedCorpus, found: ShardStatistics, ids_R: npt.NDArray[np.int64]
+) -> ShardedCorpus:
     """The same shards without some examples.
 
     Raises:
@@ -124,17 +124,18 @@ def drop_from(config: RunConfig, loaded: Loaded, found: ShardStatistics, ids_R: 
     is_sampled = config.mining.candidate_fraction < 1.0
     shared = ray.put(ids_R)
     calls = (
-        (one.node, drop_examples, (shared, one.shard, one.candidates if is_sampled else None)) for one in loaded.shards
+        (shard.node, drop_examples, (shared, shard.shard, shard.candidates if is_sampled else None))
+        for shard in sharded.shards
     )
     kept_N = ~np.isin(found.ids_N, ids_R)
     shards = []
-    dropped = _call_on_nodes(config.cluster, calls, len(loaded.shards))
-    for was, ((shard, candidates), num_left, node) in zip(loaded.shards, dropped, strict=True):
+    dropped = _call_on_nodes(config.cluster, calls, len(sharded.shards))
+    for was, ((shard, candidates), num_left, node) in zip(sharded.shards, dropped, strict=True):
         if num_left:
             searched = candidates if is_sampled else shard
             shards.append(LoadedShard(shard, searched, was.first_id, node))
     try:
-        return Loaded.of(shards, LabelGroups(found.ids_N[kept_N], found.labels_N[kept_N]))
+        return ShardedCorpus.of(shards, LabelGroups(found.ids_N[kept_N], found.labels_N[kept_N]))
     except InputError as error:
         raise InputError(
             f"without {len(ids_R):,} suspects of a wrong label, {error}; raise mining.audit.min_label_noise, or set "

@@ -6,13 +6,13 @@ import torch
 
 from pipeline.config import MiningConfig, RunConfig
 from pipeline.failpoints import Failpoint, reach
-from pipeline.mining.audit.suspects import Floors
-from pipeline.mining.backends.reference import Queries
-from pipeline.mining.miner import ShardSearch, make_queries, shard_search
+from pipeline.mining.audit.suspects import MinDistances
+from pipeline.mining.backends.registry import ShardSearch, open_search
 from pipeline.mining.positives import Pairs
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
-from pipeline.mining.verify import brute_force, hold
+from pipeline.mining.verify import brute_force, check_consistency
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.mine.search import Search
 
@@ -45,34 +45,36 @@ class RefreshWorker(EncodeWorker):
         if self._searches[0] != search.mining_pass:
             self._searches = (search.mining_pass, {})  # drops what belongs to another pass than this one
         if index not in self._searches[1]:
-            self._searches[1][index] = shard_search(search.mining, search.backend, candidates, self._device)
+            self._searches[1][index] = open_search(search.mining, search.backend, candidates, self._device)
         return self._searches[1][index]
 
-    def answer_by_force(
+    def brute_force(
         self,
         mining: MiningConfig,
         pairs: Pairs,
         groups: LabelGroups,
-        floors: Floors | None,
+        min_distances: MinDistances | None,
         candidates: Shard,
         *sources: Shard,
     ) -> Nearest:
         """A few pairs' nearest negatives in one shard, by brute force."""
-        queries = make_queries(pairs, ShardedVectors(sources), groups, mining.band, floors)
+        queries = build_queries(pairs, ShardedVectors(sources), groups, mining.band, min_distances)
         return brute_force(queries, candidates, mining.negatives_per_pair)
 
-    def hold(
+    def check_consistency(
         self,
         mining: MiningConfig,
         pairs: Pairs,
         nearest: Nearest,
         groups: LabelGroups,
-        floors: Floors | None,
+        min_distances: MinDistances | None,
         *sources: Shard,
     ) -> npt.NDArray[np.bool_]:
         """Whether what was mined for a few pairs is what it says."""
         vectors = ShardedVectors(sources)
-        return hold(make_queries(pairs, vectors, groups, mining.band, floors), nearest, vectors, groups)
+        return check_consistency(
+            build_queries(pairs, vectors, groups, mining.band, min_distances), nearest, vectors, groups
+        )
 
     def rest(self) -> None:
         """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""

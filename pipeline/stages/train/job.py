@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.progress import say, stage
 from pipeline.runtime import metrics
@@ -13,39 +12,40 @@ from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
 from pipeline.stages.embed.worker import EncodeWorker
+from pipeline.stages.job import Job
 from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.claims import sole_trainer
-from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
 
 POLL_INTERVAL_S = 0.3
 
 
-def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> CheckpointManifest:
+def train_alone(job: Job) -> CheckpointManifest:
     """Trains to the last step, with generations from another job, or with none where the source needs none.
 
     The vectors of an old encoder come from the same job as the generations, and are made here where there is none.
     """
+    config, corpus = job.config, job.corpus
     check_trainable(config)
-    start = newest_checkpoint(config, workspace, corpus)
+    start = newest_checkpoint(job)
     if start.step >= config.training.num_steps:
         say(nothing_to_train(config, start))
         return start
-    if config.training.source not in NEEDS_MINING and lacks_old_vectors(config, workspace, corpus, start):
+    if config.training.source not in NEEDS_MINING and lacks_old_vectors(job, start):
         with (
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
         ):
-            embed_old(pool, config, workspace, corpus, start)
+            embed_old(pool, job, start)
     with (
-        sole_trainer(workspace),
+        sole_trainer(job.workspace),
         session(config.cluster, required_resources(config, pool=False, trainer=True)),
         metrics.recording(config.run, "job"),
         TrainingRun(config, corpus, start.step) as run,
     ):
         show_training(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
-    return newest_checkpoint(config, workspace, corpus)
+    return newest_checkpoint(job)
 
 
 def show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:

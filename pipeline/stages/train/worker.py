@@ -29,6 +29,7 @@ from pipeline.encoders.checkpoints import (
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
 from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
 from pipeline.stages.embed.worker import limit_gpu_memory
+from pipeline.stages.job import Job
 from pipeline.stages.train.encoder import prepare_encoder
 from pipeline.stages.train.generation_feed import GenerationChooser
 from pipeline.stages.train.round_statistics import RoundMeter
@@ -97,7 +98,7 @@ class TrainWorker:
 
     def _pin_what_all_need(self) -> Lease:
         """Keeps from pruning the corpus, and the vectors of the old encoder of a harmonic run."""
-        old = old_key(self._config, self._workspace, self._corpus, self._checkpoint)
+        old = old_key(Job(self._config, self._workspace, self._corpus), self._checkpoint)
         vectors = [] if old is None else [f"{self._workspace.embeddings_prefix(old)}/"]
         purpose = f"a worker that trains run {self._config.run!r}"
         return reader(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
@@ -235,8 +236,8 @@ class TrainWorker:
         step, old = self._checkpoint.step, self._checkpoint.harmonic
         if old is None:
             return None
-        config, place = self._config, self._workspace
-        return wait_for_old_vectors(config, place, self._corpus, old, lambda words: self._tell(step, words))
+        job = Job(self._config, self._workspace, self._corpus)
+        return wait_for_old_vectors(job, old, lambda words: self._tell(step, words))
 
     @property
     def _module(self) -> nn.Module:

@@ -22,6 +22,7 @@ from pipeline.encoders.frozen import freeze
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
+from pipeline.mining.shards import Shard
 from pipeline.stages.embed.worker import limit_gpu_memory
 from pipeline.stages.train.generation_feed import to_mined
 from pipeline.stages.train.staleness import measure
@@ -202,7 +203,9 @@ class _ArmRun:
         ids, labels = self._train_ids, corpus.labels[self._train_ids]
         sample_seed = config.seed * 2**32 + step
         self._mined_band = config.mining.band
-        triplets = mine_whole(ids, labels, self._embed(ids), config.mining, config.seed, sample_seed, self._device)
+        triplets = mine_whole(
+            Shard(ids, labels, self._embed(ids)), config.mining, config.seed, sample_seed, self._device
+        )
         tally = NeighbourTally(len(corpus.label_names))
         tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
         neighbours = tally.table(corpus.label_names, config.mining.neighbours_per_label)

@@ -19,10 +19,11 @@ from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.encoders.registry import initial_encoder
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.mining.in_memory import mine_whole
+from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest, count_kinds, triplet_table
+from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest, count_kinds, to_arrow
 from pipeline.triplets.writer import TRIPLET_ENCODINGS, TripletWriter, add_side_tables, serialise
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
 from tests.unit.encoders.samples import checkpoint
@@ -124,8 +125,8 @@ def mined(
         EmbeddingParts(workspace, KEY).write(part, ids.start, vectors_ND[ids.start : ids.stop], dtype)  # type: ignore[arg-type]
     mining = MiningConfig(backend="reference", band=BandConfig(**band or {}))
     train = np.flatnonzero(~corpus.is_test)
-    triplets = mine_whole(train, corpus.labels[train], vectors_ND[train], mining, seed=0, sample_seed=0)
-    return publish(workspace, corpus, triplet_table(*vars(triplets).values()), rows_per_shard, mining=mining, **changes)
+    triplets = mine_whole(Shard(train, corpus.labels[train], vectors_ND[train]), mining)
+    return publish(workspace, corpus, to_arrow(triplets), rows_per_shard, mining=mining, **changes)
 
 
 def all_triplets(inspected: Inspected) -> pd.DataFrame:

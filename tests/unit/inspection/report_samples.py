@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.mining.triplets import Triplets
 from pipeline.stages.train.round_statistics import STEPS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import QUARANTINE, GenerationManifest, count_kinds, triplet_table
+from pipeline.triplets.schema import QUARANTINE, GenerationManifest, count_kinds, to_arrow
 from pipeline.triplets.writer import TripletWriter, add_side_tables, serialise
 from tests.unit.corpus.samples import parquet_config, png, run_prepare, write_vectors
 from tests.unit.encoders.samples import checkpoint
@@ -60,7 +61,8 @@ def mined(corpus: Corpus, num: int, seed: int = 0) -> pa.Table:
     negative = [rng.choice(ids[labels != labels[one]]) for one in anchor]
     d_ap = rng.uniform(0.2, 1.0, num).astype(np.float32)
     d_an = d_ap + rng.uniform(-0.2, 0.4, num).astype(np.float32)
-    return triplet_table(anchor, np.array(positive, dtype=np.int64), np.array(negative, dtype=np.int64), d_ap, d_an)
+    positives, negatives = np.array(positive, dtype=np.int64), np.array(negative, dtype=np.int64)
+    return to_arrow(Triplets(anchor, positives, negatives, d_ap, d_an))
 
 
 def publish_generation(

@@ -13,9 +13,10 @@ from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.inspection.inspected import open_generation
 from pipeline.inspection.summary.churn import Churn, churn
+from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from pipeline.triplets.schema import TRIPLETS, triplet_table
+from pipeline.triplets.schema import TRIPLETS, to_arrow
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.command_line import RunTriplets
@@ -38,7 +39,7 @@ def table_of(distances: Distances) -> pa.Table:
     ids = np.array(sorted(distances), np.int64).reshape(-1, 3)
     d_an = np.array([distances[one] for one in sorted(distances)], np.float32)
     anchor, positive, negative = ids.T
-    return triplet_table(anchor, positive, negative, np.full(len(ids), 0.5, np.float32), d_an)
+    return to_arrow(Triplets(anchor, positive, negative, np.full(len(ids), 0.5, np.float32), d_an))
 
 
 def drawn(corpus: Corpus, seed: int, share: float, negatives_per_pair: int) -> Distances:

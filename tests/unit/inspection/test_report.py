@@ -19,8 +19,9 @@ from pipeline.inspection.report import write_report
 from pipeline.inspection.report.page import MAX_BYTES, MAX_PICTURES, render
 from pipeline.inspection.report.sheets import hardest_labels
 from pipeline.inspection.summary.survey import survey
+from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.schema import triplet_table
+from pipeline.triplets.schema import to_arrow
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.html_page import Page
@@ -132,7 +133,7 @@ def test_labels_with_most_of_the_hardest_twentieth_come_first(tmp_path: Path) ->
     many, few = np.flatnonzero(anchor == 7), np.flatnonzero(anchor == 2)
     margin[many[:6]], margin[few[:4]] = -0.2, -0.3  # 10 of 200
     d_ap = np.full(200, 0.5, dtype=np.float32)
-    publish_generation(workspace, 0, triplet_table(anchor, other, other, d_ap, d_ap + margin))
+    publish_generation(workspace, 0, to_arrow(Triplets(anchor, other, other, d_ap, d_ap + margin)))
     inspected = open_generation(workspace)
     names, labels = corpus.label_names, corpus.labels
     expected = [(names[labels[7]], 6), (names[labels[2]], 4)]

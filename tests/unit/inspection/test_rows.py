@@ -16,8 +16,9 @@ from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected, open_generation
 from pipeline.inspection.query.rows import ORDERS, ROLES, Choice, Kind, Order, TripletRow, drawn, hardest, select_rows
 from pipeline.inspection.query.sql import Session
+from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.schema import TRIPLETS, triplet_table
+from pipeline.triplets.schema import TRIPLETS, to_arrow
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.command_line import RunTriplets
 from tests.unit.inspection.mined_samples import all_triplets, mined
@@ -44,7 +45,7 @@ def coarse(corpus: Corpus, num: int = NUM_TRIPLETS) -> pa.Table:
     chosen = np.array(every)[np.sort(rng.choice(len(every), num, replace=False))]
     d_ap, d_an = (rng.integers(1, 9, num).astype(np.float32) / np.float32(8) for _ in range(2))
     anchor, positive, negative = chosen.T
-    return triplet_table(anchor, positive, negative, d_ap, d_an)
+    return to_arrow(Triplets(anchor, positive, negative, d_ap, d_an))
 
 
 def generation(folder: Path, table: pa.Table | None = None) -> Inspected:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import CorruptDataError
 from pipeline.inspection.summary.survey import BIN_WIDTH, MOST_PER_ANCHOR, Histogram, Survey, survey
-from pipeline.triplets.schema import TRIPLETS, count_kinds, triplet_table
+from pipeline.mining.triplets import Triplets
+from pipeline.triplets.schema import TRIPLETS, count_kinds, to_arrow
 from tests.unit.inspection.mined_samples import Columns, all_triplets, mined, prepared, publish, tampered
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -63,7 +64,7 @@ def listed(tmp_path: Path, anchors: list[int], positives: list[int], rows_per_sh
     workspace, corpus = prepared(str(tmp_path / "w"), tmp_path)
     distances = np.full(len(anchors), 0.5, dtype=np.float32)
     negatives = np.array([4] * 3 + [9] * 3 + [6] * 2 + [0] * (len(anchors) - 8), dtype=np.int64)
-    table = triplet_table(np.array(anchors), np.array(positives), negatives, distances, distances)
+    table = to_arrow(Triplets(np.array(anchors), np.array(positives), negatives, distances, distances))
     return survey(publish(workspace, corpus, table, rows_per_shard))
 
 

@@ -5,5 +5,5 @@ from pipeline.mining.topk import Nearest
 
 def merge(a: Nearest, b: Nearest) -> Nearest:
     merged = a.copy()
-    merged.join(b)
+    merged.merge(b)
     return merged

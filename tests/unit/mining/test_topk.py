@@ -14,7 +14,7 @@ def state(finds: list[tuple[int, float, int]], m: int) -> Nearest:
     nearest = Nearest.empty(4, m)
     rows = np.array([row for row, _ in known], dtype=np.int64)
     ids = np.array([id_ for _, id_ in known], dtype=np.int64)
-    nearest.fold(rows, np.array([(7 * row + 3 * id_) % 5 for row, id_ in known], dtype=np.float32), ids)
+    nearest.push(rows, np.array([(7 * row + 3 * id_) % 5 for row, id_ in known], dtype=np.float32), ids)
     return nearest
 
 
@@ -36,6 +36,6 @@ def test_merge_is_associative_commutative_and_idempotent(
 
 def test_ties_go_to_the_smaller_id_and_empty_places_stay_last() -> None:
     nearest = Nearest.empty(1, 3)
-    nearest.fold(np.array([0, 0]), np.array([0.5, 0.5], dtype=np.float32), np.array([8, 3]))
+    nearest.push(np.array([0, 0]), np.array([0.5, 0.5], dtype=np.float32), np.array([8, 3]))
     np.testing.assert_array_equal(nearest.id_PM, [[3, 8, NO_ID]])
     assert np.isinf(nearest.d_an_PM[0, 2])

@@ -4,9 +4,9 @@ import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.mining import verify
-from pipeline.mining.backends.reference import Queries, scan
-from pipeline.mining.miner import make_queries
+from pipeline.mining.backends.reference import scan
 from pipeline.mining.positives import select_positives
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
@@ -20,7 +20,7 @@ def world(band: BandConfig, dtype: type[np.floating] = np.float32) -> tuple[Shar
 
 def agreement_of(shard: Shard, queries: Queries, mined: Nearest, expected: Nearest) -> verify.Agreement:
     groups = LabelGroups(shard.ids_N, shard.labels_N)
-    return verify.compare(mined, verify.hold(queries, mined, ShardedVectors([shard]), groups), expected)
+    return verify.compare(mined, verify.check_consistency(queries, mined, ShardedVectors([shard]), groups), expected)
 
 
 def grouped_world(
@@ -30,7 +30,7 @@ def grouped_world(
     shard = Shard(np.arange(500), labels, unit_vectors(np.random.default_rng(3), labels, 20, 0.8).astype(dtype))
     groups, vectors = LabelGroups(shard.ids_N, labels), ShardedVectors([shard])
     pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A[::7], 0)
-    return shard, make_queries(pairs, vectors, groups, band), pairs.positive_P
+    return shard, build_queries(pairs, vectors, groups, band), pairs.positive_P
 
 
 @pytest.mark.parametrize("band", BANDS, ids=lambda band: str(band.mode))

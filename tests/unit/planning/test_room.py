@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.schema import LABELS_SCHEMA, from_parquet, to_parquet
-from pipeline.mining.audit.neighbours import Surroundings, join, look_around
+from pipeline.mining.audit.neighbours import NeighbourStatistics, concat_blocks, neighbour_statistics
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.topk import Nearest
@@ -36,21 +36,21 @@ def test_who_shares_a_label_takes_the_memory_that_is_planned_for() -> None:
     assert held == pytest.approx(room._GROUP_BYTES, rel=0.1)
 
 
-def test_the_surroundings_of_all_examples_take_the_memory_that_is_planned_for() -> None:
+def test_the_neighbour_statistics_of_all_examples_take_the_memory_that_is_planned_for() -> None:
     ids_N, groups = np.arange(NUM), LabelGroups(np.arange(NUM), labels())
     nearest = Nearest(np.ones((NUM, 2), dtype=np.float32), np.zeros((NUM, 2), dtype=np.int64))
-    blocks: list[Surroundings] = []
+    blocks: list[NeighbourStatistics] = []
 
-    def judge() -> Surroundings:
+    def judge() -> NeighbourStatistics:
         for start in range(0, NUM, 10_000):
             rows = slice(start, start + 10_000)
-            some = Nearest(nearest.d_an_PM[rows], nearest.id_PM[rows])
+            some = nearest.take(rows)
             own = Pairs(ids_N[rows], ids_N[rows], np.zeros(10_000))
-            blocks.append(look_around(ids_N[rows].copy(), some, own, groups, 1.0))
-        return join(blocks)
+            blocks.append(neighbour_statistics(ids_N[rows].copy(), some, own, groups, 1.0))
+        return concat_blocks(blocks)
 
     _, peak = held_bytes(judge)
-    assert peak == pytest.approx(room._SURROUNDINGS_BYTES, rel=0.25)
+    assert peak == pytest.approx(room._NEIGHBOUR_BYTES, rel=0.25)
 
 
 def test_the_labels_that_triplets_join_take_no_more_than_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import MiningConfig
+from pipeline.mining.triplets import Triplets
 from pipeline.storage.publish import Attempt
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import Generation, generations
-from pipeline.triplets.schema import QUARANTINE, GenerationManifest, triplet_table
+from pipeline.triplets.schema import QUARANTINE, GenerationManifest, to_arrow
 from pipeline.triplets.writer import TripletWriter, add_side_tables
 
 QUARANTINE_ROW = {
@@ -30,7 +31,7 @@ def triplets(num: int, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
     anchor = np.sort(rng.integers(0, 2**40, num))
     d_ap = rng.uniform(0, 1, num).astype(np.float32)
-    return triplet_table(anchor, anchor + 1, rng.integers(0, 2**40, num), d_ap, d_ap + np.float32(0.1))
+    return to_arrow(Triplets(anchor, anchor + 1, rng.integers(0, 2**40, num), d_ap, d_ap + np.float32(0.1)))
 
 
 def manifest_of(attempt: Attempt[GenerationManifest], num_triplets: int, step: int = 0) -> GenerationManifest:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.mining.audit.hubs import HubCap, find_hubs
+from tests.support.oracle import listed
 
 
 def counted(negatives: list[int], num: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -28,7 +29,7 @@ def test_hubs_come_most_used_first_and_ties_by_id() -> None:
 def test_a_hub_keeps_as_many_triplets_as_the_cap_however_they_are_stored(num_shards: int) -> None:
     rng = np.random.default_rng(0)
     negative = np.where(rng.random(5000) < 0.4, rng.integers(0, 3, 5000), rng.integers(3, 2000, 5000))
-    anchor, positive = np.arange(5000), rng.integers(0, 9, 5000)
+    triplets = listed(np.arange(5000), rng.integers(0, 9, 5000), negative)
     hubs = find_hubs(counted(negative.tolist(), 2000), 20.0)
     assert hubs.ids_H.tolist() and len(hubs) == 3
 
@@ -36,8 +37,8 @@ def test_a_hub_keeps_as_many_triplets_as_the_cap_however_they_are_stored(num_sha
         cap = HubCap(hubs, seed=4)
         pieces = np.array_split(np.arange(5000), shards)
         for rows in pieces:
-            cap.see(anchor[rows], positive[rows], negative[rows])
-        masks = [cap.keep(anchor[rows], positive[rows], negative[rows]) for rows in pieces]
+            cap.see(triplets.take(rows))
+        masks = [cap.keep(triplets.take(rows)) for rows in pieces]
         return set(np.flatnonzero(np.concatenate(masks)).tolist())
 
     left = kept(num_shards)

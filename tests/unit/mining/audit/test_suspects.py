@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import AuditConfig, BandConfig, PositivesConfig
-from pipeline.mining.audit.neighbours import MOST_OWN, join, look_around, num_own
-from pipeline.mining.audit.suspects import Floors, Suspects, find_suspects, find_twins
+from pipeline.mining.audit.neighbours import MOST_OWN, concat_blocks, neighbour_statistics, num_own
+from pipeline.mining.audit.suspects import MinDistances, Suspects, find_suspects, find_twins
 from pipeline.mining.backends.reference import scan
-from pipeline.mining.miner import make_queries, neighbour_queries
 from pipeline.mining.positives import nearest_positives, select_positives
+from pipeline.mining.queries import build_queries, build_unbounded_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import NO_ID, Nearest
 from tests.support.oracle import all_distances, unit_vectors
@@ -34,12 +34,12 @@ def search(
         anchors = ids[start : start + size]
         nearest = Nearest.empty(len(anchors), config.num_neighbours)
         for shard in shards:
-            nearest.join(scan(neighbour_queries(anchors, vectors, groups), shard, config.num_neighbours))
+            nearest.merge(scan(build_unbounded_queries(anchors, vectors, groups), shard, config.num_neighbours))
         own = select_positives(compared, vectors, groups, anchors, 0)
         own = nearest_positives(own, num_own(groups, config.closer_than_share))
-        blocks.append(look_around(anchors, nearest, own, groups, config.closer_than_share))
+        blocks.append(neighbour_statistics(anchors, nearest, own, groups, config.closer_than_share))
         twins.append(find_twins(anchors, nearest, TWINS))
-    return find_suspects(join(blocks[::-1]), twins, TWINS, config.min_label_noise)
+    return find_suspects(concat_blocks(blocks[::-1]), twins, TWINS, config.min_label_noise)
 
 
 def clusters(num: int, num_labels: int, noise: float, seed: int) -> tuple[Vectors, Labels]:
@@ -128,8 +128,8 @@ def test_above_the_floors_no_suspicious_pair_is_mined_and_every_other_one_still_
     pairs_P = select_positives(PositivesConfig(), random_access, groups, groups.anchors_A, 0)
     if not len(pairs_P):
         return
-    free = make_queries(pairs_P, random_access, groups, band)
-    mined = scan(make_queries(pairs_P, random_access, groups, band, found.floors), shard, num_negatives)
+    free = build_queries(pairs_P, random_access, groups, band)
+    mined = scan(build_queries(pairs_P, random_access, groups, band, found.min_distances), shard, num_negatives)
     for pair, anchor in enumerate(pairs_P.anchor_P):
         inside = (other[anchor] > free.lower_P[pair]) & (other[anchor] < free.upper_P[pair]) & ~forbidden[anchor]
         allowed = np.flatnonzero(inside)
@@ -170,23 +170,23 @@ def test_a_singleton_amid_another_label_is_suspect_and_one_alone_is_not() -> Non
     assert 5 in found.mislabelled.ids_R and 200 not in found.mislabelled.ids_R
 
 
-def test_both_of_a_pair_of_duplicates_have_a_floor_though_only_one_found_the_other() -> None:
+def test_both_of_a_pair_of_duplicates_have_a_minimum_distance_though_only_one_found_the_other() -> None:
     vectors, labels = clusters(60, 6, 0.3, 0)
     ids, groups = np.arange(60), LabelGroups(np.arange(60), labels)
     own = select_positives(PositivesConfig(), ShardedVectors([Shard(ids, labels, vectors)]), groups, ids, 0)
     nearest = Nearest.empty(60, 3)  # of the candidates that were sampled, example 1 alone is near anything
-    nearest.fold(np.array([0]), np.array([0.001], dtype=np.float32), np.array([1]))
-    around = look_around(ids, nearest, nearest_positives(own, num_own(groups, 1.0)), groups, 1.0)
+    nearest.push(np.array([0]), np.array([0.001], dtype=np.float32), np.array([1]))
+    around = neighbour_statistics(ids, nearest, nearest_positives(own, num_own(groups, 1.0)), groups, 1.0)
     found = find_suspects(around, [find_twins(ids, nearest, 0.01)], 0.01, 0.5)
     assert found.near_duplicates.anchor_R.tolist() == [0]
-    assert found.floors.of(np.array([0]))[0] >= np.float32(0.01)
-    assert found.floors.of(np.array([1]))[0] == np.float32(0.01)
+    assert found.min_distances.of(np.array([0]))[0] >= np.float32(0.01)
+    assert found.min_distances.of(np.array([1]))[0] == np.float32(0.01)
 
 
-def test_floors_are_none_where_no_anchor_has_one() -> None:
-    nothing = Floors(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+def test_minimum_distances_are_none_where_no_anchor_has_one() -> None:
+    nothing = MinDistances(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     assert (nothing.of(np.arange(3)) == -np.inf).all()
-    some = Floors(np.array([2, 5]), np.array([0.1, 0.2], dtype=np.float32))
+    some = MinDistances(np.array([2, 5]), np.array([0.1, 0.2], dtype=np.float32))
     np.testing.assert_allclose(some.of(np.array([5, 1, 2, 9])), [0.2, -np.inf, 0.1, -np.inf])
     np.testing.assert_array_equal(some.among(np.array([5, 9])).ids_A, [5])
     assert not len(some.among(np.empty(0, dtype=np.int64)).ids_A)

@@ -11,10 +11,11 @@ from pipeline.config import BandConfig, IndexConfig, MiningConfig, PositivesConf
 from pipeline.errors import InputError
 from pipeline.mining.backends import faiss as index_module
 from pipeline.mining.backends.faiss import FaissIndex
-from pipeline.mining.backends.reference import Queries, scan
+from pipeline.mining.backends.reference import scan
+from pipeline.mining.backends.registry import resolve_backend
 from pipeline.mining.distance import squared_distances
-from pipeline.mining.miner import make_queries, resolve_backend
 from pipeline.mining.positives import select_positives
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
@@ -44,7 +45,7 @@ def ask(shard: Shard, band: BandConfig, max_per_anchor: int = 4) -> Queries:
     """Every anchor of the corpus, with some of its positives."""
     vectors, groups = ShardedVectors([shard]), LabelGroups(shard.ids_N, shard.labels_N)
     pairs = select_positives(PositivesConfig(max_per_anchor=max_per_anchor), vectors, groups, groups.anchors_A, 0)
-    return make_queries(pairs, vectors, groups, band)
+    return build_queries(pairs, vectors, groups, band)
 
 
 class Recorded:

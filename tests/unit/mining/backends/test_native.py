@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import InputError
-from pipeline.mining.audit.suspects import Floors
+from pipeline.mining.audit.suspects import MinDistances
 from pipeline.mining.backends import native
-from pipeline.mining.backends.reference import Queries, scan
-from pipeline.mining.miner import make_queries
+from pipeline.mining.backends.reference import scan
 from pipeline.mining.positives import select_positives
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import mine, unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
 
-pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason=str(native.why_missing()))
-SETS = native.instruction_sets() if native.why_missing() is None else ()
+pytestmark = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
+SETS = native.instruction_sets() if native.unavailable_reason() is None else ()
 
 
 def queries_of(shard: Shard, band: BandConfig, positives: PositivesConfig) -> Queries:
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
-    return make_queries(select_positives(positives, vectors, groups, groups.anchors_A, 0), vectors, groups, band)
+    return build_queries(select_positives(positives, vectors, groups, groups.anchors_A, 0), vectors, groups, band)
 
 
 def assert_same(found: Nearest, expected: Nearest) -> None:
@@ -47,12 +47,12 @@ def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.Instruct
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A, 0)
     rng = np.random.default_rng(0)
-    floored = np.sort(rng.choice(shard.ids_N, 200, replace=False))
-    floors = Floors(floored, rng.uniform(0.0, 2.0, 200).astype(np.float32))
-    queries = make_queries(pairs, vectors, groups, band, floors)
+    bounded = np.sort(rng.choice(shard.ids_N, 200, replace=False))
+    min_distances = MinDistances(bounded, rng.uniform(0.0, 2.0, 200).astype(np.float32))
+    queries = build_queries(pairs, vectors, groups, band, min_distances)
     found, _ = native.NativeScan(shard, instruction_set)(queries, 3)
     assert_same(found, scan(queries, shard, 3))
-    assert (found.d_an_PM > floors.of(pairs.anchor_P)[:, None]).all()
+    assert (found.d_an_PM > min_distances.of(pairs.anchor_P)[:, None]).all()
 
 
 @pytest.mark.parametrize("instruction_set", SETS)

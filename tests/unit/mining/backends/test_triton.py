@@ -9,10 +9,10 @@ import torch
 
 from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends.reference import Queries, scan
+from pipeline.mining.backends.reference import scan
 from pipeline.mining.distance import squared_distances
-from pipeline.mining.miner import make_queries
 from pipeline.mining.positives import select_positives
+from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
@@ -58,7 +58,7 @@ def a_shard(num: int, num_labels: int, dim: int, noise: float = 1.0, dtype: Dtyp
 def queries_of(shard: Shard, band: BandConfig, positives: PositivesConfig = ALL, num_anchors: int = 80) -> Queries:
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     pairs = select_positives(positives, vectors, groups, groups.anchors_A[:num_anchors], 0)
-    return make_queries(pairs, vectors, groups, band)
+    return build_queries(pairs, vectors, groups, band)
 
 
 def assert_same(found: Nearest, expected: Nearest) -> None:
@@ -187,6 +187,6 @@ def test_what_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(InputError, match="torch finds no CUDA device here: run where"):
             TritonScan(shard)
     monkeypatch.setattr(triton_kernel, "triton", None)
-    assert triton_kernel.why_missing(DEVICE) == "Triton is not installed here"
+    assert triton_kernel.unavailable_reason(DEVICE) == "Triton is not installed here"
     with pytest.raises(InputError, match=r"mining\.backend is triton, but Triton is not installed"):
         TritonScan(shard, device=DEVICE)

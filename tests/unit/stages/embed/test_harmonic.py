@@ -24,7 +24,8 @@ from pipeline.stages.embed.harmonic import (
 )
 from pipeline.stages.embed.mixture import Mixture, check_usable, is_old, sample_seed
 from pipeline.stages.embed.stage import key_of
-from pipeline.stages.mine.request import refresh_key
+from pipeline.stages.job import Job
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.stages.train.generation_feed import GenerationChooser
@@ -81,7 +82,7 @@ def place(tmp_path: Path) -> tuple[Workspace, Corpus, RunConfig]:
 def begun(place: tuple[Workspace, Corpus, RunConfig]) -> CheckpointManifest:
     """The first checkpoint of the new run."""
     workspace, corpus, config = place
-    return save(workspace, config, harmonic=choose_old(config, workspace, corpus))
+    return save(workspace, config, harmonic=choose_old(Job(config, workspace, corpus)))
 
 
 def embed_all(place: tuple[Workspace, Corpus, RunConfig], run: str, step: int) -> str:
@@ -113,11 +114,11 @@ def test_the_draw_is_not_the_one_that_samples_candidates() -> None:
 
 def test_the_old_encoder_is_fixed_when_the_run_begins(place: tuple[Workspace, Corpus, RunConfig]) -> None:
     workspace, corpus, config = place
-    named = choose_old(config, workspace, corpus)
+    named = choose_old(Job(config, workspace, corpus))
     newest = configured(Path(config.workspace), harmonic={"checkpoint": "old"})
-    chosen = choose_old(newest, workspace, corpus)
+    chosen = choose_old(Job(newest, workspace, corpus))
     assert named is not None and chosen is not None and (str(named), str(chosen)) == ("old:5", "old:9")
-    assert choose_old(configured(Path(config.workspace)), workspace, corpus) is None
+    assert choose_old(Job(configured(Path(config.workspace)), workspace, corpus)) is None
     first = save(workspace, config, harmonic=chosen)
     assert checkpoints(workspace).read(0).harmonic == chosen
     save(Workspace(workspace.store, "old"), config.model_copy(update={"encoder": OLD}), step=11)
@@ -142,7 +143,7 @@ def test_an_old_encoder_that_cannot_be_compared_with_is_refused(
 ) -> None:
     workspace, corpus, config = place
     with pytest.raises(InputError, match=message) as error:
-        choose_old(RunConfig.model_validate(config.model_dump() | changes), workspace, corpus)
+        choose_old(Job(RunConfig.model_validate(config.model_dump() | changes), workspace, corpus))
     assert "\n" not in str(error.value)
 
 
@@ -157,7 +158,7 @@ def test_an_old_encoder_that_was_replaced_is_noticed(place: tuple[Workspace, Cor
 
 
 def test_a_refresh_is_asked_for_by_old_encoder_and_share_too(place: tuple[Workspace, Corpus, RunConfig]) -> None:
-    _, corpus, config = place
+    workspace, corpus, config = place
     first = begun(place)
     assert first.harmonic is not None
     less = config.model_copy(update={"harmonic": config.harmonic.model_copy(update={"mined_share": 0.25})})  # type: ignore[union-attr]
@@ -165,7 +166,8 @@ def test_a_refresh_is_asked_for_by_old_encoder_and_share_too(place: tuple[Worksp
     other = first.model_copy(update={"harmonic": first.harmonic.model_copy(update={"weights_digest": "0" * 64})})
     alone = first.model_copy(update={"harmonic": None})
     asked = [(config, first), (less, first), (config, other), (plain, alone)]
-    assert len({refresh_key(*each[:1], corpus, each[1]) for each in asked}) == len(asked)
+    keys = {RefreshRequest.resolve(Job(own, workspace, corpus), manifest).key for own, manifest in asked}
+    assert len(keys) == len(asked)
 
 
 def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Workspace, Corpus, RunConfig]) -> None:
@@ -215,15 +217,15 @@ def test_the_trainer_gets_every_old_vector_by_its_id_once_they_stand(
 ) -> None:
     workspace, corpus, config = place
     first = begun(place)
-    assert first.harmonic is not None and lacks_old_vectors(config, workspace, corpus, first)
+    assert first.harmonic is not None and lacks_old_vectors(Job(config, workspace, corpus), first)
     heard: list[str] = []
     hasty = config.model_copy(update={"training": config.training.model_copy(update={"generation_timeout_s": 0.1})})
     with pytest.raises(UnavailableError, match=r"old encoder 'old:5' did not appear .*jobs\.mine"):
-        wait_for_old_vectors(hasty, workspace, corpus, first.harmonic, heard.append)
+        wait_for_old_vectors(Job(hasty, workspace, corpus), first.harmonic, heard.append)
     assert heard == ["waiting for the vectors of the old encoder 'old:5' (jobs.mine)"]
     key = embed_all(place, "old", 5)
-    assert not lacks_old_vectors(config, workspace, corpus, first)
-    found = wait_for_old_vectors(hasty, workspace, corpus, first.harmonic, heard.append)
+    assert not lacks_old_vectors(Job(config, workspace, corpus), first)
+    found = wait_for_old_vectors(Job(hasty, workspace, corpus), first.harmonic, heard.append)
     stored = [EmbeddingParts(workspace, key).read(i, ids.start, len(ids)) for i, ids in parts(corpus)]
     np.testing.assert_array_equal(found, np.concatenate(stored))
 
@@ -253,9 +255,9 @@ def test_old_vectors_of_another_corpus_of_vectors_are_those_of_the_identity(tmp_
     identity = config.model_copy(update={"encoder": EncoderConfig(name="identity", embedding_dim=8)})
     save(Workspace(workspace.store, "old"), identity)
     place = workspace, Corpus.open(workspace), config
-    old = choose_old(config, workspace, place[1])
+    old = choose_old(Job(config, workspace, place[1]))
     assert old is not None
     embed_all(place, "old", 0)
-    found = wait_for_old_vectors(config, workspace, place[1], old, print)
+    found = wait_for_old_vectors(Job(config, workspace, place[1]), old, print)
     expected = {tuple(np.round(v / np.linalg.norm(v), 5)) for v in vectors}
     assert {tuple(np.round(v, 5)) for v in found} == expected

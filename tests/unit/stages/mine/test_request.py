@@ -3,7 +3,8 @@ from pathlib import Path
 from pipeline.config import CorpusConfig, GlyphsConfig, MiningConfig, ObserveConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.stages.mine.request import refresh_key
+from pipeline.stages.job import Job
+from pipeline.stages.mine.request import RefreshRequest
 from pipeline.storage.workspace import Workspace
 from tests.unit.encoders import samples
 
@@ -19,5 +20,5 @@ def test_whoever_watches_a_run_asks_for_the_same_generation(tmp_path: Path) -> N
         }
     )
     otherwise = config.model_copy(update={"mining": MiningConfig(negatives_per_pair=2)})
-    assert refresh_key(watched, corpus, checkpoint) == refresh_key(config, corpus, checkpoint)
-    assert refresh_key(otherwise, corpus, checkpoint) != refresh_key(config, corpus, checkpoint)
+    keys = [RefreshRequest.resolve(Job(own, workspace, corpus), checkpoint).key for own in (config, watched, otherwise)]
+    assert keys[0] == keys[1] != keys[2]
