@@ -60,14 +60,14 @@ def stages_of(
 
 
 def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, network_bytes: float) -> Stage:
-    one = rates.embed
+    embed = rates.embed
     parts = {
-        "reading": one.read_s_per_example,
-        "decoding": one.decode_s_per_example,
-        "encoding": one.encode_s_per_example,
-        "writing": one.write_s_per_example,
+        "reading": embed.read_s_per_example,
+        "decoding": embed.decode_s_per_example,
+        "encoding": embed.encode_s_per_example,
+        "writing": embed.write_s_per_example,
     }
-    work_s = work.num_examples * one.s_per_example / min(cluster.busy_actors(config), work.num_parts)
+    work_s = work.num_examples * embed.s_per_example / min(cluster.busy_actors(config), work.num_parts)
     start_s = rates.actor_start_s + work.num_examples * rates.driver.open_s_per_example
     slowest = max(parts, key=lambda name: parts[name]) if work_s > start_s else "start"
     return _longest("embed", {slowest: work_s, "network": _across(cluster, network_bytes)}, ("start", start_s))
@@ -76,9 +76,10 @@ def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Ra
 def _audit(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
     own_s = work.num_own * rates.own_s_per_mate
     search_s = _search_s(rates.audit, config, work, work.num_mined, work.num_mined)
-    join_s = _join_s(rates, work.num_shards, work.num_mined, config.mining.audit.num_neighbours)
-    driver_s = join_s + work.num_mined * rates.driver.judge_s_per_example
-    return _searched("audit", config, work, cluster, rates, own_s + search_s, driver_s, traffic.audit)
+    merge_s = _merge_s(rates, work.num_shards, work.num_mined, config.mining.audit.num_neighbours)
+    driver_s = merge_s + work.num_mined * rates.driver.judge_s_per_example
+    driver_s += _task_s(rates, work)
+    return _searched("audit", config, cluster, own_s + search_s, driver_s, traffic.audit)
 
 
 def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
@@ -86,11 +87,17 @@ def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rat
     search_s = _search_s(rates.mine, config, work, work.num_anchors, work.num_pairs)
     triplets = num_triplets(config, work, rates)
     driver_s = (
-        _join_s(rates, work.num_shards, work.num_pairs, config.mining.negatives_per_pair)
+        _merge_s(rates, work.num_shards, work.num_pairs, config.mining.negatives_per_pair)
         + triplets * rates.driver.harvest_s_per_triplet
         + _rows_summed_up(triplets, rates.label_pairs_per_triplet) * rates.driver.tally_s_per_label_pair
     )
-    return _searched("mine", config, work, cluster, rates, pair_s + search_s, driver_s, traffic.mine)
+    driver_s += _task_s(rates, work)
+    return _searched("mine", config, cluster, pair_s + search_s, driver_s, traffic.mine)
+
+
+def _task_s(rates: Rates, work: Workload) -> float:
+    """Driver's seconds for the tasks of a pass: one to build each block's queries, one for each of its shards."""
+    return work.num_blocks * (work.num_shards + 1) * rates.driver.s_per_task
 
 
 def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors: float, num_pairs: float) -> float:
@@ -99,8 +106,8 @@ def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors
     return work.num_shards * rates.seconds(num_anchors, num_pairs, candidates)
 
 
-def _join_s(rates: Rates, num_shards: int, num_pairs: float, num_negatives: int) -> float:
-    """Driver's seconds for the shards' answers; the s-th has something new for a pair as ``Nearest.join`` says."""
+def _merge_s(rates: Rates, num_shards: int, num_pairs: float, num_negatives: int) -> float:
+    """Driver's seconds for the shards' answers; the s-th has something new for a pair as ``Nearest.merge`` says."""
     shards = np.arange(1, num_shards + 1)
     num_new = float(np.sum(1.0 - (1.0 - 1.0 / shards) ** num_negatives))
     driver = rates.driver
@@ -119,9 +126,7 @@ def _rows_summed_up(num_triplets: float, pairs_per_triplet: float) -> float:
 def _searched(
     name: str,
     config: RunConfig,
-    work: Workload,
     cluster: PlannedCluster,
-    rates: Rates,
     actors_s: float,
     driver_s: float,
     network: tuple[float, float],
@@ -130,7 +135,6 @@ def _searched(
 
     On CPUs the driver takes its time from the cores that the actors want.
     """
-    driver_s += work.num_blocks * (work.num_shards + 1) * rates.driver.s_per_task
     everywhere, to_driver = network
     times = {
         "actors": actors_s / cluster.busy_actors(config),

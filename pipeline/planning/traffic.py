@@ -10,7 +10,7 @@ from pipeline.planning.rates import Rates
 from pipeline.planning.workload import Workload
 
 _ANSWER_BYTES = 12  # of a negative: its id and distance
-_QUESTION_BYTES = 16  # of a pair: its anchor's row and its bounds
+_QUERY_BYTES = 16  # of a pair: its anchor's row and its bounds
 _ANCHOR_BYTES = 4  # its label
 
 
@@ -71,36 +71,36 @@ def traffic_of(
     mining = config.mining
     audit = (0.0, 0.0)
     if mining.audit.num_neighbours:
-        answers = work.num_mined * mining.audit.num_neighbours
-        audit = _between(config, work, cluster, rates, work.num_mined, work.num_mined, answers)
+        sizes = _PassSizes(work.num_mined, work.num_mined, mining.audit.num_neighbours)
+        audit = _between(config, work, cluster, rates, sizes)
+    sizes = _PassSizes(work.num_anchors, work.num_pairs, mining.negatives_per_pair)
     return Traffic(
         corpus_bytes=work.stored_bytes,
         embedding_bytes=work.num_examples * rates.embed.stored_bytes_per_example,
         triplet_bytes=num_triplets * bytes_per_triplet(work, rates),
         audit=audit,
-        mine=_between(
-            config, work, cluster, rates, work.num_anchors, work.num_pairs, work.num_pairs * mining.negatives_per_pair
-        ),
+        mine=_between(config, work, cluster, rates, sizes),
     )
 
 
+@dataclass(frozen=True)
+class _PassSizes:
+    num_anchors: float
+    num_pairs: float
+    num_negatives: int
+
+
 def _between(
-    config: RunConfig,
-    work: Workload,
-    cluster: PlannedCluster,
-    rates: Rates,
-    num_anchors: float,
-    num_pairs: float,
-    num_answers: float,
+    config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, sizes: _PassSizes
 ) -> tuple[float, float]:
     """Between nodes in a pass of the search, and of that to the driver.
 
-    A block takes the vectors of its anchors and of all that share their labels from wherever they lie; its questions go
+    A block takes the vectors of its anchors and of all that share their labels from wherever they lie; its queries go
     to every node, and each shard answers to the driver.
     """
     others, elsewhere = cluster.num_nodes - 1, 1 - 1 / cluster.num_nodes
-    vectors = num_anchors * max(1.0, rates.corpus.mates_per_anchor) * vector_bytes(config) * elsewhere
-    question = vector_bytes(config) + _ANCHOR_BYTES
-    questions = (num_anchors * question + num_pairs * _QUESTION_BYTES) * others
-    answers = work.num_shards * num_answers * _ANSWER_BYTES * elsewhere
-    return vectors + questions + answers, answers
+    vectors = sizes.num_anchors * max(1.0, rates.corpus.mates_per_anchor) * vector_bytes(config) * elsewhere
+    anchor_bytes = vector_bytes(config) + _ANCHOR_BYTES
+    queries = (sizes.num_anchors * anchor_bytes + sizes.num_pairs * _QUERY_BYTES) * others
+    answers = work.num_shards * sizes.num_pairs * sizes.num_negatives * _ANSWER_BYTES * elsewhere
+    return vectors + queries + answers, answers

@@ -62,27 +62,35 @@ REASONS = {
 """By the word that the table holds."""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks against R examples, where a reason has it.
+
+    Attributes:
+        other_R: The other example of each pair.
+        distance_R: Squared L2 distance to it.
+        score_R: How suspect; higher is more.
+        suggested_R: The label that the neighbourhood suggests.
+    """
+
+    other_R: npt.NDArray[np.int64] | None = None
+    distance_R: npt.NDArray[np.float32] | None = None
+    score_R: npt.NDArray[np.float32] | None = None
+    suggested_R: Sequence[str] | None = None
+
+
 def quarantine_rows(
-    reason: str,
-    ids_R: npt.NDArray[np.int64],
-    *,
-    excluded: bool,
-    other_R: npt.NDArray[np.int64] | None = None,
-    distance_R: npt.NDArray[np.float32] | None = None,
-    score_R: npt.NDArray[np.float32] | None = None,
-    suggested_R: Sequence[str] | None = None,
+    reason: str, ids_R: npt.NDArray[np.int64], evidence: Evidence | None = None, *, excluded: bool
 ) -> pa.Table:
     """Rows of one reason, in the schema QUARANTINE, in the order given.
 
     Args:
         reason: Of REASONS.
         ids_R: Example ids.
+        evidence: Of the same length.
         excluded: Whether mining did without the examples, or pairs.
-        other_R: The other example of each pair.
-        distance_R: Squared L2 distance to it.
-        score_R: How suspect; higher is more.
-        suggested_R: The label that the neighbourhood suggests.
     """
+    evidence = evidence or Evidence()
     num_rows = len(ids_R)
     known = REASONS[reason]
     detail = f"{known.words}: {known.consequence}" if excluded else known.words
@@ -90,10 +98,10 @@ def quarantine_rows(
         "example_id": ids_R,
         "reason": pa.repeat(reason, num_rows),
         "excluded": pa.repeat(excluded, num_rows),
-        "other_id": other_R,
-        "distance": distance_R,
-        "score": score_R,
-        "suggested_label": suggested_R,
+        "other_id": evidence.other_R,
+        "distance": evidence.distance_R,
+        "score": evidence.score_R,
+        "suggested_label": evidence.suggested_R,
         "detail": pa.repeat(detail, num_rows),
     }
     arrays = [

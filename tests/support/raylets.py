@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,13 +171,17 @@ def _pid(node: Any) -> int:  # noqa: ANN401 — Ray's
 
 
 def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped
+    import grpc
     from ray._private import internal_api
 
     stats: Any = internal_api.node_stats
     alive = [node for node in known.node_table() if node["Alive"]]
-    stores = [stats(node["NodeManagerAddress"], node["NodeManagerPort"], False).store_stats for node in alive]
+    object_bytes = 0
+    for node in alive:
+        with suppress(grpc.RpcError):  # a node that died a moment ago is still listed
+            store = stats(node["NodeManagerAddress"], node["NodeManagerPort"], False).store_stats
+            object_bytes += store.object_store_bytes_used
     actors = [actor["ActorClassName"] for actor in known.actor_table(None).values() if actor["State"] != "DEAD"]
-    object_bytes = sum(store.object_store_bytes_used for store in stores)
     return {"actors": sorted(actors), "num_nodes": len(alive), "object_bytes": object_bytes}
 
 

@@ -19,7 +19,7 @@ from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.search import QuerySpec, Search, run_search
 from pipeline.stages.mine.shard_loader import ShardStatistics
 from pipeline.stages.mine.shards import LoadedShard, ShardedCorpus, drop_from
-from pipeline.triplets.quarantine import quarantine_rows
+from pipeline.triplets.quarantine import Evidence, quarantine_rows
 
 
 @dataclass(frozen=True)
@@ -123,41 +123,30 @@ def suspect_rows(
         "mutual_neighbours_across_labels": suspects.mutual_neighbours,
         "false_negative_suspect": suspects.false_negatives,
     }
-    mislabelled = suspects.mislabelled
-    counts = {"label_noise_suspect": len(mislabelled.ids_R)}
+    counts = {"label_noise_suspect": len(suspects.mislabelled)}
     # What was excluded is listed to the last, as trainers go by the list.
     listed = slice(None if excluded else config.max_rows_per_reason)
+    mislabelled = suspects.mislabelled.take(listed)
     tables = [
         quarantine_rows(
             "label_noise_suspect",
-            mislabelled.ids_R[listed],
+            mislabelled.ids_R,
+            Evidence(score_R=mislabelled.score_R, suggested_R=[label_names[code] for code in mislabelled.suggested_R]),
             excluded=excluded,
-            score_R=mislabelled.score_R[listed],
-            suggested_R=[label_names[code] for code in mislabelled.suggested_R[listed]],
         )
     ]
     for reason, found in pairs.items():
-        counts[reason] = len(found.anchor_R)
-        tables.append(
-            quarantine_rows(
-                reason,
-                found.anchor_R[listed],
-                excluded=excluded,
-                other_R=found.other_R[listed],
-                distance_R=found.distance_R[listed],
-                # Of the others the distance says it all.
-                score_R=found.score_R[listed] if reason == "false_negative_suspect" else None,
-            )
-        )
+        counts[reason] = len(found)
+        rows = found.take(listed)
+        # Of the others the distance says it all.
+        score_R = rows.score_R if reason == "false_negative_suspect" else None
+        evidence = Evidence(rows.other_R, rows.distance_R, score_R)
+        tables.append(quarantine_rows(reason, rows.anchor_R, evidence, excluded=excluded))
     return tables, counts
 
 
 def hub_rows(hubs: Hubs, config: AuditConfig) -> pa.Table:
     """The quarantine's rows of hubs; the score is the number of triplets."""
     listed = slice(config.max_rows_per_reason)
-    return quarantine_rows(
-        "hub",
-        hubs.ids_H[listed],
-        excluded=config.quarantine == "exclude",
-        score_R=hubs.counts_H[listed].astype(np.float32),
-    )
+    evidence = Evidence(score_R=hubs.counts_H[listed].astype(np.float32))
+    return quarantine_rows("hub", hubs.ids_H[listed], evidence, excluded=config.quarantine == "exclude")

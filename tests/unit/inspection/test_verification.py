@@ -21,7 +21,7 @@ from pipeline.inspection.sampling import draw_rows
 from pipeline.inspection.verify.verification import show_verification, verify
 from pipeline.mining.band import band_bounds
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.quarantine import quarantine_rows
+from pipeline.triplets.quarantine import Evidence, quarantine_rows
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import serialise
@@ -220,7 +220,7 @@ def test_a_pair_that_the_quarantine_excludes_is_in_no_triplet(tmp_path: Path, re
     part = sound.manifest.parts_of("quarantine")[0]
 
     def quarantined(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], excluded: bool) -> Inspected:
-        rows = quarantine_rows(reason, one, excluded=excluded, other_R=other)
+        rows = quarantine_rows(reason, one, Evidence(other), excluded=excluded)
         return rewrite(sound, part.key, serialise(rows, None), num_rows=1)
 
     words = f"{num} of {len(table)} triplets have for their negative an example that the quarantine keeps"
