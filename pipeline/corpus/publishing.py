@@ -9,7 +9,7 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.corpus.split import Split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.publish import Attempt, Publication
 
@@ -57,7 +57,7 @@ def publish_corpus(
     """
     attempt = publication.begin(0 if latest is None else latest.number + 1)
     being_written = f"{publication.folder(attempt.number, attempt.writer)}/"
-    with reader(publication.store, f"writing of corpus {attempt.number}", being_written).kept():
+    with acquire_pins(publication.store, f"writing of corpus {attempt.number}", being_written).renewing():
         return _publish(publication, latest, split, origin, write, attempt)
 
 

@@ -17,7 +17,7 @@ from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfi
 from pipeline.encoders.registry import IMPORT_PATH, Encoder, build_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.failpoints import Failpoint, reach
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.publish import Manifest, Publication
 from pipeline.storage.workspace import Workspace
 
@@ -140,7 +140,7 @@ def save_checkpoint(
     reach(Failpoint.CHECKPOINT)
     attempt = publication.begin(step)
     being_written = f"{publication.folder(step, attempt.writer)}/"
-    with reader(publication.store, f"writing of checkpoint {step}", being_written).kept():
+    with acquire_pins(publication.store, f"writing of checkpoint {step}", being_written).renewing():
         attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
         attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
         if steps is not None:

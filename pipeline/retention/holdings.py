@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pipeline.corpus.schema import LABELS, CorpusManifest
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
-from pipeline.storage.leases import standing_leases
+from pipeline.storage.leases import list_leases
 from pipeline.storage.object_store import Entry
 from pipeline.storage.publish import Publication
 from pipeline.storage.workspace import Workspace
@@ -72,7 +72,7 @@ class Holdings:
         """
         store = workspace.store
         entries = {entry.key: entry for entry in store.entries("")}
-        pins = Pins(frozenset(pin for lease in standing_leases(store) for pin in lease.record.pins))
+        pins = Pins(frozenset(pin for lease in list_leases(store) for pin in lease.record.pins))
         names = sorted({key.split("/")[1] for key in entries if key.startswith("runs/")})
         runs = {}
         for name in names:

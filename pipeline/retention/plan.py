@@ -107,7 +107,9 @@ def _unnamed(holdings: Holdings, kept: Kept, grace_s: float) -> Iterator[Removal
         if key not in kept.embeddings and f"{folder}/" not in holdings.pins and is_old:
             yield Removal(f"embeddings {key}", tuple(entries))
     for prefix, what in ((PROBE_PREFIX, "probes of the store"), (leases.PREFIX, "leases")):
-        lapsed = tuple(entry for entry in holdings.below(f"{prefix}/") if entry.age_s > max(grace_s, leases.LEASE_S))
+        lapsed = tuple(
+            entry for entry in holdings.below(f"{prefix}/") if entry.age_s > max(grace_s, leases.LEASE_DURATION_S)
+        )
         yield Removal(f"{what} that killed jobs left", lapsed)
 
 

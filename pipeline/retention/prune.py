@@ -9,7 +9,7 @@ from pipeline.failpoints import Failpoint, reach
 from pipeline.progress import stage
 from pipeline.retention.holdings import Holdings
 from pipeline.retention.plan import Plan, make_plan
-from pipeline.storage.leases import LEASE_S
+from pipeline.storage.leases import LEASE_DURATION_S
 from pipeline.storage.retired import Retired
 from pipeline.storage.workspace import Workspace
 
@@ -73,7 +73,7 @@ def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = Fals
     for retirement in plan.retirements:
         Retired(retirement.publication).add(retirement.number)
     _delete(workspace, [entry.key for removal in plan.removals for entry in removal.entries])
-    return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_S)))
+    return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_DURATION_S)))
 
 
 def _delete(workspace: Workspace, keys: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
 from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
 from pipeline.stages.train.stage import TrainingRun, check_trainable
-from pipeline.storage.claims import sole_trainer
+from pipeline.storage.locks import training_lock
 from pipeline.storage.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def mine_and_train(config: RunConfig, workspace: Workspace, corpus: Corpus) -> C
     start = newest_checkpoint(config, workspace, corpus)
     trains = start.step < config.training.num_steps
     with (
-        sole_trainer(workspace) if trains else nullcontext(),
+        training_lock(workspace) if trains else nullcontext(),
         reported_refusal(config, workspace),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
         metrics.recording(config.run, "job"),

@@ -176,7 +176,7 @@ def refusal(place: Place, data: bytes) -> object:
 
 def lease(place: Place, data: bytes) -> object:
     place.store.put(f"{leases.PREFIX}/planted.json", data)
-    return leases.standing_leases(place.store)
+    return leases.list_leases(place.store)
 
 
 def evaluation(place: Place, data: bytes) -> object:

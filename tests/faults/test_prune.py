@@ -17,7 +17,7 @@ from pipeline.config import RetentionConfig
 from pipeline.errors import InputError
 from pipeline.failpoints import Failpoint
 from pipeline.retention.prune import prune
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -46,7 +46,7 @@ def publish_next(workspace: Workspace, number: int) -> None:
     """As a refresh does: the parts of its attempt are pinned until the manifest stands."""
     publication = generations(workspace)
     attempt = publication.begin(number)
-    with reader(workspace.store, "a refresh", f"{publication.folder(number, attempt.writer)}/").kept():
+    with acquire_pins(workspace.store, "a refresh", f"{publication.folder(number, attempt.writer)}/").renewing():
         for index in range(3):
             attempt.add_part("triplets", f"triplets-{index:05d}.parquet", os.urandom(200), 1)
         parent = {"parent": number - 1 if number else None}
@@ -61,7 +61,7 @@ def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iter
         if not numbers:
             continue
         number = rng.choice(numbers)
-        with reader(workspace.store, "a trainer", publication.manifest_key(number)).kept():
+        with acquire_pins(workspace.store, "a trainer", publication.manifest_key(number)).renewing():
             try:
                 manifest = publication.read(number)
             except InputError:
@@ -221,7 +221,7 @@ def test_a_clock_off_by_a_day_collects_nothing_that_is_live(shift_s: int, shifte
     living.add_part("triplets", "triplets-00000.parquet", b"living", 1)
     pinned = publication.manifest_key(1)
     with (
-        reader(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").kept(),
+        acquire_pins(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").renewing(),
         JobServer(tmp_path / "log", environment(**shifted), "prune") as jobs,
     ):
         # Half a day's grace: a day's error in either direction would decide wrongly about everything there is.

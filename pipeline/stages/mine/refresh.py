@@ -20,8 +20,8 @@ from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.mine.audit import hub_rows
 from pipeline.stages.mine.collector import Harvest
 from pipeline.stages.mine.mining_pass import Mine
-from pipeline.stages.mine.request import claim_refresh, find_generation, refresh_key
-from pipeline.storage.leases import Lease, reader
+from pipeline.stages.mine.request import acquire_refresh, find_generation, refresh_key
+from pipeline.storage.leases import Lease, acquire_pins
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -42,13 +42,13 @@ def refresh(
         AuditRefusedError: The embeddings cannot be mined; nothing was published.
         InputError: The training examples cannot form a triplet, or the backend is not to be had.
     """
-    found = claim_refresh(config, workspace, corpus, checkpoint)
+    found = acquire_refresh(config, workspace, corpus, checkpoint)
     if not isinstance(found, Lease):
         return found, False
     config = config.at_step(checkpoint.step)
     backend = _say_backend(config)
     standing = None
-    with found.kept():
+    with found.renewing():
         while standing is None:
             published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend)
             pool.tell_all("rest")
@@ -74,7 +74,7 @@ def _mine(
     latest = publication.latest()
     attempt = publication.begin(0 if latest is None else latest.number + 1)
     keys = (key_of(config, corpus, checkpoint), old_key(config, workspace, corpus, checkpoint))
-    pinned = reader(
+    pinned = acquire_pins(
         workspace.store,
         f"mining of generation {attempt.number} of run {workspace.run!r}",
         f"{publication.folder(attempt.number, attempt.writer)}/",
@@ -83,7 +83,7 @@ def _mine(
         *([] if latest is None else [publication.manifest_key(latest.number)]),
         *(f"{workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
     )
-    with pinned.kept():
+    with pinned.renewing():
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mixture = embed_old(pool, config, workspace, corpus, checkpoint)
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)

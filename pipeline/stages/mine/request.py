@@ -7,8 +7,8 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.mining.miner import resolve_backend
 from pipeline.stages.embed.stage import key_of
-from pipeline.storage.claims import await_others, claim_or_await
 from pipeline.storage.leases import Lease
+from pipeline.storage.locks import acquire_or_wait, wait_for_holder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
@@ -41,11 +41,11 @@ def find_generation(
     return None
 
 
-def claim_refresh(
+def acquire_refresh(
     config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> GenerationManifest | Lease:
-    """The generation, once it stands; or the claim to make it, where nobody else is at it."""
-    return claim_or_await(
+    """The generation, once it exists; or the lease to make it, if no other job holds that."""
+    return acquire_or_wait(
         workspace,
         _name(config, corpus, checkpoint),
         f"refresh of run {workspace.run!r} from checkpoint {checkpoint.step}",
@@ -58,9 +58,9 @@ def claim_refresh(
 def await_generation(
     config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> GenerationManifest | None:
-    """The generation, once it stands; None where it does not and nobody is at it."""
+    """The generation, once it exists; None if it does not and no job is making it."""
     name = _name(config, corpus, checkpoint)
-    return await_others(workspace, name, lambda: find_generation(config, workspace, corpus, checkpoint))
+    return wait_for_holder(workspace, name, lambda: find_generation(config, workspace, corpus, checkpoint))
 
 
 def _name(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:

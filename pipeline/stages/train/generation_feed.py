@@ -86,7 +86,7 @@ class GenerationChooser:
             return None if found is None else found.number
         self._chosen = (found, *self._chosen[: _NUM_PINNED - 1])  # the one in use is still needed
         numbers = {number for one in self._chosen for number in (one.number, one.parent) if number is not None}
-        self._lease.pin(*(self._publication.manifest_key(number) for number in numbers))
+        self._lease.set_pins(*(self._publication.manifest_key(number) for number in numbers))
         return found.number if found.number in self._publication.numbers() else None  # it may have retired just before
 
     def _fits(self, manifest: GenerationManifest, checkpoint: CheckpointManifest) -> bool:

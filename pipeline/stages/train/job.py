@@ -14,7 +14,7 @@ from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.train.stage import TrainingRun, check_trainable
-from pipeline.storage.claims import sole_trainer
+from pipeline.storage.locks import training_lock
 from pipeline.storage.workspace import Workspace
 from pipeline.training.planner import NEEDS_MINING
 
@@ -38,7 +38,7 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
         ):
             embed_old(pool, config, workspace, corpus, start)
     with (
-        sole_trainer(workspace),
+        training_lock(workspace),
         session(config.cluster, required_resources(config, pool=False, trainer=True)),
         metrics.recording(config.run, "job"),
         TrainingRun(config, corpus, start.step) as run,

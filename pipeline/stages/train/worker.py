@@ -35,7 +35,7 @@ from pipeline.stages.train.round_statistics import RoundMeter
 from pipeline.stages.train.segments import GenerationFeed, Segment
 from pipeline.stages.train.staleness import measure
 from pipeline.stages.train.telemetry import Telemetry
-from pipeline.storage.leases import Lease, reader
+from pipeline.storage.leases import Lease, acquire_pins
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import LoadExample, StepDataset, batches
@@ -100,7 +100,7 @@ class TrainWorker:
         old = old_key(self._config, self._workspace, self._corpus, self._checkpoint)
         vectors = [] if old is None else [f"{self._workspace.embeddings_prefix(old)}/"]
         purpose = f"a worker that trains run {self._config.run!r}"
-        return reader(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
+        return acquire_pins(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
@@ -124,7 +124,7 @@ class TrainWorker:
     def run(self) -> None:
         """Walks from the checkpoint's step to the last one, round by round."""
         step = self._checkpoint.step
-        with nullcontext() if self._lease is None else self._lease.kept(), self._telemetry:
+        with nullcontext() if self._lease is None else self._lease.renewing(), self._telemetry:
             while step < self._config.training.num_steps:
                 step = self._round(step)
 

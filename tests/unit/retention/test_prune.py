@@ -7,7 +7,7 @@ from pipeline.config import OldEncoder, RetentionConfig
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import CorruptDataError
 from pipeline.retention.prune import prune
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import ObjectStore, open_store
 from pipeline.storage.retired import Retired, history
 from pipeline.storage.workspace import Workspace
@@ -109,7 +109,7 @@ def test_what_a_lease_pins_stays_until_it_ends(workspace: Workspace) -> None:
         checkpoints(workspace).manifest_key(20),
         f"embeddings/{1:032x}/",
     )
-    with reader(workspace.store, "somebody", *pins).kept():
+    with acquire_pins(workspace.store, "somebody", *pins).renewing():
         for _ in range(3):
             prune(workspace, NO_GRACE)
         assert numbers(workspace) == ([0, 20, 40, 50, 60], [0, 1, 3, 4, 5]), "1 led to 20"
@@ -124,7 +124,7 @@ def test_parts_of_a_retired_number_stay_while_a_lease_pins_it(workspace: Workspa
     """A reader may have pinned it after the leases were listed, and before its manifest was gone."""
     manifest = generations(workspace).read(0)
     prune(workspace, NO_GRACE)
-    with reader(workspace.store, "late", generations(workspace).manifest_key(0)).kept():
+    with acquire_pins(workspace.store, "late", generations(workspace).manifest_key(0)).renewing():
         prune(workspace, NO_GRACE)
         assert generations(workspace).read_part(manifest.parts[0]) == bytes(1000)
     prune(workspace, NO_GRACE)
@@ -137,7 +137,7 @@ def test_attempts_of_the_dead_go_after_the_grace_period_and_those_of_the_living_
     for attempt in (dead, living):
         attempt.add_part("triplets", "part", b"x", 1)
     assert prune(workspace, A_DAY).freed_bytes == 0
-    with reader(workspace.store, "a refresh", f"{publication.folder(6, living.writer)}/").kept():
+    with acquire_pins(workspace.store, "a refresh", f"{publication.folder(6, living.writer)}/").renewing():
         prune(workspace, NO_GRACE)
         assert workspace.store.list(publication.folder(6, dead.writer)) == []
         assert living.publish(manifest_of(living, 1))[1]
@@ -216,7 +216,7 @@ def test_what_another_prune_retires_between_two_looks_keeps_its_grace_and_its_pi
 
 def test_weights_of_retired_checkpoints_go_while_the_run_is_trained(workspace: Workspace) -> None:
     prune(workspace, NO_GRACE)
-    with reader(workspace.store, "a worker that trains", "corpus/manifests/000000000.json").kept():
+    with acquire_pins(workspace.store, "a worker that trains", "corpus/manifests/000000000.json").renewing():
         checkpoint(workspace, 70)
         assert prune(workspace, NO_GRACE).freed_bytes > 0
         old = Retired(checkpoints(workspace)).read(10)
