@@ -33,7 +33,7 @@ def _table(pruned: Pruned) -> Table:
     for one in pruned.plan.removals:
         table.add_row(Text(one.what), str(len(one.entries)), decimal(one.num_bytes), "now")
     for retired in pruned.plan.retirements:
-        what = f"{retired.publication.prefix} {retired.number}: retires"
+        what = f"{retired.dataset.prefix} {retired.number}: retires"
         table.add_row(Text(what), "", decimal(retired.num_bytes), "after the grace period")
     return table
 

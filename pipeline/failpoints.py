@@ -39,7 +39,7 @@ class Failpoint(StrEnum):
     BLOCK_SEARCHED = "mine.block-searched"
     """By an actor, which has yet to say so."""
     BLOCK_TAKEN = "mine.block-taken"
-    """By the driver, into the shards of the attempt."""
+    """By the driver, into the shards of the transaction."""
     CHECKPOINT = "checkpoint.serialised"
     CHECKPOINT_PUBLISHED = "checkpoint.published"
     """The workers have yet to agree on it."""

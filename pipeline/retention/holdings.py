@@ -1,4 +1,4 @@
-"""What a workspace holds: its publications, all manifests that stand in them, and all objects."""
+"""What a workspace holds: its datasets, all manifests that stand in them, and all objects."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pipeline.corpus.schema import LABELS, CorpusManifest
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.storage.leases import list_leases
 from pipeline.storage.object_store import Entry
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
@@ -80,8 +80,8 @@ class Holdings:
             runs[name] = Run(_standing(checkpoints(place)), _standing(generations(place)))
         return cls(workspace, entries, pins, _standing(corpora(workspace)), runs)
 
-    def publications(self) -> Iterator[tuple[Publication[Any], Mapping[int, Any], frozenset[str]]]:
-        """Every publication, its standing manifests, and the roles of the parts that outlast them, as history."""
+    def datasets(self) -> Iterator[tuple[VersionedDataset[Any], Mapping[int, Any], frozenset[str]]]:
+        """Every dataset, its standing manifests, and the roles of the parts that outlast them, as history."""
         store = self.workspace.store
         yield corpora(self.workspace), self.corpora, frozenset({LABELS})
         for name, run in self.runs.items():
@@ -94,13 +94,13 @@ class Holdings:
         return [entry for key, entry in self.entries.items() if key.startswith(prefix)]
 
 
-def corpora(workspace: Workspace) -> Publication[CorpusManifest]:
+def corpora(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
     """The workspace's corpora."""
-    return Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
-def _standing(publication: Publication[Any]) -> dict[int, Any]:
-    return {manifest.number: manifest for manifest in publication.newest_first()}
+def _standing(dataset: VersionedDataset[Any]) -> dict[int, Any]:
+    return {manifest.number: manifest for manifest in dataset.newest_first()}
 
 
 def newest(numbers: Mapping[int, object], count: int) -> Sequence[int]:

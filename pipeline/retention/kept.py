@@ -43,9 +43,9 @@ def choose(holdings: Holdings, retention: RetentionConfig) -> Kept:
             fingerprints.add(generation.corpus_fingerprint)
             kept.manifests.add(_key(place.generations_prefix, number))
             kept.embeddings.update(filter(None, (generation.embeddings_key, generation.old_embeddings_key)))
-    publication = corpora(holdings.workspace)
+    dataset = corpora(holdings.workspace)
     for number, corpus in holdings.corpora.items():
-        key = publication.manifest_key(number)
+        key = dataset.manifest_key(number)
         if corpus.fingerprint in fingerprints or key in holdings.pins:
             kept.manifests.add(key)
     return kept

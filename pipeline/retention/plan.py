@@ -9,21 +9,21 @@ from pipeline.retention.holdings import Holdings
 from pipeline.retention.kept import Kept, choose
 from pipeline.storage import leases
 from pipeline.storage.object_store import PROBE_PREFIX, Entry
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.retired import Retired
 
 
 @dataclass(frozen=True)
 class Retirement:
-    """A number that leaves its publication; its parts go when a later prune finds the grace period over.
+    """A number that leaves its dataset; its parts go when a later prune finds the grace period over.
 
     Attributes:
-        publication: It.
+        dataset: It.
         number: The number.
         num_bytes: Of its parts.
     """
 
-    publication: Publication[Any]
+    dataset: VersionedDataset[Any]
     number: int
     num_bytes: int
 
@@ -59,31 +59,31 @@ def make_plan(holdings: Holdings, retention: RetentionConfig) -> Plan:
     kept = choose(holdings, retention)
     retirements: list[Retirement] = []
     removals: list[Removal] = []
-    for publication, standing, lasting in holdings.publications():
+    for dataset, standing, lasting in holdings.datasets():
         for number, manifest in sorted(standing.items()):
-            if publication.manifest_key(number) not in kept.manifests:
+            if dataset.manifest_key(number) not in kept.manifests:
                 num_bytes = sum(part.num_bytes for part in manifest.parts if part.role not in lasting)
-                retirements.append(Retirement(publication, number, num_bytes))
-        removals += _of_publication(holdings, publication, standing, lasting, retention.grace_s)
+                retirements.append(Retirement(dataset, number, num_bytes))
+        removals += _of_dataset(holdings, dataset, standing, lasting, retention.grace_s)
     removals += _unnamed(holdings, kept, retention.grace_s)
     return Plan(tuple(retirements), tuple(removal for removal in removals if removal.entries))
 
 
-def _of_publication(
+def _of_dataset(
     holdings: Holdings,
-    publication: Publication[Any],
+    dataset: VersionedDataset[Any],
     standing: Mapping[int, Any],
     lasting: frozenset[str],
     grace_s: float,
 ) -> Iterator[Removal]:
-    """Parts of the retired, and of attempts that published nothing."""
-    retired = Retired(publication)
+    """Parts of the retired, and of transactions that were not committed."""
+    retired = Retired(dataset)
     graves = set(retired.numbers())  # after the manifests were looked at: another prune may be at work
-    for folder, entries in _by_folder(holdings.below(f"{publication.prefix}/data/")).items():
+    for folder, entries in _by_folder(holdings.below(f"{dataset.prefix}/data/")).items():
         number, _, writer = folder.rpartition("/")[2].partition("-")
         if not number.isdecimal():
             continue
-        place, key = f"{publication.prefix} {int(number)}", publication.manifest_key(int(number))
+        place, key = f"{dataset.prefix} {int(number)}", dataset.manifest_key(int(number))
         if f"{folder}/" in holdings.pins or key in holdings.pins:
             continue
         manifest = standing.get(int(number))
@@ -96,7 +96,7 @@ def _of_publication(
             history = {part.key for part in was.parts if part.role in lasting}
             yield Removal(f"parts of {place}, retired", tuple(one for one in entries if one.key not in history))
         elif min(entry.age_s for entry in entries) >= grace_s:
-            yield Removal(f"parts of an attempt at {place} that published nothing", tuple(entries))
+            yield Removal(f"parts of a transaction on {place} that was not committed", tuple(entries))
 
 
 def _unnamed(holdings: Holdings, kept: Kept, grace_s: float) -> Iterator[Removal]:

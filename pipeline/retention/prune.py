@@ -40,7 +40,7 @@ class Pruned:
         """A JSON-able document."""
         return {
             "retired": [
-                {"publication": one.publication.prefix, "number": one.number, "num_bytes": one.num_bytes}
+                {"publication": one.dataset.prefix, "number": one.number, "num_bytes": one.num_bytes}
                 for one in self.plan.retirements
             ],
             "removed": [
@@ -71,7 +71,7 @@ def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = Fals
     if dry_run:
         return Pruned(plan, 0)
     for retirement in plan.retirements:
-        Retired(retirement.publication).add(retirement.number)
+        Retired(retirement.dataset).add(retirement.number)
     _delete(workspace, [entry.key for removal in plan.removals for entry in removal.entries])
     return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_DURATION_S)))
 

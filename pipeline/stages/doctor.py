@@ -22,7 +22,7 @@ from pipeline.runtime.session import required_resources, session
 from pipeline.stages.node_facts import describe_room, differences, look_at_node, look_at_nodes
 from pipeline.storage.leases import list_leases
 from pipeline.storage.manifest import library_versions
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.speed import measure_speed
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -137,7 +137,7 @@ def _store(config: RunConfig) -> str:
 
 def _contents(config: RunConfig) -> str:
     workspace = Workspace.open(config.workspace, config.run)
-    if Publication(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
+    if VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
         return "no corpus yet: run jobs.prepare"
     corpus = Corpus.open(workspace)
     return (

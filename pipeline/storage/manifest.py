@@ -54,7 +54,7 @@ class Manifest(_Record):
         format: Version of the manifest's layout.
         number: What it is published under; 0, 1, 2… or a training step.
         parent: Number of what it was made from, if any.
-        writer: Random id of the attempt that wrote it, hexadecimal.
+        writer: Random id of the transaction that wrote it, hexadecimal.
         created_at: When, by the writer's clock (UTC, ISO 8601); for people only.
         seed: The run's seed.
         config_digest: SHA-256 of the resolved config.

@@ -27,17 +27,17 @@ class Workspace:
 
     @property
     def corpus_prefix(self) -> str:
-        """Publication of the corpus."""
+        """VersionedDataset of the corpus."""
         return "corpus"
 
     @property
     def checkpoints_prefix(self) -> str:
-        """Publication of the run's checkpoints."""
+        """VersionedDataset of the run's checkpoints."""
         return f"runs/{self.run}/checkpoints"
 
     @property
     def generations_prefix(self) -> str:
-        """Publication of the run's generations."""
+        """VersionedDataset of the run's generations."""
         return f"runs/{self.run}/generations"
 
     def embeddings_prefix(self, key: str) -> str:

@@ -153,12 +153,12 @@ def finished(job: "subprocess.Popen[str]", timeout_s: float) -> float:
 
 def triplets(config: RunConfig) -> pa.Table:
     """What was published last."""
-    publication = generations(Workspace.open(config.workspace, config.run))
-    manifest = publication.latest()
+    dataset = generations(Workspace.open(config.workspace, config.run))
+    manifest = dataset.latest()
     assert manifest is not None
     from pipeline.triplets.reader import Generation
 
-    generation = Generation(publication, manifest)
+    generation = Generation(dataset, manifest)
     return pa.concat_tables([generation.shard(index) for index in range(generation.num_shards)])
 
 

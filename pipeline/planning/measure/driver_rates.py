@@ -63,13 +63,13 @@ def _measure_harvest(
     config: RunConfig, scratch: Workspace, corpus: Corpus, shard: Shard, searched: Searched
 ) -> tuple[float, float, dict[str, float]]:
     """Seconds a triplet, seconds of publishing, and what triplets are like."""
-    begin_s, attempt = timed(lambda: generations(scratch).begin(0))
+    begin_s, transaction = timed(lambda: generations(scratch).begin(0))
     triplets, _ = to_triplets(searched.pairs, searched.nearest)
     table = triplet_table(*vars(triplets).values())
     num = len(table)
     if not num:
         return 0.0, begin_s, {"bytes_per_triplet": 0.0, "label_pairs_per_triplet": 0.0}
-    harvest = Harvest(attempt, config.mining, corpus, {})
+    harvest = Harvest(transaction, config.mining, corpus, {})
 
     def take() -> None:
         for _ in range(max(1, _TRIPLETS // num)):

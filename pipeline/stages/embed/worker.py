@@ -94,9 +94,9 @@ class EncodeWorker:
 
     def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):
-            publication = checkpoints(Workspace(self._workspace.store, run))
-            manifest = read_even_retired(publication, step)
+            dataset = checkpoints(Workspace(self._workspace.store, run))
+            manifest = read_even_retired(dataset, step)
             config = config_of(manifest, self._config)
-            encoder = load_encoder(publication, manifest, config.encoder, config.transform, self._device)
+            encoder = load_encoder(dataset, manifest, config.encoder, config.transform, self._device)
             self._encoder = ((run, step), config, encoder)
         return self._encoder[1:]

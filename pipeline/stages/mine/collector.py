@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.config import MiningConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit.hubs import HubCap, Hubs
-from pipeline.storage.publish import Attempt
+from pipeline.storage.publish import Transaction
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.schema import KINDS, GenerationManifest, count_kinds
 from pipeline.triplets.writer import TripletWriter, parse
@@ -17,7 +17,7 @@ _COLUMNS = ("anchor", "positive", "negative")
 
 
 class Harvest:
-    """The triplets of one attempt.
+    """The triplets of one transaction.
 
     Attributes:
         num_triplets: Taken in so far.
@@ -28,7 +28,7 @@ class Harvest:
 
     def __init__(
         self,
-        attempt: Attempt[GenerationManifest],
+        transaction: Transaction[GenerationManifest],
         mining: MiningConfig,
         corpus: Corpus,
         provenance: Mapping[str, str],
@@ -37,14 +37,14 @@ class Harvest:
         """Begins with nothing.
 
         Args:
-            attempt: Where shards go.
+            transaction: Where shards go.
             mining: The margin that tells kinds apart, and rows a shard.
             corpus: Labels of the ids.
             provenance: What each file carries.
             stem: First part of the shards' names.
         """
-        self._attempt, self._mining, self._corpus, self._provenance = attempt, mining, corpus, provenance
-        self._writer = TripletWriter(attempt, mining.rows_per_shard, provenance, stem)
+        self._transaction, self._mining, self._corpus, self._provenance = transaction, mining, corpus, provenance
+        self._writer = TripletWriter(transaction, mining.rows_per_shard, provenance, stem)
         self.num_triplets = 0
         self.kinds = dict.fromkeys(KINDS, 0)
         self.negatives_N = np.zeros(corpus.num_examples, dtype=np.int64)
@@ -66,15 +66,15 @@ class Harvest:
         self._writer.close()
 
     def capped(self, hubs: Hubs, seed: int) -> "Harvest":
-        """The same triplets with no hub the negative of more than its cap; the shards of this one are taken back."""
-        parts, cap = self._attempt.parts, HubCap(hubs, seed)
+        """The same triplets with no hub the negative of more than its cap; the shards of this one are deleted."""
+        parts, cap = self._transaction.parts, HubCap(hubs, seed)
         for part in parts:
-            cap.see(*_ids(parse(self._attempt.read_back(part))))
-        left = Harvest(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
+            cap.see(*_ids(parse(self._transaction.read_part(part))))
+        left = Harvest(self._transaction, self._mining, self._corpus, self._provenance, "triplets-capped")
         for part in parts:
-            table = parse(self._attempt.read_back(part))
+            table = parse(self._transaction.read_part(part))
             left.add(table.filter(pa.array(cap.keep(*_ids(table)))))
-            self._attempt.take_back(part)
+            self._transaction.delete_part(part)
         left.close()
         return left
 

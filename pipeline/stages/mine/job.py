@@ -77,14 +77,14 @@ def follow_checkpoints(
         corpus: The pinned corpus.
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
-    publication = checkpoints(workspace)
+    dataset = checkpoints(workspace)
     if (standing := generations(workspace).latest()) is not None:
         _record_generation(standing)
     with ActorPool(config.cluster, RefreshWorker, config, corpus.manifest.number) as pool:
         # At once: a trainer may wait for them, also where the first generation stands already.
-        embed_old(pool, config, workspace, corpus, publication.read(publication.numbers()[-1]))
+        embed_old(pool, config, workspace, corpus, dataset.read(dataset.numbers()[-1]))
         refused: int | None = None
-        while (checkpoint := publication.read(publication.numbers()[-1])).step < config.training.num_steps:
+        while (checkpoint := dataset.read(dataset.numbers()[-1])).step < config.training.num_steps:
             if checkpoint.step == refused or find_generation(config, workspace, corpus, checkpoint) is not None:
                 idle(checkpoint)
                 continue

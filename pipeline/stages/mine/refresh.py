@@ -22,7 +22,7 @@ from pipeline.stages.mine.collector import Harvest
 from pipeline.stages.mine.mining_pass import Mine
 from pipeline.stages.mine.request import acquire_refresh, find_generation, refresh_key
 from pipeline.storage.leases import Lease, acquire_pins
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import recorded_refusal
@@ -70,17 +70,17 @@ def _mine(
     backend: str,
 ) -> tuple[GenerationManifest, bool]:
     """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
-    publication = generations(workspace)
-    latest = publication.latest()
-    attempt = publication.begin(0 if latest is None else latest.number + 1)
+    dataset = generations(workspace)
+    latest = dataset.latest()
+    transaction = dataset.begin(0 if latest is None else latest.number + 1)
     keys = (key_of(config, corpus, checkpoint), old_key(config, workspace, corpus, checkpoint))
     pinned = acquire_pins(
         workspace.store,
-        f"mining of generation {attempt.number} of run {workspace.run!r}",
-        f"{publication.folder(attempt.number, attempt.writer)}/",
+        f"mining of generation {transaction.number} of run {workspace.run!r}",
+        f"{dataset.data_folder(transaction.number, transaction.writer)}/",
         corpus.manifest_key,
         checkpoints(workspace).manifest_key(checkpoint.step),
-        *([] if latest is None else [publication.manifest_key(latest.number)]),
+        *([] if latest is None else [dataset.manifest_key(latest.number)]),
         *(f"{workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
     )
     with pinned.renewing():
@@ -89,13 +89,13 @@ def _mine(
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
         with recorded_refusal(workspace, *of_it), metrics.refusals_counted():
             mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
-            previous = _previous(config, publication, latest, corpus)
-            with attempt.kept_if_whole():
-                facts = _write(attempt, config, corpus, checkpoint, mine, previous)
+            previous = _previous(config, dataset, latest, corpus)
+            with transaction.rollback_on_error():
+                facts = _write(transaction, config, corpus, checkpoint, mine, previous)
                 with metrics.timed("verify"):
                     facts |= _verify(mine, backend)
         manifest = GenerationManifest(
-            **attempt.header(),
+            **transaction.manifest_fields(),
             **facts,
             parent=None if latest is None else latest.number,
             seed=config.seed,
@@ -115,7 +115,7 @@ def _mine(
             old_embeddings_key=None if mixture is None else mixture.key,
         )
         with metrics.timed("publish"):
-            return attempt.publish(manifest)
+            return transaction.commit(manifest)
 
 
 def _say_backend(config: RunConfig) -> str:
@@ -128,12 +128,12 @@ def _say_backend(config: RunConfig) -> str:
 
 
 def _previous(
-    config: RunConfig, publication: Publication[GenerationManifest], latest: GenerationManifest | None, corpus: Corpus
+    config: RunConfig, dataset: VersionedDataset[GenerationManifest], latest: GenerationManifest | None, corpus: Corpus
 ) -> Generation | None:
     """The generation to begin from: the newest, where it is of this corpus, so that ids mean the same."""
     if not config.mining.starts_warm or latest is None or latest.corpus_fingerprint != corpus.fingerprint:
         return None
-    return Generation(publication, latest)
+    return Generation(dataset, latest)
 
 
 def _verify(mine: Mine, backend: str) -> dict[str, object]:
@@ -153,7 +153,7 @@ def _verify(mine: Mine, backend: str) -> dict[str, object]:
 
 
 def _write(
-    attempt: Attempt[GenerationManifest],
+    transaction: Transaction[GenerationManifest],
     config: RunConfig,
     corpus: Corpus,
     checkpoint: CheckpointManifest,
@@ -162,14 +162,14 @@ def _write(
 ) -> dict[str, object]:
     """Writes the parts of a generation as its blocks are mined; returns the counts for the manifest."""
     provenance = {
-        "generation": str(attempt.number),
+        "generation": str(transaction.number),
         "checkpoint_step": str(checkpoint.step),
         "weights_digest": checkpoint.weights_digest,
         "corpus_fingerprint": corpus.fingerprint,
         "mining": config.mining.model_dump_json(),
         "config_digest": config.digest(),
     }
-    harvest = Harvest(attempt, config.mining, corpus, provenance)
+    harvest = Harvest(transaction, config.mining, corpus, provenance)
     num_pairs = num_unanswered = num_handed_on = 0
     with stage(f"mine step {checkpoint.step}", mine.num_anchors, "anchors") as done:
         for block in mine.blocks(previous):
@@ -191,7 +191,7 @@ def _write(
         harvest = harvest.capped(hubs, config.seed)
     quarantine = pa.concat_tables([mine.quarantine, hub_rows(hubs, rules)])
     neighbours = harvest.tally.table(corpus.label_names, config.mining.neighbours_per_label)
-    add_side_tables(attempt, quarantine, neighbours)
+    add_side_tables(transaction, quarantine, neighbours)
     return {
         "num_pairs": num_pairs,
         "num_pairs_without_negative": num_unanswered,

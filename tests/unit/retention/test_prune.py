@@ -22,12 +22,12 @@ LOSSES = b"of the steps"
 
 
 def generation(workspace: Workspace, number: int, step: int) -> GenerationManifest:
-    publication = generations(workspace)
-    attempt = publication.begin(number)
-    attempt.add_part("triplets", "triplets-00000.parquet", bytes(1000), 1)
-    manifest = manifest_of(attempt, 1, step)
+    dataset = generations(workspace)
+    transaction = dataset.begin(number)
+    transaction.add_part("triplets", "triplets-00000.parquet", bytes(1000), 1)
+    manifest = manifest_of(transaction, 1, step)
     changes = {"parent": number - 1 if number else None, "embeddings_key": f"{number:032x}"}
-    return attempt.publish(manifest.model_copy(update=changes))[0]
+    return transaction.commit(manifest.model_copy(update=changes))[0]
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def numbers(workspace: Workspace) -> tuple[list[int], list[int]]:
     return checkpoints(workspace).numbers(), generations(workspace).numbers()
 
 
-def parts_of(workspace: Workspace, publication: str) -> set[int]:
-    prefix = f"runs/{workspace.run}/{publication}/data/"
+def parts_of(workspace: Workspace, dataset: str) -> set[int]:
+    prefix = f"runs/{workspace.run}/{dataset}/data/"
     return {int(key.removeprefix(prefix).partition("-")[0]) for key in workspace.store.list(prefix)}
 
 
@@ -80,20 +80,20 @@ def test_nothing_retires_and_goes_in_one_prune_even_without_grace(workspace: Wor
 def test_the_history_of_retired_checkpoints_stays_without_their_weights(workspace: Workspace) -> None:
     prune(workspace, NO_GRACE)
     prune(workspace, NO_GRACE)
-    publication = checkpoints(workspace)
-    assert [one.step for one in history(publication)] == [0, 10, 20, 30, 40, 50, 60]
-    old = Retired(publication).read(10)
-    assert publication.read_part(old.parts_of("steps")[0]) == LOSSES
+    dataset = checkpoints(workspace)
+    assert [one.step for one in history(dataset)] == [0, 10, 20, 30, 40, 50, 60]
+    old = Retired(dataset).read(10)
+    assert dataset.read_part(old.parts_of("steps")[0]) == LOSSES
     assert not workspace.store.exists(old.parts_of("encoder")[0].key)
 
 
 def test_what_is_kept_can_be_read_whole(workspace: Workspace) -> None:
     prune(workspace, NO_GRACE)
     prune(workspace, NO_GRACE)
-    for publication in (checkpoints(workspace), generations(workspace)):
-        for number in publication.numbers():
-            for part in publication.read(number).parts:
-                publication.read_part(part)
+    for dataset in (checkpoints(workspace), generations(workspace)):
+        for number in dataset.numbers():
+            for part in dataset.read(number).parts:
+                dataset.read_part(part)
 
 
 def test_embeddings_stay_with_the_generations_that_were_mined_from_them(workspace: Workspace) -> None:
@@ -132,26 +132,26 @@ def test_parts_of_a_retired_number_stay_while_a_lease_pins_it(workspace: Workspa
 
 
 def test_attempts_of_the_dead_go_after_the_grace_period_and_those_of_the_living_stay(workspace: Workspace) -> None:
-    publication = generations(workspace)
-    dead, living = publication.begin(6), publication.begin(6)
-    for attempt in (dead, living):
-        attempt.add_part("triplets", "part", b"x", 1)
+    dataset = generations(workspace)
+    dead, living = dataset.begin(6), dataset.begin(6)
+    for transaction in (dead, living):
+        transaction.add_part("triplets", "part", b"x", 1)
     assert prune(workspace, A_DAY).freed_bytes == 0
-    with acquire_pins(workspace.store, "a refresh", f"{publication.folder(6, living.writer)}/").renewing():
+    with acquire_pins(workspace.store, "a refresh", f"{dataset.data_folder(6, living.writer)}/").renewing():
         prune(workspace, NO_GRACE)
-        assert workspace.store.list(publication.folder(6, dead.writer)) == []
-        assert living.publish(manifest_of(living, 1))[1]
+        assert workspace.store.list(dataset.data_folder(6, dead.writer)) == []
+        assert living.commit(manifest_of(living, 1))[1]
     prune(workspace, NO_GRACE)
-    assert publication.read_part(publication.read(6).parts[0]) == b"x"
+    assert dataset.read_part(dataset.read(6).parts[0]) == b"x"
 
 
 def test_of_two_attempts_at_one_number_the_loser_goes_and_the_winner_stays(workspace: Workspace) -> None:
-    publication = generations(workspace)
-    loser = publication.begin(5)
+    dataset = generations(workspace)
+    loser = dataset.begin(5)
     loser.add_part("triplets", "part", b"x", 1)
     prune(workspace, NO_GRACE)
-    assert workspace.store.list(publication.folder(5, loser.writer)) == []
-    assert publication.read_part(publication.read(5).parts[0]) == bytes(1000)
+    assert workspace.store.list(dataset.data_folder(5, loser.writer)) == []
+    assert dataset.read_part(dataset.read(5).parts[0]) == bytes(1000)
 
 
 def test_a_dry_run_says_what_would_go_and_changes_nothing(workspace: Workspace) -> None:
