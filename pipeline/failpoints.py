@@ -43,8 +43,8 @@ class Failpoint(StrEnum):
     CHECKPOINT = "checkpoint.serialised"
     CHECKPOINT_PUBLISHED = "checkpoint.published"
     """The workers have yet to agree on it."""
-    RETIRED = "prune.retired"
-    """The manifest is in both places."""
+    TOMBSTONE = "prune.tombstone"
+    """It is there, and so is the manifest that it takes the place of."""
     MANIFEST_DELETED = "prune.manifest-deleted"
     OBJECT_DELETED = "prune.object-deleted"
 

@@ -12,7 +12,7 @@ from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parque
 from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import VersionedDataset
-from pipeline.storage.retired import read_even_retired
+from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 
 
@@ -58,7 +58,7 @@ class Corpus:
             InputError: The workspace has none yet, or not that one.
         """
         dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        manifest = dataset.latest() if number is None else read_even_retired(dataset, number)
+        manifest = dataset.latest() if number is None else read_or_tombstone(dataset, number)
         if manifest is None:
             raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")
         return cls(dataset, manifest)

@@ -10,7 +10,7 @@ from pipeline.retention.kept import Kept, choose
 from pipeline.storage import leases
 from pipeline.storage.object_store import PROBE_PREFIX, Entry
 from pipeline.storage.publish import VersionedDataset
-from pipeline.storage.retired import Retired
+from pipeline.storage.tombstones import Tombstones
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _of_dataset(
     grace_s: float,
 ) -> Iterator[Removal]:
     """Parts of the retired, and of transactions that were not committed."""
-    retired = Retired(dataset)
+    retired = Tombstones(dataset)
     graves = set(retired.numbers())  # after the manifests were looked at: another prune may be at work
     for folder, entries in _by_folder(holdings.below(f"{dataset.prefix}/data/")).items():
         number, _, writer = folder.rpartition("/")[2].partition("-")

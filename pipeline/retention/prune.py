@@ -10,7 +10,7 @@ from pipeline.progress import stage
 from pipeline.retention.holdings import Holdings
 from pipeline.retention.plan import Plan, make_plan
 from pipeline.storage.leases import LEASE_DURATION_S
-from pipeline.storage.retired import Retired
+from pipeline.storage.tombstones import Tombstones
 from pipeline.storage.workspace import Workspace
 
 
@@ -71,7 +71,7 @@ def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = Fals
     if dry_run:
         return Pruned(plan, 0)
     for retirement in plan.retirements:
-        Retired(retirement.dataset).add(retirement.number)
+        Tombstones(retirement.dataset).add(retirement.number)
     _delete(workspace, [entry.key for removal in plan.removals for entry in removal.entries])
     return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_DURATION_S)))
 

@@ -131,8 +131,8 @@ class VersionedDataset(Generic[M]):
         """Returns the number that a part was put for; see ``Transaction.add_part``."""
         return int(part.key.removeprefix(f"{self.prefix}/data/").partition("-")[0])
 
-    def retired_key(self, number: int) -> str:
-        """Returns the key that a manifest has after it was pruned; see ``Retired``."""
+    def tombstone_key(self, number: int) -> str:
+        """Returns the key that a manifest has after it was pruned; see ``Tombstones``."""
         return f"{self.prefix}/retired/{number:09d}.json"
 
     def manifest_key(self, number: int) -> str:
@@ -219,10 +219,10 @@ class Transaction(Generic[M]):
             raise ValueError("a manifest must have the number, writer and parts of its own transaction")
         dataset = self._dataset
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
-        retired = dataset.retired_key(self.number)
-        if dataset.store.exists(retired):  # a writer that slept that long must not take a number that is free again
+        tombstone = dataset.tombstone_key(self.number)
+        if dataset.store.exists(tombstone):  # a writer that slept that long must not take a number that is free again
             self._roll_back()
-            return dataset.parse(retired, dataset.store.get(retired), self.number), False
+            return dataset.parse(tombstone, dataset.store.get(tombstone), self.number), False
         reach(Failpoint.MANIFEST)
         created = dataset.store.create(dataset.manifest_key(self.number), document)
         reach(Failpoint.MANIFEST_CREATED)

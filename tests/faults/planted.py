@@ -29,7 +29,7 @@ from pipeline.inspection.query.sql import Session
 from pipeline.inspection.report.history import read_evaluations, read_training
 from pipeline.storage import leases
 from pipeline.storage.publish import VersionedDataset
-from pipeline.storage.retired import Retired, history
+from pipeline.storage.tombstones import Tombstones, read_history
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.results import ArmResult
 from pipeline.triplets.reader import generations
@@ -163,10 +163,10 @@ def manifest_of(kind: str) -> Callable[[Place, bytes], object]:
     return read
 
 
-def retired(place: Place, data: bytes) -> object:
+def tombstone(place: Place, data: bytes) -> object:
     dataset = place.dataset("checkpoint")
-    place.store.put(Retired(dataset).key(2), data)
-    return history(dataset)
+    place.store.put(Tombstones(dataset).key(2), data)
+    return read_history(dataset)
 
 
 def refusal(place: Place, data: bytes) -> object:
@@ -224,7 +224,7 @@ READERS: dict[str, Callable[[Place, bytes], object]] = {
     "manifest of a corpus": manifest_of("corpus"),
     "manifest of a checkpoint": manifest_of("checkpoint"),
     "manifest of a generation": manifest_of("generation"),
-    "retired manifest": retired,
+    "tombstone": tombstone,
     "refusal": refusal,
     "lease": lease,
     "evaluation": evaluation,

@@ -65,7 +65,7 @@ def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iter
             try:
                 manifest = dataset.read(number)
             except InputError:
-                continue  # it retired between the look and the pin: look again
+                continue  # it was pruned between the listing and the pin: list again
             for _ in range(3):
                 for part in manifest.parts:
                     dataset.read_part(part)  # raises where it is missing or torn
@@ -141,7 +141,7 @@ def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_
     environ, deaths = armed(tmp_path / "failpoints", kills), list[str]()
     num_undisturbed = 0
     with JobServer(tmp_path / "log", environment(**environ), "prune") as jobs:
-        while num_undisturbed < 2:  # what retires in the first is deleted in the second
+        while num_undisturbed < 2:  # parts of what gets a tombstone in the first are deleted in the second
             code, words = jobs.run("prune", *FLAGS, "--workspace", workspace)
             readable(workspace)
             killed = re.findall("failpoint (.*): kill", words)

@@ -72,7 +72,7 @@ def test_who_mines_publishes_generations_and_who_trains_publishes_checkpoints(
     part, manifest = "0-abc/part.parquet", own.manifest_key(3)
     assert may(policy, "PutObject", f"{own.prefix}/data/{part}") and may(policy, "PutObject", manifest)
     assert not may(policy, "PutObject", f"{others.prefix}/data/{part}")
-    assert not may(policy, "PutObject", others.manifest_key(3)) and not may(policy, "PutObject", own.retired_key(3))
+    assert not may(policy, "PutObject", others.manifest_key(3)) and not may(policy, "PutObject", own.tombstone_key(3))
 
 
 @pytest.mark.parametrize("policy", ["ReaderPolicy", "MinerPolicy", "TrainerPolicy", "OperatorPolicy"])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.errors import CorruptDataError
-from pipeline.storage.retired import history
+from pipeline.storage.tombstones import read_history
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.refusals import Refusal, read_refusals
 from pipeline.triplets.schema import GenerationManifest
@@ -134,7 +134,7 @@ def read_training(workspace: Workspace) -> Training:
         CorruptDataError: A part is not what its manifest records.
     """
     dataset = checkpoints(workspace)
-    manifests = history(dataset)  # the steps of those that were pruned stay
+    manifests = read_history(dataset)  # the steps of those that were pruned stay
     last_step = manifests[-1].step if manifests else 0
     loss, active_share = _Tally(last_step), _Tally(last_step)
     for manifest in manifests:

@@ -17,7 +17,7 @@ from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.evaluation.robustness.perturbations import Perturbation
-from pipeline.storage.retired import read_even_retired
+from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 
 
@@ -95,7 +95,7 @@ class EncodeWorker:
     def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):
             dataset = checkpoints(Workspace(self._workspace.store, run))
-            manifest = read_even_retired(dataset, step)
+            manifest = read_or_tombstone(dataset, step)
             config = config_of(manifest, self._config)
             encoder = load_encoder(dataset, manifest, config.encoder, config.transform, self._device)
             self._encoder = ((run, step), config, encoder)

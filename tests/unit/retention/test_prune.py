@@ -9,7 +9,7 @@ from pipeline.errors import CorruptDataError
 from pipeline.retention.prune import prune
 from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import ObjectStore, open_store
-from pipeline.storage.retired import Retired, history
+from pipeline.storage.tombstones import Tombstones, read_history
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
@@ -81,8 +81,8 @@ def test_the_history_of_retired_checkpoints_stays_without_their_weights(workspac
     prune(workspace, NO_GRACE)
     prune(workspace, NO_GRACE)
     dataset = checkpoints(workspace)
-    assert [one.step for one in history(dataset)] == [0, 10, 20, 30, 40, 50, 60]
-    old = Retired(dataset).read(10)
+    assert [one.step for one in read_history(dataset)] == [0, 10, 20, 30, 40, 50, 60]
+    old = Tombstones(dataset).read(10)
     assert dataset.read_part(old.parts_of("steps")[0]) == LOSSES
     assert not workspace.store.exists(old.parts_of("encoder")[0].key)
 
@@ -219,5 +219,5 @@ def test_weights_of_retired_checkpoints_go_while_the_run_is_trained(workspace: W
     with acquire_pins(workspace.store, "a worker that trains", "corpus/manifests/000000000.json").renewing():
         checkpoint(workspace, 70)
         assert prune(workspace, NO_GRACE).freed_bytes > 0
-        old = Retired(checkpoints(workspace)).read(10)
+        old = Tombstones(checkpoints(workspace)).read(10)
         assert not workspace.store.exists(old.parts_of("encoder")[0].key)

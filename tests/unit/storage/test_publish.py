@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.object_store import ObjectStore, open_store
 from pipeline.storage.publish import Manifest, PartRecord, Transaction, VersionedDataset, library_versions
-from pipeline.storage.retired import Retired
+from pipeline.storage.tombstones import Tombstones
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "manifest.json"
 
@@ -261,5 +261,5 @@ def test_reading_all_manifests_leaves_out_one_that_is_pruned_meanwhile(store: Ob
         transaction.commit(Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=""))
     reading = dataset.newest_first()
     assert next(reading).number == 2
-    Retired(dataset).add(1)
+    Tombstones(dataset).add(1)
     assert [manifest.number for manifest in reading] == [0]
