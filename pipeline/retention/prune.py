@@ -73,7 +73,7 @@ def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = Fals
     for retirement in plan.retirements:
         Tombstones(retirement.dataset).add(retirement.number)
     _delete(workspace, [entry.key for removal in plan.removals for entry in removal.entries])
-    return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_DURATION_S)))
+    return Pruned(plan, workspace.store.delete_temporaries(max(retention.grace_s, LEASE_DURATION_S)))
 
 
 def _delete(workspace: Workspace, keys: Sequence[str]) -> None:
