@@ -68,10 +68,8 @@ def training_lock(workspace: Workspace) -> Iterator[None]:
     name, purpose = f"train-{workspace.run}", f"training of run {workspace.run!r}"
     lease = acquire(workspace.store, name, purpose)
     if isinstance(lease, ActiveLease):
-        say(
-            f"run {workspace.run!r} is locked by another trainer: {lease.record}; finding out whether it still runs "
-            f"takes up to {LEASE_DURATION_S:g} s"
-        )
+        fact = f"run {workspace.run!r} is locked by another trainer: {lease.record}"
+        say(f"{fact}; finding out whether it still runs takes up to {LEASE_DURATION_S:g} s")
         lease = _acquire_once_expired(workspace, name, purpose, lease)
     with lease.renewing():
         yield

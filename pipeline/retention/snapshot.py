@@ -1,4 +1,4 @@
-"""What a workspace holds: its datasets, all manifests that stand in them, and all objects."""
+"""The snapshot of a workspace that a prune decides by: all objects, the pins of leases, and the manifests."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from pipeline.triplets.schema import GenerationManifest
 
 @dataclass(frozen=True)
 class Pins:
-    """What leases keep.
+    """What the active leases pin.
 
     Attributes:
-        keys: Of manifests; of folders, with a slash at the end.
+        keys: Keys of manifests, and folders, which end with a slash.
     """
 
     keys: frozenset[str]
@@ -30,11 +30,11 @@ class Pins:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run.
+    """The published versions of one training run.
 
     Attributes:
-        checkpoints: Standing manifests by number.
-        generations: Likewise.
+        checkpoints: Manifests by number.
+        generations: Manifests by number.
     """
 
     checkpoints: Mapping[int, CheckpointManifest]
@@ -42,19 +42,19 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """A workspace at one time, in the order that makes it safe to prune by it.
+class Snapshot:
+    """A workspace at one time, read in the order that makes it safe to prune by it.
 
-    Objects are listed first, then leases, then manifests. So a writer's parts that were seen belong to a lease that
-    was seen, or to a manifest that was; and who read a manifest that was gone at the first look holds a lease by the
-    second.
+    Objects are listed first, then leases, then manifests. So the parts of a writer that are in the snapshot belong to
+    a lease or to a manifest that is in it too; and a reader whose manifest was pruned before the snapshot was taken
+    holds a lease by the time that leases are listed.
 
     Attributes:
-        workspace: Its store; the run does not matter.
+        workspace: Holds the store; its run does not matter.
         entries: All objects, by key.
-        pins: Of the leases in force.
-        corpora: Standing manifests by number.
-        runs: By name.
+        pins: What the active leases pin.
+        corpora: Manifests of the corpora by number.
+        runs: The training runs by name.
     """
 
     workspace: Workspace
@@ -64,8 +64,8 @@ class Holdings:
     runs: Mapping[str, Run]
 
     @classmethod
-    def read(cls, workspace: Workspace) -> Self:
-        """Looks at everything.
+    def take(cls, workspace: Workspace) -> Self:
+        """Lists all objects and leases, and reads all manifests.
 
         Raises:
             CorruptDataError: A manifest cannot be read, so that nobody knows what it needs.
@@ -73,36 +73,34 @@ class Holdings:
         store = workspace.store
         entries = {entry.key: entry for entry in store.entries("")}
         pins = Pins(frozenset(pin for lease in list_leases(store) for pin in lease.record.pins))
-        names = sorted({key.split("/")[1] for key in entries if key.startswith("runs/")})
         runs = {}
-        for name in names:
-            place = Workspace(store, name)
-            runs[name] = Run(_standing(checkpoints(place)), _standing(generations(place)))
-        return cls(workspace, entries, pins, _standing(corpora(workspace)), runs)
+        for name in sorted({key.split("/")[1] for key in entries if key.startswith("runs/")}):
+            run = Workspace(store, name)
+            runs[name] = Run(_manifests(checkpoints(run)), _manifests(generations(run)))
+        return cls(workspace, entries, pins, _manifests(corpora(workspace)), runs)
 
     def datasets(self) -> Iterator[tuple[VersionedDataset[Any], Mapping[int, Any], frozenset[str]]]:
-        """Every dataset, its standing manifests, and the roles of the parts that outlast them, as history."""
-        store = self.workspace.store
+        """Yields every dataset, its manifests, and the roles of the parts that stay, as history, with a tombstone."""
         yield corpora(self.workspace), self.corpora, frozenset({LABELS})
-        for name, run in self.runs.items():
-            place = Workspace(store, name)
-            yield checkpoints(place), run.checkpoints, frozenset({STEPS})
-            yield generations(place), run.generations, frozenset()
+        for name, manifests in self.runs.items():
+            run = Workspace(self.workspace.store, name)
+            yield checkpoints(run), manifests.checkpoints, frozenset({STEPS})
+            yield generations(run), manifests.generations, frozenset()
 
     def below(self, prefix: str) -> list[Entry]:
-        """The objects in a folder."""
+        """Returns the objects in a folder."""
         return [entry for key, entry in self.entries.items() if key.startswith(prefix)]
 
 
 def corpora(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
-    """The workspace's corpora."""
+    """Returns the dataset of the workspace's corpora."""
     return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
-def _standing(dataset: VersionedDataset[Any]) -> dict[int, Any]:
+def _manifests(dataset: VersionedDataset[Any]) -> dict[int, Any]:
     return {manifest.number: manifest for manifest in dataset.newest_first()}
 
 
 def newest(numbers: Mapping[int, object], count: int) -> Sequence[int]:
-    """The highest numbers."""
+    """Returns the highest numbers."""
     return sorted(numbers)[-count:]
