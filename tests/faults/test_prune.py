@@ -43,7 +43,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
 
 
 def publish_next(workspace: Workspace, number: int) -> None:
-    """As a refresh does: the parts of its transaction are pinned until the manifest stands."""
+    """Publishes as a refresh does: the parts of its transaction are pinned until the commit."""
     dataset = generations(workspace)
     transaction = dataset.begin(number)
     with acquire_pins(workspace.store, "a refresh", f"{dataset.data_folder(number, transaction.writer)}/").renewing():
@@ -54,7 +54,7 @@ def publish_next(workspace: Workspace, number: int) -> None:
 
 
 def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iterator[int]:
-    """Pins some generation, reads it part by part while others come and go, and gives its number; again and again."""
+    """Pins some generation, reads it part by part while others come and go, and yields its number; repeatedly."""
     dataset, rng = generations(workspace), random.Random(seed)
     while not ended.is_set():
         numbers = dataset.numbers()
@@ -118,7 +118,7 @@ def test_beside_two_tight_loops_of_prunes_no_pinned_object_is_ever_missing(works
         prune(workspace, RETENTION)
     assert generations(workspace).numbers() == [NUM_GENERATIONS - 2, NUM_GENERATIONS - 1]
     folders = {key.split("/")[4] for key in workspace.store.list(f"{workspace.generations_prefix}/data")}
-    assert len(folders) == 2, "and nothing that nobody needs stays"
+    assert len(folders) == 2, "and no garbage is left"
 
 
 def history(folder: Path) -> Path:
@@ -156,7 +156,7 @@ def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_
 
 
 def readable(folder: Path) -> None:
-    """Every generation that stands is whole, and the newest one stands."""
+    """Asserts that every published generation is whole, and that the newest one is published."""
     dataset = generations(Workspace(open_store(str(folder)), "main"))
     assert dataset.numbers()[-1] == 4
     for number in dataset.numbers():
