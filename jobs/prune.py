@@ -1,6 +1,6 @@
-"""Prune: keep the newest generations and checkpoints of every run and what is in use, and make room of the rest.
+"""Prune: keep the newest generations and checkpoints of every run and what is in use, and delete the rest.
 
-What is not kept retires at once: nobody finds it any more. Its parts are deleted by the first prune after
+What is not kept gets a tombstone at once: no job finds it any more. Its parts are deleted by the first prune after
 retention.grace_s, so run it on a schedule. It may run beside all other jobs, be killed, and run again.
 """
 
@@ -13,7 +13,8 @@ from rich.text import Text
 from jobs.cli import Answer, run_job
 from pipeline.config import RunConfig
 from pipeline.progress import say
-from pipeline.retention.prune import Pruned, prune
+from pipeline.retention.prune import prune
+from pipeline.retention.sweep import Sweep
 from pipeline.storage.workspace import Workspace
 
 
@@ -22,25 +23,25 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     workspace = Workspace.open(config.workspace, config.run)
     if not flags.dry_run:
         workspace.check_writable()
-    pruned = prune(workspace, config.retention, flags.dry_run)
+    result = prune(workspace, config.retention, flags.dry_run)
     verb = "would free" if flags.dry_run else "freed"
-    say(f"{verb} {decimal(pruned.freed_bytes)} now, and {decimal(pruned.later_bytes)} after the grace period")
-    return Answer(pruned.report(), [_table(pruned)] if pruned.plan.retirements or pruned.plan.removals else [])
+    say(f"{verb} {decimal(result.freed_bytes)} now, and {decimal(result.later_bytes)} after the grace period")
+    return Answer(result.report(), [_table(result.sweep)] if result.sweep.dead_versions or result.sweep.garbage else [])
 
 
-def _table(pruned: Pruned) -> Table:
-    table = Table("what", "objects", "size", "when")
-    for one in pruned.plan.removals:
-        table.add_row(Text(one.what), str(len(one.entries)), decimal(one.num_bytes), "now")
-    for retired in pruned.plan.retirements:
-        what = f"{retired.publication.prefix} {retired.number}: retires"
-        table.add_row(Text(what), "", decimal(retired.num_bytes), "after the grace period")
+def _table(sweep: Sweep) -> Table:
+    table = Table("what", "objects", "size", "deleted")
+    for garbage in sweep.garbage:
+        table.add_row(Text(garbage.description), str(len(garbage.entries)), decimal(garbage.num_bytes), "now")
+    for version in sweep.dead_versions:
+        text = Text(f"{version.dataset.prefix} {version.number}: gets a tombstone")
+        table.add_row(text, "", decimal(version.num_bytes), "after the grace period")
     return table
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be deleted, and change nothing")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pipeline.corpus.sources.registry import open_source
 from pipeline.corpus.split import read_split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.storage.workspace import Workspace
 
 
@@ -40,8 +40,8 @@ def prepare(
             nothing is published.
         UnavailableError: The workspace's storage fails.
     """
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    latest = publication.latest()
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    latest = dataset.latest()
     split = read_split(config)
     # A list of people is read again each time: an edited one is another request.
     source_key = config.digest() if split.test_labels is None else split.fingerprint(config.digest())
@@ -55,11 +55,11 @@ def prepare(
         )
     source = open_source(config)
     origin = Origin(source.description, source_key, seed, config_digest)
-    return publish_corpus(publication, latest, split, origin, lambda attempt: _ingest(source, config, attempt))
+    return publish_corpus(dataset, latest, split, origin, lambda transaction: _ingest(source, config, transaction))
 
 
-def _ingest(source: Source, config: CorpusConfig, attempt: Attempt[CorpusManifest]) -> CorpusWriter:
-    writer = CorpusWriter(attempt, source.payload, config.examples_per_part)
+def _ingest(source: Source, config: CorpusConfig, transaction: Transaction[CorpusManifest]) -> CorpusWriter:
+    writer = CorpusWriter(transaction, source.payload, config.examples_per_part)
     with progress.stage("prepare", source.num_entries, "examples") as done:
         for entry in source:
             if isinstance(entry, Item):

@@ -9,9 +9,9 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.corpus.split import Split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.publish import Transaction, VersionedDataset
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Origin:
 
 
 def publish_corpus(
-    publication: Publication[CorpusManifest],
+    dataset: VersionedDataset[CorpusManifest],
     latest: CorpusManifest | None,
     split: Split,
     origin: Origin,
-    write: Callable[[Attempt[CorpusManifest]], CorpusWriter],
+    write: Callable[[Transaction[CorpusManifest]], CorpusWriter],
 ) -> tuple[CorpusManifest, bool]:
     """Writes a corpus and publishes it under the next number, unless the newest one is just that.
 
     Args:
-        publication: Where.
+        dataset: Where.
         latest: The newest one, which becomes the parent.
         split: Which labels are kept for evaluation.
         origin: For the manifest.
@@ -55,30 +55,30 @@ def publish_corpus(
     Raises:
         InputError: What was written is no corpus that can be mined; nothing is published.
     """
-    attempt = publication.begin(0 if latest is None else latest.number + 1)
-    being_written = f"{publication.folder(attempt.number, attempt.writer)}/"
-    with reader(publication.store, f"writing of corpus {attempt.number}", being_written).kept():
-        return _publish(publication, latest, split, origin, write, attempt)
+    transaction = dataset.begin(0 if latest is None else latest.number + 1)
+    being_written = f"{dataset.data_folder(transaction.number, transaction.writer)}/"
+    with acquire_pins(dataset.store, f"writing of corpus {transaction.number}", being_written).renewing():
+        return _publish(dataset, latest, split, origin, write, transaction)
 
 
 def _publish(
-    publication: Publication[CorpusManifest],
+    dataset: VersionedDataset[CorpusManifest],
     latest: CorpusManifest | None,
     split: Split,
     origin: Origin,
-    write: Callable[[Attempt[CorpusManifest]], CorpusWriter],
-    attempt: Attempt[CorpusManifest],
+    write: Callable[[Transaction[CorpusManifest]], CorpusWriter],
+    transaction: Transaction[CorpusManifest],
 ) -> tuple[CorpusManifest, bool]:
     with ExitStack() as cleanup:
-        cleanup.callback(_discard, publication.store, attempt)
-        writer = write(attempt)
+        cleanup.callback(_discard, dataset.store, transaction)
+        writer = write(transaction)
         check_usable(origin.source, split, writer)
         fingerprint = split.fingerprint(writer.fingerprint)
         if latest is not None and (latest.source_key, latest.fingerprint) == (origin.source_key, fingerprint):
             return latest, False
         cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
     manifest = CorpusManifest(
-        **attempt.header(),
+        **transaction.manifest_fields(),
         parent=None if latest is None else latest.number,
         seed=origin.seed,
         config_digest=origin.config_digest,
@@ -94,10 +94,10 @@ def _publish(
         num_relabelled=origin.num_relabelled,
         quarantined=dict(sorted(writer.quarantined.items())),
     )
-    standing, ours = attempt.publish(manifest)
+    committed, ours = transaction.commit(manifest)
     if not ours:
-        progress.say(f"corpus {standing.number} was published by another job meanwhile: it is kept")
-    return standing, ours
+        progress.say(f"corpus {committed.number} was published by another job meanwhile: it is kept")
+    return committed, ours
 
 
 def check_usable(source: str, split: Split, writer: CorpusWriter) -> None:
@@ -148,6 +148,6 @@ def _rejections(writer: CorpusWriter) -> str:
     return f"{total} entries were rejected ({reasons}), first {first.path} ({first.detail})"
 
 
-def _discard(store: ObjectStore, attempt: Attempt[CorpusManifest]) -> None:
-    for part in attempt.parts:
+def _discard(store: ObjectStore, transaction: Transaction[CorpusManifest]) -> None:
+    for part in transaction.parts:
         store.delete(part.key)

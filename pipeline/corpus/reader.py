@@ -11,8 +11,8 @@ import pyarrow as pa
 from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet
 from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.storage.publish import Publication
-from pipeline.storage.retired import read_even_retired
+from pipeline.storage.publish import VersionedDataset
+from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 
 
@@ -20,7 +20,7 @@ class Corpus:
     """One pinned corpus. Opening reads the labels; payloads are read part by part.
 
     Args:
-        publication: Where the corpus lies.
+        dataset: Where the corpus lies.
         manifest: The pinned manifest.
 
     Attributes:
@@ -34,9 +34,9 @@ class Corpus:
         CorruptDataError: The stored labels are not those that the manifest promises.
     """
 
-    def __init__(self, publication: Publication[CorpusManifest], manifest: CorpusManifest) -> None:
-        self._publication = publication
-        self.manifest_key = publication.manifest_key(manifest.number)
+    def __init__(self, dataset: VersionedDataset[CorpusManifest], manifest: CorpusManifest) -> None:
+        self._dataset = dataset
+        self.manifest_key = dataset.manifest_key(manifest.number)
         self.manifest = manifest
         self._parts = manifest.parts_of(EXAMPLES)
         self._starts = [0, *itertools.accumulate(part.num_rows for part in self._parts)]
@@ -57,11 +57,11 @@ class Corpus:
         Raises:
             InputError: The workspace has none yet, or not that one.
         """
-        publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        manifest = publication.latest() if number is None else read_even_retired(publication, number)
+        dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+        manifest = dataset.latest() if number is None else read_or_tombstone(dataset, number)
         if manifest is None:
             raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")
-        return cls(publication, manifest)
+        return cls(dataset, manifest)
 
     @property
     def fingerprint(self) -> str:
@@ -103,7 +103,7 @@ class Corpus:
         Raises:
             CorruptDataError: The stored bytes are not those that the manifest promises.
         """
-        return from_parquet(self._publication.read_part(self._parts[part]))
+        return from_parquet(self._dataset.read_part(self._parts[part]))
 
     def read_paths(self, part: int) -> list[str]:
         """Where each example of a part came from: an image's path in its source, or the user's own id of a vector.
@@ -111,7 +111,7 @@ class Corpus:
         Raises:
             CorruptDataError: The stored bytes are not those that the manifest promises.
         """
-        data = self._publication.read_part(self._parts[part])
+        data = self._dataset.read_part(self._parts[part])
         column = "image.path" if self.manifest.payload == "image" else "source_id"
         values = from_parquet(data, [column]).column(0)
         paths: list[str] = values.to_pylist()
@@ -135,7 +135,7 @@ class Corpus:
 
     def _read_labels(self) -> tuple[list[str], npt.NDArray[np.int32]]:
         parts = self.manifest.parts_of(LABELS)
-        table = pa.concat_tables(from_parquet(self._publication.read_part(part)) for part in parts)
+        table = pa.concat_tables(from_parquet(self._dataset.read_part(part)) for part in parts)
         column = table.column("label").combine_chunks()
         found = column.dictionary.to_pylist()
         names = sorted(found)

@@ -13,7 +13,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.storage.workspace import Workspace
 
 
@@ -89,8 +89,8 @@ def relabel(
         UnavailableError: The workspace's storage fails.
     """
     old = corpus.manifest
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    newest = publication.latest()
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    newest = dataset.latest()
     if not changes.label_of:
         return old, False
     if newest is None or newest.number != old.number:
@@ -99,33 +99,33 @@ def relabel(
     source = old.source.removesuffix(_words(old.num_relabelled)) + _words(num_relabelled)
     origin = Origin(source, old.source_key, seed, config_digest, num_relabelled)
 
-    def write(attempt: Attempt[CorpusManifest]) -> CorpusWriter:
-        return _rewrite(publication, corpus, changes.label_of, attempt)
+    def write(transaction: Transaction[CorpusManifest]) -> CorpusWriter:
+        return _rewrite(dataset, corpus, changes.label_of, transaction)
 
-    standing, ours = publish_corpus(publication, old, corpus.split, origin, write)
+    committed, ours = publish_corpus(dataset, old, corpus.split, origin, write)
     if not ours:
         raise _overtaken(old.number)
-    return standing, True
+    return committed, True
 
 
 def chain_of(workspace: Workspace, newest: CorpusManifest) -> list[CorpusManifest]:
     """A corpus and those that it was relabelled from, newest first: example ids mean the same in all of them."""
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    chain, numbers = [newest], set(publication.numbers())
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    chain, numbers = [newest], set(dataset.numbers())
     while chain[-1].num_relabelled and chain[-1].parent in numbers:
-        chain.append(publication.read(chain[-1].parent))
+        chain.append(dataset.read(chain[-1].parent))
     return chain
 
 
 def _rewrite(
-    publication: Publication[CorpusManifest],
+    dataset: VersionedDataset[CorpusManifest],
     corpus: Corpus,
     label_of: Mapping[int, str],
-    attempt: Attempt[CorpusManifest],
+    transaction: Transaction[CorpusManifest],
 ) -> CorpusWriter:
     manifest = corpus.manifest
     part_ids = [corpus.part_ids(part) for part in range(corpus.num_parts)]
-    writer = CorpusWriter(attempt, manifest.payload, max(map(len, part_ids)))
+    writer = CorpusWriter(transaction, manifest.payload, max(map(len, part_ids)))
     with progress.stage("relabel", corpus.num_examples, "examples") as done:
         for part, ids in enumerate(part_ids):
             table = corpus.read_part(part)
@@ -135,7 +135,7 @@ def _rewrite(
             writer.end_part()
             done(len(ids))
     for record in manifest.parts_of(QUARANTINE):
-        for row in from_parquet(publication.read_part(record)).to_pylist():
+        for row in from_parquet(dataset.read_part(record)).to_pylist():
             writer.reject(Rejected(**row))
     writer.finish()
     return writer

@@ -19,7 +19,7 @@ from pipeline.corpus.schema import (
     examples_schema,
     to_parquet,
 )
-from pipeline.storage.publish import Attempt
+from pipeline.storage.publish import Transaction
 
 MAX_PART_BYTES = 64 * 2**20
 """A part of large images is closed at this size, as memory holds a part several times."""
@@ -49,7 +49,7 @@ class CorpusWriter:
     """Cuts a stream of items into parts and keeps what the manifest will say about them.
 
     Args:
-        attempt: Where the parts go.
+        transaction: Where the parts go.
         payload: What every item holds.
         examples_per_part: Rows of a part; fewer where its payloads reach MAX_PART_BYTES.
 
@@ -62,8 +62,8 @@ class CorpusWriter:
         vector_dim: Length of the vectors; None for images, and before the first item.
     """
 
-    def __init__(self, attempt: Attempt[CorpusManifest], payload: PayloadKind, examples_per_part: int) -> None:
-        self._attempt, self.payload, self._examples_per_part = attempt, payload, examples_per_part
+    def __init__(self, transaction: Transaction[CorpusManifest], payload: PayloadKind, examples_per_part: int) -> None:
+        self._transaction, self.payload, self._examples_per_part = transaction, payload, examples_per_part
         self._fingerprint = Fingerprint(payload)
         self._items: list[Item] = []
         self._item_bytes = 0
@@ -143,4 +143,4 @@ class CorpusWriter:
         self._rejected = []
 
     def _add_part(self, role: str, name: str, table: pa.Table) -> None:
-        self._attempt.add_part(role, name, to_parquet(table), table.num_rows)
+        self._transaction.add_part(role, name, to_parquet(table), table.num_rows)

@@ -17,8 +17,8 @@ from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfi
 from pipeline.encoders.registry import IMPORT_PATH, Encoder, build_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.failpoints import Failpoint, reach
-from pipeline.storage.leases import reader
-from pipeline.storage.publish import Manifest, Publication
+from pipeline.storage.leases import acquire_pins
+from pipeline.storage.publish import Manifest, VersionedDataset
 from pipeline.storage.workspace import Workspace
 
 ENCODER, TRAINER, STEPS = "encoder", "trainer", "steps"
@@ -71,9 +71,9 @@ class CheckpointManifest(Manifest):
         return self
 
 
-def checkpoints(workspace: Workspace) -> Publication[CheckpointManifest]:
+def checkpoints(workspace: Workspace) -> VersionedDataset[CheckpointManifest]:
     """The checkpoints of the workspace's run."""
-    return Publication(workspace.store, workspace.checkpoints_prefix, CheckpointManifest)
+    return VersionedDataset(workspace.store, workspace.checkpoints_prefix, CheckpointManifest)
 
 
 def weights_digest(encoder: EncoderConfig, state: dict[str, Tensor]) -> str:
@@ -93,7 +93,7 @@ def weights_digest(encoder: EncoderConfig, state: dict[str, Tensor]) -> str:
 
 
 def save_checkpoint(
-    publication: Publication[CheckpointManifest],
+    dataset: VersionedDataset[CheckpointManifest],
     *,
     step: int,
     encoder_module: nn.Module,
@@ -112,7 +112,7 @@ def save_checkpoint(
     """Publishes a checkpoint.
 
     Args:
-        publication: The run's checkpoints.
+        dataset: The run's checkpoints.
         step: Steps taken; the checkpoint's number.
         encoder_module: The encoder, not wrapped.
         encoder_config: Its architecture.
@@ -138,15 +138,15 @@ def save_checkpoint(
     _parse_trainer_state(buffer.getvalue())  # what could not be resumed from must not be published
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
     reach(Failpoint.CHECKPOINT)
-    attempt = publication.begin(step)
-    being_written = f"{publication.folder(step, attempt.writer)}/"
-    with reader(publication.store, f"writing of checkpoint {step}", being_written).kept():
-        attempt.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
-        attempt.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
+    transaction = dataset.begin(step)
+    being_written = f"{dataset.data_folder(step, transaction.writer)}/"
+    with acquire_pins(dataset.store, f"writing of checkpoint {step}", being_written).renewing():
+        transaction.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
+        transaction.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
         if steps is not None:
-            attempt.add_part(STEPS, "steps.parquet", steps, 1)
+            transaction.add_part(STEPS, "steps.parquet", steps, 1)
         manifest = CheckpointManifest(
-            **attempt.header(),
+            **transaction.manifest_fields(),
             parent=parent,
             seed=seed,
             config_digest=config_digest,
@@ -159,7 +159,7 @@ def save_checkpoint(
             metrics=metrics,
             harmonic=harmonic,
         )
-        published = attempt.publish(manifest)
+        published = transaction.commit(manifest)
     reach(Failpoint.CHECKPOINT_PUBLISHED)
     return published
 
@@ -208,7 +208,7 @@ def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, tra
 
 
 def load_encoder(
-    publication: Publication[CheckpointManifest],
+    dataset: VersionedDataset[CheckpointManifest],
     manifest: CheckpointManifest,
     encoder: EncoderConfig,
     transform: TransformConfig,
@@ -217,7 +217,7 @@ def load_encoder(
     """The encoder of a checkpoint, in evaluation mode.
 
     Args:
-        publication: The run's checkpoints.
+        dataset: The run's checkpoints.
         manifest: Which one.
         encoder: The config's architecture; it decides what code is run, never the manifest (see ``config_of``).
         transform: The config's preprocessing.
@@ -229,30 +229,30 @@ def load_encoder(
     """
     check_architecture(manifest, encoder, transform)
     module = build_encoder(encoder, transform)
-    weights = load_weights(publication, manifest)
+    weights = load_weights(dataset, manifest)
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"the weights of {_place(publication, manifest)} do not fit the network {encoder.name!r} "
+            f"the weights of {_place(dataset, manifest)} do not fit the network {encoder.name!r} "
             f"({' '.join(str(error).split())[:300]}): its code has changed since; use the code it was trained with"
         ) from error
     return module.to(device).eval()
 
 
-def load_weights(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Tensor]:
+def load_weights(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Tensor]:
     """The encoder's state dict as a checkpoint holds it, for whatever network it was saved from.
 
     Args:
-        publication: The run's checkpoints.
+        dataset: The run's checkpoints.
         manifest: Which one.
 
     Raises:
         CorruptDataError: Its bytes are not what was published.
     """
-    where = _place(publication, manifest)
+    where = _place(dataset, manifest)
     try:
-        state: dict[str, Tensor] = safetensors.torch.load(publication.read_part(manifest.parts_of(ENCODER)[0]))
+        state: dict[str, Tensor] = safetensors.torch.load(dataset.read_part(manifest.parts_of(ENCODER)[0]))
     except SafetensorError as error:
         raise CorruptDataError(f"the weights of {where} are not safetensors ({error}): restore them") from error
     if weights_digest(manifest.encoder, state) != manifest.weights_digest:
@@ -260,19 +260,18 @@ def load_weights(publication: Publication[CheckpointManifest], manifest: Checkpo
     return state
 
 
-def load_trainer_state(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Any]:
+def load_trainer_state(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Any]:
     """The trainer state of a checkpoint; empty for the untrained one.
 
     Raises:
         CorruptDataError: The bytes hold anything but tensors and plain values; nothing of them is run.
     """
-    data = publication.read_part(manifest.parts_of(TRAINER)[0])
+    data = dataset.read_part(manifest.parts_of(TRAINER)[0])
     try:
         state = _parse_trainer_state(data)
     except _MALFORMED as error:
         raise CorruptDataError(
-            f"the trainer state of checkpoint {manifest.step} in {publication.store.uri} cannot be read safely: "
-            "restore it"
+            f"the trainer state of checkpoint {manifest.step} in {dataset.store.uri} cannot be read safely: restore it"
         ) from error
     if not isinstance(state, dict):
         raise CorruptDataError(
@@ -290,8 +289,8 @@ def _architecture(encoder: EncoderConfig) -> dict[str, Any]:
     return encoder.model_dump(mode="json", exclude={"pretrained"})
 
 
-def _place(publication: Publication[CheckpointManifest], manifest: CheckpointManifest) -> str:
-    return f"checkpoint {manifest.step} in {publication.store.uri}"
+def _place(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> str:
+    return f"checkpoint {manifest.step} in {dataset.store.uri}"
 
 
 def _words(settings: dict[str, Any]) -> str:

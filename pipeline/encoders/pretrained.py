@@ -100,13 +100,13 @@ def find_checkpoint(
     if named is None:
         raise InputError(f"{setting} {source!r} is neither a file nor a checkpoint: {FORMS}")
     run, step = named.groups()
-    publication = checkpoints(Workspace(workspace.store, run))
-    numbers = publication.numbers()
+    dataset = checkpoints(Workspace(workspace.store, run))
+    numbers = dataset.numbers()
     if not numbers:
         raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint in {workspace.store.uri}; {FORMS}")
     if step is not None and int(step) not in numbers:
         raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint {step}; choose one of {numbers}")
-    return run, publication.read(numbers[-1] if step is None else int(step))
+    return run, dataset.read(numbers[-1] if step is None else int(step))
 
 
 def _of_checkpoint(source: str, workspace: Workspace, corpus_fingerprint: str) -> tuple[dict[str, Tensor], str]:

@@ -10,7 +10,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
@@ -60,14 +60,14 @@ def open_generation(workspace: Workspace, number: int | None = None) -> Inspecte
     Raises:
         InputError: There is none, or not that one, or its corpus is gone.
     """
-    publication = generations(workspace)
-    numbers = publication.numbers()
+    dataset = generations(workspace)
+    numbers = dataset.numbers()
     if not numbers:
         raise InputError(f"{_nothing_in(workspace)}: check --workspace and --run, or run jobs.mine or jobs.loop first")
     if number is not None and number not in numbers:
         raise InputError(f"run {workspace.run!r} has no generation {number}: choose one of {numbers}")
-    manifest = publication.read(numbers[-1] if number is None else number)
-    return Inspected(workspace, Generation(publication, manifest), corpus_of(workspace, manifest))
+    manifest = dataset.read(numbers[-1] if number is None else number)
+    return Inspected(workspace, Generation(dataset, manifest), corpus_of(workspace, manifest))
 
 
 def _nothing_in(workspace: Workspace) -> str:
@@ -87,8 +87,8 @@ def corpus_of(workspace: Workspace, manifest: GenerationManifest) -> Corpus:
     Raises:
         InputError: The workspace has it no more.
     """
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for corpus in publication.newest_first():
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    for corpus in dataset.newest_first():
         if corpus.fingerprint == manifest.corpus_fingerprint:
             return Corpus.open(workspace, corpus.number)
     raise InputError(

@@ -1,4 +1,4 @@
-"""Prune: makes room in a workspace, beside whoever works in it."""
+"""Prune: garbage collection in a workspace, by mark and sweep, while other jobs work in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,73 +7,73 @@ from typing import Any
 from pipeline.config import RetentionConfig
 from pipeline.failpoints import Failpoint, reach
 from pipeline.progress import stage
-from pipeline.retention.holdings import Holdings
-from pipeline.retention.plan import Plan, make_plan
-from pipeline.storage.leases import LEASE_S
-from pipeline.storage.retired import Retired
+from pipeline.retention.snapshot import Snapshot
+from pipeline.retention.sweep import Sweep, plan_sweep
+from pipeline.storage.leases import LEASE_DURATION_S
+from pipeline.storage.tombstones import Tombstones
 from pipeline.storage.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What a prune did, or would do.
 
     Attributes:
-        plan: What it planned.
-        num_unfinished: Files that killed writers left half-written.
+        sweep: What it planned.
+        num_temporaries: Temporary files of killed writers that it deleted.
     """
 
-    plan: Plan
-    num_unfinished: int
+    sweep: Sweep
+    num_temporaries: int
 
     @property
     def freed_bytes(self) -> int:
-        """Of what went now."""
-        return sum(removal.num_bytes for removal in self.plan.removals)
+        """Size of what is deleted now."""
+        return sum(garbage.num_bytes for garbage in self.sweep.garbage)
 
     @property
     def later_bytes(self) -> int:
-        """Of what a prune after the grace period will take away."""
-        return sum(retirement.num_bytes for retirement in self.plan.retirements)
+        """Size of what a prune after the grace period will delete."""
+        return sum(version.num_bytes for version in self.sweep.dead_versions)
 
     def report(self) -> dict[str, Any]:
-        """A JSON-able document."""
+        """Returns a JSON-able document."""
         return {
             "retired": [
-                {"publication": one.publication.prefix, "number": one.number, "num_bytes": one.num_bytes}
-                for one in self.plan.retirements
+                {"publication": version.dataset.prefix, "number": version.number, "num_bytes": version.num_bytes}
+                for version in self.sweep.dead_versions
             ],
             "removed": [
-                {"what": one.what, "num_objects": len(one.entries), "num_bytes": one.num_bytes}
-                for one in self.plan.removals
+                {"what": garbage.description, "num_objects": len(garbage.entries), "num_bytes": garbage.num_bytes}
+                for garbage in self.sweep.garbage
             ],
-            "num_unfinished": self.num_unfinished,
+            "num_unfinished": self.num_temporaries,
             "freed_bytes": self.freed_bytes,
             "later_bytes": self.later_bytes,
         }
 
 
-def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = False) -> Pruned:
-    """Retires what is not kept, and deletes the parts of what retired, or was left behind, a grace period ago.
+def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = False) -> PruneResult:
+    """Turns manifests that are not live into tombstones, and deletes what has been dead for a grace period.
 
-    It can be killed at any instant, run twice at once, and run again. Nothing that a lease pins goes, nor anything that
-    was stored less than a grace period ago, by the store's clock.
+    It can be killed at any instant, run twice at once, and run again. It deletes nothing that a lease pins, and no part
+    that was stored, or whose tombstone was written, less than a grace period ago by the store's clock.
 
     Args:
         workspace: All of its runs are pruned, since they share corpora and embeddings.
-        retention: What is kept.
-        dry_run: Only look.
+        retention: How much stays, and the grace period.
+        dry_run: Find out what would be done, and change nothing.
 
     Raises:
         CorruptDataError: A manifest cannot be read; nothing was done, as nobody knows what it needs.
     """
-    plan = make_plan(Holdings.read(workspace), retention)
+    sweep = plan_sweep(Snapshot.take(workspace), retention)
     if dry_run:
-        return Pruned(plan, 0)
-    for retirement in plan.retirements:
-        Retired(retirement.publication).add(retirement.number)
-    _delete(workspace, [entry.key for removal in plan.removals for entry in removal.entries])
-    return Pruned(plan, workspace.store.clear_unfinished(max(retention.grace_s, LEASE_S)))
+        return PruneResult(sweep, 0)
+    for version in sweep.dead_versions:
+        Tombstones(version.dataset).add(version.number)
+    _delete(workspace, [entry.key for garbage in sweep.garbage for entry in garbage.entries])
+    return PruneResult(sweep, workspace.store.delete_temporaries(max(retention.grace_s, LEASE_DURATION_S)))
 
 
 def _delete(workspace: Workspace, keys: Sequence[str]) -> None:

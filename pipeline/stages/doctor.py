@@ -20,9 +20,9 @@ from pipeline.mining.backends.registry import resolve_backend
 from pipeline.runtime.actor_pool import first_line
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.node_facts import describe_room, differences, look_at_node, look_at_nodes
-from pipeline.storage.leases import standing_leases
+from pipeline.storage.leases import list_leases
 from pipeline.storage.manifest import library_versions
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.speed import measure_speed
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -137,7 +137,7 @@ def _store(config: RunConfig) -> str:
 
 def _contents(config: RunConfig) -> str:
     workspace = Workspace.open(config.workspace, config.run)
-    if Publication(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
+    if VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
         return "no corpus yet: run jobs.prepare"
     corpus = Corpus.open(workspace)
     return (
@@ -148,8 +148,8 @@ def _contents(config: RunConfig) -> str:
 
 
 def _at_work(config: RunConfig) -> str:
-    leases = standing_leases(Workspace.open(config.workspace, config.run).store)
-    return "; ".join(f"{one.record}, heard of {one.age_s:.0f} s ago" for one in leases) or "nobody"
+    leases = list_leases(Workspace.open(config.workspace, config.run).store)
+    return "; ".join(f"{lease.record}, renewed {lease.age_s:.0f} s ago" for lease in leases) or "nobody"
 
 
 def _cluster(config: RunConfig) -> str:

@@ -18,7 +18,7 @@ from pipeline.stages.job import Job
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
 from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
 from pipeline.stages.train.stage import TrainingRun, check_trainable
-from pipeline.storage.claims import sole_trainer
+from pipeline.storage.locks import training_lock
 
 
 def mine_and_train(job: Job) -> Comparison | None:
@@ -32,7 +32,7 @@ def mine_and_train(job: Job) -> Comparison | None:
     start = newest_checkpoint(job)
     trains = start.step < config.training.num_steps
     with (
-        sole_trainer(workspace) if trains else nullcontext(),
+        training_lock(workspace) if trains else nullcontext(),
         reported_refusal(job),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
         metrics.recording(config.run, "job"),

@@ -1,15 +1,15 @@
-"""What a key is: the name of an object below a store's root, the same for every kind of store."""
+"""Keys: the names of objects below a store's root, with the same rules for every kind of store."""
 
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Names that begin so are objects still being written; no key may, and no listing shows them."""
+"""Files whose names begin so are still being written; no key may begin so, and no listing shows them."""
 
 
 class ObjectMissingError(InputError):
-    """No object is stored under the key."""
+    """There is no object under the key."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Entry:
     """An object in a listing.
 
     Attributes:
-        key: Its name.
-        num_bytes: Its size.
+        key: The object's key.
+        num_bytes: The object's size.
         age_s: Seconds since it was stored, by the store's clock; never negative.
     """
 
@@ -43,6 +43,6 @@ def validate_key(key: str) -> str:
 
 
 def folder_of(prefix: str) -> str:
-    """Returns a listing prefix as ``""`` (everything) or ``"a/b/"``; refuses as ``validate_key`` does."""
+    """Returns a listing prefix as ``""`` (everything) or ``"a/b/"``; raises InputError as ``validate_key``."""
     stripped = prefix.rstrip("/")
     return validate_key(stripped) + "/" if stripped else ""

@@ -1,8 +1,8 @@
-"""Leases: who is at work in a workspace and what it reads, renewed while it lasts.
+"""Leases: objects that say which process does which work and what it pins, renewed while the work lasts.
 
-A lease saves work (a second refresh waits for the first one's generation) and keeps what somebody reads from being
-pruned. It decides nothing: who wins a race, conditional creates say. So a lease that lapses while its holder lives, or
-is taken by two at once, costs time and nothing else. Ages are by the store's clock.
+A lease is advisory. It saves work (a second refresh waits for the generation of the first), and a prune deletes nothing
+that a lease pins. Races are decided by conditional creates alone. So a lease that expires while its holder lives, or
+that two processes acquire at once, costs time and nothing else. Ages are measured by the store's clock.
 """
 
 import os
@@ -20,22 +20,22 @@ from pipeline.errors import PipelineError
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore
 
 PREFIX = "leases"
-LEASE_S = 60.0
-"""A lease that was not renewed for so long has lapsed."""
+LEASE_DURATION_S = 60.0
+"""A lease expires when it has not been renewed for so long."""
 RENEWAL_INTERVAL_S = 15.0
 
 
 class LeaseRecord(BaseModel):
-    """What a lease says.
+    """The content of a lease's object.
 
     Attributes:
         holder: Random id, hexadecimal.
-        purpose: What for, in words for people.
-        machine: Names the machine and its processes' namespace; process ids of one such name can be compared.
+        purpose: What the holder does, in words for people.
+        machine: Id of this boot of the machine and of its namespace of process ids, where process ids are unique.
         host: The machine's name, for people.
-        process: Process id.
-        started: When the process started, in the machine's own count, so that an id that is used again is not it.
-        pins: What must not be pruned: keys of manifests, and folders, which end with a slash.
+        process: The holder's process id.
+        started: When the process started, in clock ticks since boot: it tells apart two processes with the same id.
+        pins: What a prune must not delete: keys of manifests, and folders, which end with a slash.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -53,16 +53,16 @@ class LeaseRecord(BaseModel):
 
     @property
     def is_orphan(self) -> bool:
-        """Whether its process is known to have ended: only on its own machine can that be seen."""
-        return self.machine == _machine() and _started(self.process) != self.started
+        """Whether the holder's process is known to have ended, which only its own machine can tell."""
+        return self.machine == _machine_id() and _start_ticks(self.process) != self.started
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A lease in force.
+class ActiveLease:
+    """A lease of any process that has not expired and whose holder is not known to have ended.
 
     Attributes:
-        record: What it says.
+        record: Its content.
         age_s: Seconds since it was renewed.
     """
 
@@ -71,103 +71,102 @@ class Standing:
 
 
 class Lease:
-    """A lease that this process holds."""
+    """A lease that this process holds, as ``acquire`` and ``acquire_pins`` return it."""
 
     def __init__(self, store: ObjectStore, name: str, record: LeaseRecord) -> None:
-        """Takes what ``claim`` or ``reader`` made."""
         self._store, self._key, self._record = store, _key(name), record
-        self._always = record.pins
-        self._ended, self._writing = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._renew_until_ended, name=f"lease {name}", daemon=True)
+        self._initial_pins = record.pins
+        self._is_over, self._write_lock = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._renew_until_over, name=f"lease {name}", daemon=True)
 
-    def pin(self, *pins: str) -> None:
-        """Pins these, and besides only what it was made with; in force on return.
+    def set_pins(self, *pins: str) -> None:
+        """Replaces all pins but those that the lease was acquired with; in force on return.
 
         Raises:
             PipelineError: The store fails.
         """
-        with self._writing:  # or a renewal that is under way would put the old record over the new one
-            self._record = self._record.model_copy(update={"pins": tuple(sorted({*self._always, *pins}))})
+        with self._write_lock:  # else a renewal that is under way would put the old record over the new one
+            self._record = self._record.model_copy(update={"pins": tuple(sorted({*self._initial_pins, *pins}))})
             self._put()
 
     def _put(self) -> None:
         self._store.put(self._key, self._record.model_dump_json(indent=2).encode())
 
-    def _renew_until_ended(self) -> None:
-        while not self._ended.wait(RENEWAL_INTERVAL_S):
-            # A store may be away for a moment; if it stays away, the lease lapses.
-            with suppress(PipelineError), self._writing:
-                if self._is_anothers():
+    def _renew_until_over(self) -> None:
+        while not self._is_over.wait(RENEWAL_INTERVAL_S):
+            # The store may be unavailable for a moment; if it stays unavailable, the lease expires.
+            with suppress(PipelineError), self._write_lock:
+                if self._has_another_holder():
                     return
                 self._put()
 
-    def _is_anothers(self) -> bool:
-        standing = _read(self._store, self._key)
-        return standing is not None and standing.holder != self._record.holder
+    def _has_another_holder(self) -> bool:
+        record = _read(self._store, self._key)
+        return record is not None and record.holder != self._record.holder
 
     @contextmanager
-    def kept(self) -> Iterator["Lease"]:
-        """Renews it while the block runs, and gives it up at the end."""
+    def renewing(self) -> Iterator["Lease"]:
+        """Renews the lease while the block runs, and releases it at the end."""
         self._thread.start()
         try:
             yield self
         finally:
-            self._ended.set()
+            self._is_over.set()
             self._thread.join()
-            with suppress(PipelineError):  # it lapses by itself
-                if not self._is_anothers():
+            with suppress(PipelineError):  # a lease that is not released expires
+                if not self._has_another_holder():
                     self._store.delete(self._key)
 
 
-def claim(store: ObjectStore, name: str, purpose: str, *pins: str) -> Lease | Standing:
-    """Claims a piece of work that everybody knows by one name.
+def acquire(store: ObjectStore, name: str, purpose: str, *pins: str) -> Lease | ActiveLease:
+    """Acquires the lease on a piece of work, or finds out who holds it; does not wait.
 
     Args:
-        store: Of the workspace.
-        name: Of the work.
-        purpose: In words for people.
-        *pins: What it pins.
+        store: The workspace's.
+        name: The name by which all jobs know the work.
+        purpose: What the holder does, in words for people.
+        *pins: What the holder needs; see ``LeaseRecord``.
 
     Returns:
-        The lease, to be used as ``with lease.kept()``; or the one of another holder that is in force.
+        Our lease, to be used as ``with lease.renewing()``; or the active lease of another holder.
     """
-    record = _record(purpose, pins)
+    record = _make_record(purpose, pins)
     if store.create(_key(name), record.model_dump_json(indent=2).encode()):
         return Lease(store, name, record)
-    standing = find(store, name)
-    if standing is not None and standing.record.holder != record.holder:  # equal: our own create, answered late
-        return standing
+    active = find_lease(store, name)
+    if active is not None and active.record.holder != record.holder:  # equal: our own create, answered late
+        return active
     lease = Lease(store, name, record)
     lease._put()
     return lease
 
 
-def reader(store: ObjectStore, purpose: str, *pins: str) -> Lease:
-    """A lease under a name of its own, for what somebody reads or writes; in force on return, to be ``kept``."""
-    record = _record(purpose, pins)
+def acquire_pins(store: ObjectStore, purpose: str, *pins: str) -> Lease:
+    """Acquires a lease that pins what this process reads or writes, and excludes nobody; in force on return."""
+    record = _make_record(purpose, pins)
     lease = Lease(store, f"reader-{record.holder}", record)
-    lease.pin()
+    lease.set_pins()
     return lease
 
 
-def find(store: ObjectStore, name: str) -> Standing | None:
-    """The lease of that name, if one is in force."""
-    return next(iter(_standing(store, [_key(name)])), None)
+def find_lease(store: ObjectStore, name: str) -> ActiveLease | None:
+    """Returns the lease of that name if it is active."""
+    return next(iter(_active_leases(store, [_key(name)])), None)
 
 
-def standing_leases(store: ObjectStore) -> list[Standing]:
-    """All leases in force."""
-    return _standing(store, store.list(PREFIX))
+def list_leases(store: ObjectStore) -> list[ActiveLease]:
+    """Returns all active leases."""
+    return _active_leases(store, store.list(PREFIX))
 
 
-def _standing(store: ObjectStore, keys: Sequence[str]) -> list[Standing]:
+def _active_leases(store: ObjectStore, keys: Sequence[str]) -> list[ActiveLease]:
     ages = {entry.key: entry.age_s for entry in store.entries(PREFIX)}
     found = []
     for key in keys:
         record = _read(store, key)
-        age_s = ages.get(key, 0.0)  # renewed or made since the listing
-        if record is not None and age_s <= LEASE_S and not record.is_orphan:
-            found.append(Standing(record, age_s))
+        age_s = ages.get(key, 0.0)  # renewed or created since the listing
+        if record is not None and age_s <= LEASE_DURATION_S and not record.is_orphan:
+            found.append(ActiveLease(record, age_s))
     return found
 
 
@@ -176,28 +175,28 @@ def _key(name: str) -> str:
 
 
 def _read(store: ObjectStore, key: str) -> LeaseRecord | None:
-    """The lease under a key; None where there is none, or something that is no lease and so says nothing."""
+    """Returns the lease under a key; None if there is no object, or one that is not a lease."""
     try:
         return LeaseRecord.model_validate_json(store.get(key))
     except (ObjectMissingError, ValidationError):
         return None
 
 
-def _record(purpose: str, pins: tuple[str, ...]) -> LeaseRecord:
+def _make_record(purpose: str, pins: tuple[str, ...]) -> LeaseRecord:
     process = os.getpid()
     return LeaseRecord(
         holder=uuid.uuid4().hex,
         purpose=purpose,
-        machine=_machine(),
+        machine=_machine_id(),
         host=socket.gethostname(),
         process=process,
-        started=_started(process),
+        started=_start_ticks(process),
         pins=pins,
     )
 
 
-def _machine() -> str:
-    """Names this boot of this machine and the namespace of its process ids; unknowable without Linux's /proc."""
+def _machine_id() -> str:
+    """Returns the id of this boot and of its namespace of process ids; a random one without Linux's /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -205,8 +204,8 @@ def _machine() -> str:
         return f"unknown {uuid.uuid4().hex}"
 
 
-def _started(process: int) -> str:
-    """When a process started, in clock ticks since boot; empty where it has ended, if only to be reaped."""
+def _start_ticks(process: int) -> str:
+    """Returns when a process started, in clock ticks since boot; empty if it has ended, even if it is a zombie."""
     try:
         # Field 2 is the name in parentheses, which may hold anything; then come the state and, 19 on, the start.
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""A store in a folder: temporary file, fsync, then one atomic rename or link, then fsync of the folder."""
+"""A store in a folder: a temporary file, fsync, then one atomic rename or link, then fsync of the folder."""
 
 import errno
 import os
@@ -22,13 +22,13 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class LocalStore:
-    """Objects as files below a root folder, which the first write makes. Promises: see ``ObjectStore``.
+    """Objects as files below a root folder, which the first write creates. It keeps the contract of ``ObjectStore``.
 
-    Symbolic links below the root are followed if they stay inside; listings neither show nor enter them.
+    Symbolic links below the root are followed if they stay inside it; listings neither show nor follow them.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = _real(root)
+        self.root = _resolve(root)
 
     @property
     def uri(self) -> str:
@@ -38,23 +38,23 @@ class LocalStore:
     def get(self, key: str) -> bytes:
         """Reads the file; raises ObjectMissingError if there is none."""
         path = self._path(key)
-        with _named_errors("read", path):
+        with _translate_errors("read", path):
             try:
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise ObjectMissingError(f"no object {key!r} in {self.uri}") from None
 
     def put(self, key: str, data: bytes) -> None:
-        """Renames a complete temporary file over whatever was there."""
+        """Renames a complete temporary file to the name, which replaces an older object."""
         path = self._path(key)
-        with _named_errors("write", path), _temporary_file(path.parent, data) as temporary:
+        with _translate_errors("write", path), _temporary_file(path.parent, data) as temporary:
             temporary.replace(path)
             _fsync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Links a complete temporary file to the name, which the kernel refuses if the name is taken."""
+        """Links a complete temporary file to the name, which the kernel refuses if the name exists."""
         path = self._path(key)
-        with _named_errors("write", path), _temporary_file(path.parent, data) as temporary:
+        with _translate_errors("write", path), _temporary_file(path.parent, data) as temporary:
             try:
                 path.hardlink_to(temporary)
             except FileExistsError:
@@ -63,16 +63,16 @@ class LocalStore:
                 if error.errno not in _NO_LINKS:
                     raise
                 raise InputError(
-                    f"the file system of {self.uri} makes no hard links, which safe publishing needs: "
+                    f"the file system of {self.uri} supports no hard links, which safe publishing needs: "
                     "choose a workspace on another one"
                 ) from error
             _fsync_folder(path.parent)
         return True
 
     def list(self, prefix: str) -> list[str]:
-        """Walks the folder; temporary files, links and what is no regular file are not objects."""
+        """Walks the folder; temporary files, links and special files are not objects."""
         folder = self._path(folder_of(prefix).rstrip("/")) if prefix.strip("/") else self.root
-        with _named_errors("list", folder):
+        with _translate_errors("list", folder):
             try:
                 return sorted(path.relative_to(self.root).as_posix() for path in _regular_files(folder))
             except NotADirectoryError:
@@ -81,9 +81,9 @@ class LocalStore:
                 return []  # the prefix is the name of an object, not of a folder
 
     def entries(self, prefix: str) -> Sequence[Entry]:
-        """Looks at the files; the clock is the file system's, which a file that is made now tells."""
+        """Reads sizes and ages; the time now is that of a file created now, by the file system's clock."""
         found = []
-        with _named_errors("list", self.root):
+        with _translate_errors("list", self.root):
             now = _clock(self.root)
             for key in self.list(prefix):
                 try:
@@ -93,22 +93,22 @@ class LocalStore:
                 found.append(Entry(key, status.st_size, max(now - status.st_mtime, 0.0)))
         return found
 
-    def clear_unfinished(self, min_age_s: float) -> int:
-        """Removes old temporary files, and old folders that are empty."""
-        with _named_errors("clean", self.root):
+    def delete_temporaries(self, min_age_s: float) -> int:
+        """Deletes old temporary files, and old folders that are empty."""
+        with _translate_errors("clean", self.root):
             now = _clock(self.root)
-            return _clear(self.root, now - min_age_s) if self.root.is_dir() else 0
+            return _delete_old(self.root, now - min_age_s) if self.root.is_dir() else 0
 
     def exists(self, key: str) -> bool:
-        """Says whether a regular file has the name."""
+        """Says whether there is a regular file of that name."""
         path = self._path(key)
-        with _named_errors("read", path):
+        with _translate_errors("read", path):
             return path.is_file()
 
     def delete(self, key: str) -> None:
         """Unlinks the file; its folder stays, because another writer may be about to use it."""
         path = self._path(key)
-        with _named_errors("delete", path):
+        with _translate_errors("delete", path):
             try:
                 path.unlink()
             except (FileNotFoundError, NotADirectoryError):
@@ -116,24 +116,24 @@ class LocalStore:
             _fsync_folder(path.parent)
 
     def local_path(self, key: str) -> Path:
-        """The file itself, whether it is there or not."""
+        """Returns the file's path, whether the file exists or not."""
         return self._path(key)
 
     def _path(self, key: str) -> Path:
-        path = _real(self.root / validate_key(key))
+        path = _resolve(self.root / validate_key(key))
         if not path.is_relative_to(self.root):
             raise InputError(f"object key {key!r} leaves {self.uri} through a symbolic link: remove the link")
         return path
 
 
-def _real(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     # Path.resolve raises RuntimeError on a loop of links; realpath leaves it to the call that opens the file.
     return Path(os.path.realpath(path))
 
 
 @contextmanager
 def _temporary_file(folder: Path, data: bytes) -> Iterator[Path]:
-    """A complete, durable file beside its destination; gone at the end unless it was renamed."""
+    """Writes a complete, durable file beside its destination; deletes it at the end unless it was renamed."""
     path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
         with _open_new(path) as file:
@@ -148,7 +148,7 @@ def _temporary_file(folder: Path, data: bytes) -> Iterator[Path]:
 
 
 def _open_new(path: Path) -> BinaryIO:
-    """Opens a new file in a folder that may not be there, or may be cleared away as empty before the file is in it."""
+    """Opens a new file; its folder may not exist, or may be deleted as empty before the file is in it."""
     for _ in range(_NUM_OPENS - 1):
         _ensure_folder(path.parent)
         try:
@@ -159,7 +159,7 @@ def _open_new(path: Path) -> BinaryIO:
 
 
 def _ensure_folder(folder: Path) -> None:
-    """Makes the folder and its parents, and makes each new entry durable in the folder above it."""
+    """Creates the folder and its parents, and makes each new entry durable in the folder above it."""
     if folder.is_dir():
         return
     _ensure_folder(folder.parent)
@@ -179,7 +179,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:
-    """All objects below ``folder``; one that vanishes while we walk was deleted, and is none."""
+    """Yields all objects below ``folder``; files that are deleted during the walk are left out."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -194,32 +194,32 @@ def _regular_files(folder: Path) -> Iterator[Path]:
 
 
 def _clock(folder: Path) -> float:
-    """What time it is for the file system, in seconds: a server's clock may differ from this machine's."""
+    """Returns the file system's time in seconds: a file server's clock may differ from this machine's."""
     if not folder.is_dir():
         return 0.0
     with _temporary_file(folder, b"") as file:
         return file.stat().st_mtime
 
 
-def _clear(folder: Path, before: float) -> int:
-    """Removes temporary files and empty folders below ``folder`` that were last changed before that time."""
-    num_removed = 0
+def _delete_old(folder: Path, before: float) -> int:
+    """Deletes temporary files and empty folders below ``folder`` that were last changed before that time."""
+    num_deleted = 0
     for entry in list(os.scandir(folder)):
         with suppress(FileNotFoundError):
             is_old = entry.stat(follow_symlinks=False).st_mtime <= before
             if entry.is_dir(follow_symlinks=False):
-                num_removed += _clear(Path(entry.path), before)
+                num_deleted += _delete_old(Path(entry.path), before)
                 if is_old:
                     with suppress(OSError):  # not empty
                         Path(entry.path).rmdir()
             elif is_old and entry.name.startswith(TEMPORARY_PREFIX):
                 Path(entry.path).unlink()
-                num_removed += 1
-    return num_removed
+                num_deleted += 1
+    return num_deleted
 
 
 @contextmanager
-def _named_errors(action: str, path: Path) -> Iterator[None]:
+def _translate_errors(action: str, path: Path) -> Iterator[None]:
     """Turns the operating system's errors into one sentence that names the path and what to do."""
     try:
         yield

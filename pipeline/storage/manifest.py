@@ -1,4 +1,4 @@
-"""The record of one published thing: what it is, what wrote it, and every part by size and digest."""
+"""Manifests: what a published version is, what wrote it, and every part of it by size and digest."""
 
 import platform
 from importlib import metadata
@@ -30,13 +30,13 @@ class _Record(BaseModel):
 
 
 class PartRecord(_Record):
-    """What a manifest promises about one of its parts.
+    """One part of a published version, as its manifest records it.
 
     Attributes:
         role: What the part is to its readers, such as ``examples``.
-        key: Where it is stored.
+        key: Its key in the store.
         num_bytes: Its size.
-        num_rows: Rows it holds, in whatever its role counts.
+        num_rows: How many rows it holds; its role says what a row is.
         sha256: Digest of its bytes, hexadecimal.
     """
 
@@ -48,14 +48,14 @@ class PartRecord(_Record):
 
 
 class Manifest(_Record):
-    """What every published thing records; kinds add their own fields.
+    """The fields that all manifests have; each kind adds its own.
 
     Attributes:
         format: Version of the manifest's layout.
-        number: What it is published under; 0, 1, 2… or a training step.
-        parent: Number of what it was made from, if any.
-        writer: Random id of the attempt that wrote it, hexadecimal.
-        created_at: When, by the writer's clock (UTC, ISO 8601); for people only.
+        number: The version's number: 0, 1, 2… or a training step.
+        parent: Number of the version that it was made from, if any.
+        writer: Random id of the transaction that wrote it, hexadecimal.
+        created_at: When it was written, by the writer's clock (UTC, ISO 8601); for people only.
         seed: The run's seed.
         config_digest: SHA-256 of the resolved config.
         versions: Versions of Python and the libraries that wrote it.
@@ -84,5 +84,5 @@ def library_versions() -> dict[str, str]:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # an extra that this machine does without
+            continue  # an extra that is not installed here
     return versions

@@ -1,4 +1,4 @@
-"""Whole objects under keys: what every store promises, how one is opened, and how one is put to the test.
+"""Object stores: their interface, how a store is opened, and the probe that tests its conditional creates.
 
 The pipeline writes objects whole, never streams them, and decides every race by one conditional create. A
 store that cannot do that is refused by ``probe`` before anything relies on it.
@@ -23,30 +23,30 @@ PROBE_PREFIX = ".probe"
 
 
 class ObjectStore(Protocol):
-    """Bytes under keys such as ``corpus/manifests/000000000.json``.
+    """Whole objects under keys such as ``corpus/manifests/000000000.json``.
 
-    No reader ever sees a half-written object. Every method raises InputError for a key that is no relative
+    No reader ever sees a half-written object. Every method raises InputError for a key that is not a relative
     path below the root and for a store that is misconfigured (bucket, credentials, folder), and
-    UnavailableError for one that cannot be reached or has no space left. Stores can be pickled and sent to
+    UnavailableError for a store that cannot be reached or has no space left. Stores can be pickled and sent to
     other processes.
     """
 
     @property
     def uri(self) -> str:
-        """The root, as a person writes it; ``open_store`` takes it back."""
+        """The root, as a person writes it and ``open_store`` accepts it."""
 
     def get(self, key: str) -> bytes:
         """Returns the whole object; raises ObjectMissingError if there is none."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Stores the whole object, in place of an older one; durable on return."""
+        """Stores the whole object and replaces an older one; durable on return."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Stores the object if the key is free, in one atomic step.
 
         Returns:
-            True if stored. False if the key is taken, and then nothing has changed; over a network the taker
-            may be this very call, sent again after its first answer was lost, so compare contents to be sure.
+            True if stored. False if the key exists, and then nothing has changed; over a network this very call may
+            have created it, sent again after its first answer was lost, so compare contents to be sure.
         """
 
     def list(self, prefix: str) -> list[str]:
@@ -59,16 +59,16 @@ class ObjectStore(Protocol):
         """Says whether an object is stored under the key."""
 
     def delete(self, key: str) -> None:
-        """Removes the object; one that is absent is fine."""
+        """Deletes the object; does nothing if it is absent."""
 
-    def clear_unfinished(self, min_age_s: float) -> int:
-        """Removes what killed writers left half-written for longer than that, by the store's clock; returns how many.
+    def delete_temporaries(self, min_age_s: float) -> int:
+        """Deletes temporary files of killed writers that are older by the store's clock; returns how many.
 
-        No listing shows it, and no reader can meet it: it only takes up room.
+        No listing shows them, and no reader can read them: they only take up room.
         """
 
     def local_path(self, key: str) -> Path | None:
-        """Where the object is a file on this machine that others may map and read; None in a remote store."""
+        """Returns the object's file on this machine, which others may map and read; None in a remote store."""
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -88,7 +88,7 @@ def open_store(uri: str) -> ObjectStore:
         return LocalStore(Path(unquote(rest)))
     if scheme == "s3":
         bucket, _, prefix = rest.partition("/")
-        if "@" in bucket:  # no message may repeat what stands before it
+        if "@" in bucket:  # no message may repeat what precedes it: it may be a secret
             raise InputError(
                 "an s3:// address holds no credentials: write s3://bucket/prefix, and give them as AWS_ACCESS_KEY_ID "
                 "and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role"
@@ -100,15 +100,15 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def probe(store: ObjectStore) -> None:
-    """Makes sure that the second of two conditional creates under one key changes nothing.
+    """Checks that the second of two conditional creates under one key changes nothing.
 
-    Some S3 gateways ignore ``If-None-Match`` without a word; two publishers would then overwrite each other.
+    Some S3 gateways ignore ``If-None-Match`` silently; two publishers would then overwrite each other.
 
     Raises:
-        UnavailableError: The store lets the second create through, or loses the first.
+        UnavailableError: The store accepts the second create, or loses the first.
     """
     key = f"{PROBE_PREFIX}/create-{uuid.uuid4().hex}"
-    store.create(key, b"first")  # False would be a retry meeting itself; what counts is what is stored
+    store.create(key, b"first")  # False would be a retry that meets its first try; the stored object decides
     second_accepted = store.create(key, b"second")
     content = store.get(key) if store.exists(key) else None
     store.delete(key)

@@ -1,7 +1,7 @@
 """Publishing: parts under names never used before, then one manifest by one conditional create.
 
-A publication is a folder of numbered manifests. Nothing is visible before its manifest is, and a manifest
-names every part with its size and SHA-256, so readers list manifests, never data.
+A versioned dataset is a folder of numbered manifests; a transaction adds a number to it. Nothing is visible before its
+manifest is, and a manifest names every part with its size and SHA-256, so readers list manifests, never data.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.manifest import LAST_NUMBER, Manifest, PartRecord, library_versions
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore
 
-__all__ = ["Attempt", "Manifest", "NotPublishedError", "PartRecord", "Publication", "library_versions"]
+__all__ = ["Manifest", "NotPublishedError", "PartRecord", "Transaction", "VersionedDataset", "library_versions"]
 
 M = TypeVar("M", bound=Manifest)
 
 
 class NotPublishedError(InputError):
-    """No manifest stands under the number."""
+    """The dataset has no manifest with that number."""
 
 
-class Publication(Generic[M]):
-    """One kind of published thing, such as ``corpus`` or ``runs/main/checkpoints``.
+class VersionedDataset(Generic[M]):
+    """The published versions of one thing, such as ``corpus`` or ``runs/main/checkpoints``, by number.
 
     Args:
         store: Holds the bytes.
-        prefix: Folder of the publication: ``<prefix>/manifests/<n, 9 digits>.json``, ``<prefix>/data/…``.
+        prefix: Folder of the dataset: ``<prefix>/manifests/<n, 9 digits>.json``, ``<prefix>/data/…``.
         manifest_type: Class of its manifests.
     """
 
@@ -41,7 +41,7 @@ class Publication(Generic[M]):
         self.store, self.prefix, self.manifest_type = store, prefix, manifest_type
 
     def numbers(self) -> list[int]:
-        """Returns the published numbers, ascending; files that are no manifests are not looked at."""
+        """Returns the published numbers, ascending; files that are not manifests are ignored."""
         folder = f"{self.prefix}/manifests/"
         names = (key.removeprefix(folder) for key in self.store.list(folder))
         return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
@@ -52,7 +52,7 @@ class Publication(Generic[M]):
         return self.read(numbers[-1]) if numbers else None
 
     def newest_first(self) -> Iterator[M]:
-        """Reads the manifests that stand, one after the other; one that is pruned meanwhile is left out."""
+        """Reads the published manifests, one after the other; one that is pruned meanwhile is left out."""
         for number in reversed(self.numbers()):
             with suppress(NotPublishedError):
                 yield self.read(number)
@@ -88,9 +88,9 @@ class Publication(Generic[M]):
                 f"manifest {key!r} in {self.store.uri} says that it is number {manifest.number}: restore it"
             )
         for part in manifest.parts:  # a manifest is data: it may not send its readers elsewhere
-            if not _lies_in(self.folder(number, manifest.writer), part.key):
+            if not _is_directly_in(self.data_folder(number, manifest.writer), part.key):
                 raise CorruptDataError(
-                    f"manifest {key!r} in {self.store.uri} names the part {part.key!r}, which is none of its own: "
+                    f"manifest {key!r} in {self.store.uri} names the part {part.key!r}, which is not in its folder: "
                     "restore it"
                 )
         return manifest
@@ -99,8 +99,8 @@ class Publication(Generic[M]):
         """Returns the bytes of a part.
 
         Raises:
-            CorruptDataError: The part is missing, or has another size or SHA-256 than its manifest promises.
-            InputError: What it is a part of was removed meanwhile.
+            CorruptDataError: The part is missing, or its size or SHA-256 is not the one that its manifest records.
+            InputError: The version that the part belongs to was removed meanwhile.
         """
         where = f"part {part.key!r} in {self.store.uri}"
         manifest = self.manifest_key(self._number_of(part))
@@ -118,44 +118,44 @@ class Publication(Generic[M]):
         if len(data) != part.num_bytes:
             raise CorruptDataError(f"{where} has {len(data)} bytes instead of {part.num_bytes}: {advice}")
         if hashlib.sha256(data).hexdigest() != part.sha256:
-            raise CorruptDataError(f"{where} does not have the SHA-256 that its manifest promises: {advice}")
+            raise CorruptDataError(f"{where} does not have the SHA-256 that its manifest records: {advice}")
         return data
 
-    def begin(self, number: int) -> "Attempt[M]":
-        """Starts to publish ``number``; nothing is visible until ``Attempt.publish``."""
+    def begin(self, number: int) -> "Transaction[M]":
+        """Begins a transaction that adds ``number``; nothing is visible until ``Transaction.commit``."""
         if not 0 <= number <= LAST_NUMBER:
             raise ValueError(f"a published number lies between 0 and {LAST_NUMBER}, not {number}")
-        return Attempt(self, number)
+        return Transaction(self, number)
 
     def _number_of(self, part: PartRecord) -> int:
-        """The number that a part was put for; see ``Attempt.add_part``."""
+        """Returns the number that a part was put for; see ``Transaction.add_part``."""
         return int(part.key.removeprefix(f"{self.prefix}/data/").partition("-")[0])
 
-    def retired_key(self, number: int) -> str:
-        """Returns the key that a manifest has after it was pruned; see ``Retired``."""
+    def tombstone_key(self, number: int) -> str:
+        """Returns the key that a manifest has after it was pruned; see ``Tombstones``."""
         return f"{self.prefix}/retired/{number:09d}.json"
 
     def manifest_key(self, number: int) -> str:
         """Returns the key of a manifest."""
         return f"{self.prefix}/manifests/{number:09d}.json"
 
-    def folder(self, number: int, writer: str) -> str:
-        """Returns the folder of the parts that one attempt puts for a number."""
+    def data_folder(self, number: int, writer: str) -> str:
+        """Returns the folder of the parts that one transaction puts for a number."""
         return f"{self.prefix}/data/{number}-{writer}"
 
 
-class Attempt(Generic[M]):
-    """One writer's attempt to publish a number. Its parts lie in a folder that no other attempt uses.
+class Transaction(Generic[M]):
+    """Adds one number to a dataset. Its parts lie in a folder that no other transaction uses.
 
     Attributes:
-        number: What it will be published under.
-        writer: Random id of the attempt, hexadecimal.
+        number: The number that its manifest will have.
+        writer: Random id of the transaction, hexadecimal.
     """
 
-    def __init__(self, publication: Publication[M], number: int) -> None:
-        self._publication = publication
+    def __init__(self, dataset: VersionedDataset[M], number: int) -> None:
+        self._dataset = dataset
         self.number, self.writer = number, uuid.uuid4().hex
-        self._parts: dict[str, PartRecord | None] = {}  # None: taken back
+        self._parts: dict[str, PartRecord | None] = {}  # None: deleted
 
     @property
     def parts(self) -> tuple[PartRecord, ...]:
@@ -164,42 +164,42 @@ class Attempt(Generic[M]):
 
     def add_part(self, role: str, name: str, data: bytes, num_rows: int) -> PartRecord:
         """Puts a complete part and returns its record; raises ValueError for a name used before."""
-        key = f"{self._publication.folder(self.number, self.writer)}/{name}"
+        key = f"{self._dataset.data_folder(self.number, self.writer)}/{name}"
         if key in self._parts:
-            raise ValueError(f"part {name!r} was added before: names within an attempt are never used twice")
+            raise ValueError(f"part {name!r} was added before: a transaction never uses a name twice")
         digest = hashlib.sha256(data).hexdigest()
         part = PartRecord(role=role, key=key, num_bytes=len(data), num_rows=num_rows, sha256=digest)
         reach(Failpoint.PART)
-        self._publication.store.put(key, data)
+        self._dataset.store.put(key, data)
         self._parts[key] = part
         reach(Failpoint.PART_PUT)
         return part
 
-    def read_back(self, part: PartRecord) -> bytes:
-        """Returns the bytes of a part that was put; errors as ``Publication.read_part``."""
-        return self._publication.read_part(part)
+    def read_part(self, part: PartRecord) -> bytes:
+        """Returns the bytes of a part that was put; errors as ``VersionedDataset.read_part``."""
+        return self._dataset.read_part(part)
 
-    def take_back(self, part: PartRecord) -> None:
+    def delete_part(self, part: PartRecord) -> None:
         """Deletes a part that was put; its name is not used again."""
-        self._publication.store.delete(part.key)
+        self._dataset.store.delete(part.key)
         self._parts[part.key] = None
 
     @contextmanager
-    def kept_if_whole(self) -> Iterator[None]:
-        """Deletes the parts that were put, where the block ends with an exception: nobody will ever read them."""
+    def rollback_on_error(self) -> Iterator[None]:
+        """Deletes the parts that were put if the block ends with an exception: nobody will ever read them."""
         try:
             yield
         except BaseException:
-            self._discard()
+            self._roll_back()
             raise
 
-    def _discard(self) -> None:
-        with suppress(PipelineError):  # there is a more important thing to tell; jobs.prune finds what stays
+    def _roll_back(self) -> None:
+        with suppress(PipelineError):  # the error that led here is the one to report; jobs.prune deletes what is left
             for part in self.parts:
-                self.take_back(part)
+                self.delete_part(part)
 
-    def header(self) -> dict[str, Any]:
-        """Returns the fields of the manifest that the attempt knows, to be splatted into its constructor."""
+    def manifest_fields(self) -> dict[str, Any]:
+        """Returns the fields of the manifest that the transaction knows, as arguments of its constructor."""
         return {
             "number": self.number,
             "writer": self.writer,
@@ -208,33 +208,33 @@ class Attempt(Generic[M]):
             "parts": self.parts,
         }
 
-    def publish(self, manifest: M) -> tuple[M, bool]:
-        """Makes the manifest visible, unless another writer was first.
+    def commit(self, manifest: M) -> tuple[M, bool]:
+        """Makes the manifest visible, unless another transaction was committed under the number before.
 
         Returns:
-            The manifest that now stands under the number, and whether it is ours. A refused create whose
+            The manifest that is now published under the number, and whether it is ours. A refused create whose
             stored manifest carries our writer id is our own: an earlier try of it had already got through.
         """
         if (manifest.number, manifest.writer, manifest.parts) != (self.number, self.writer, self.parts):
-            raise ValueError("a manifest is published with the number, writer and parts of its own attempt")
-        publication = self._publication
+            raise ValueError("a manifest must have the number, writer and parts of its own transaction")
+        dataset = self._dataset
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
-        retired = publication.retired_key(self.number)
-        if publication.store.exists(retired):  # who slept that long must not take a number that is free again
-            self._discard()
-            return publication.parse(retired, publication.store.get(retired), self.number), False
+        tombstone = dataset.tombstone_key(self.number)
+        if dataset.store.exists(tombstone):  # a writer that slept that long must not take a number that is free again
+            self._roll_back()
+            return dataset.parse(tombstone, dataset.store.get(tombstone), self.number), False
         reach(Failpoint.MANIFEST)
-        created = publication.store.create(publication.manifest_key(self.number), document)
+        created = dataset.store.create(dataset.manifest_key(self.number), document)
         reach(Failpoint.MANIFEST_CREATED)
         if created:
             return manifest, True
-        standing = publication.read(self.number)
-        if standing.writer != self.writer:
-            self._discard()
-        return standing, standing.writer == self.writer
+        committed = dataset.read(self.number)
+        if committed.writer != self.writer:
+            self._roll_back()
+        return committed, committed.writer == self.writer
 
 
-def _lies_in(folder: str, key: str) -> bool:
+def _is_directly_in(folder: str, key: str) -> bool:
     parent, _, name = key.rpartition("/")
     return parent == folder and name not in {"", ".", ".."}
 

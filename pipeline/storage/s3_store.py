@@ -1,4 +1,4 @@
-"""A store in an S3 bucket; the only module that knows boto3.
+"""A store in an S3 bucket; the only module that imports boto3.
 
 Credentials, region and endpoint come from botocore's own chain (``AWS_ENDPOINT_URL_S3`` and so on). Every
 request is bounded in time: a few attempts, each with a connect and a read timeout, and growing waits in between.
@@ -40,8 +40,8 @@ NUM_ATTEMPTS = 8
 20 s where the server asks to slow down, 71 s in all, and up to 0.05, 0.1 … 3.2 s after other errors, 6.4 s in all. (A
 server may ask for 5 s more each time.) So a request that is always refused fails within two minutes, and one that is
 never answered within NUM_ATTEMPTS × (READ_TIMEOUT_S + 1 s) + 6.4 s: four minutes."""
-NUM_SENDS = 6
-"""Attempts of what botocore does not try again: a conflict (409), a body that broke off, stalled or was damaged."""
+NUM_TRIES = 6
+"""Tries of what botocore does not retry: a conflict (409), a body that broke off, stalled or was damaged."""
 FIRST_WAIT_S = 0.1
 
 _REFUSED_CODES = {
@@ -55,19 +55,19 @@ _BUCKET_CODES = {
     "PermanentRedirect",
     "IllegalLocationConstraintException",
 }
-_BROKEN_BODY = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
+_BODY_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 
 T = TypeVar("T")
 
 
 class S3Store:
-    """Objects under ``s3://bucket/prefix``. Promises: see ``ObjectStore``.
+    """Objects under ``s3://bucket/prefix``. It keeps the contract of ``ObjectStore``.
 
     Args:
         bucket: An existing bucket.
-        prefix: What every key is below; may be empty.
+        prefix: Prepended to every key; may be empty.
         connect_timeout_s: Longest wait for a connection.
-        read_timeout_s: Longest silence of the server.
+        read_timeout_s: Longest wait for the next bytes of an answer.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class S3Store:
         self._connect_timeout_s, self._read_timeout_s = connect_timeout_s, read_timeout_s
 
     def __getstate__(self) -> dict[str, Any]:
-        # A client holds sockets and locks: each process makes its own.
+        # A client holds sockets and locks: each process creates its own.
         return {name: value for name, value in self.__dict__.items() if name != "_client"}
 
     @property
@@ -91,20 +91,20 @@ class S3Store:
         return f"s3://{self._bucket}/{self._folder}".rstrip("/")
 
     def get(self, key: str) -> bytes:
-        """Downloads the object; where the server stored a checksum, botocore compares it."""
-        with self._named_errors("read", key):
-            return _with_resends(lambda: self._download(key), lambda error: isinstance(error, _BROKEN_BODY))
+        """Downloads the object; botocore verifies the checksum if the server stored one."""
+        with self._translate_errors("read", key):
+            return _retry(lambda: self._download(key), lambda error: isinstance(error, _BODY_ERRORS))
 
     def put(self, key: str, data: bytes) -> None:
-        """Uploads the object in one request; the server compares its SHA-256 before it shows it."""
-        with self._named_errors("write", key):
+        """Uploads the object in one request; the server verifies its SHA-256 before the object is visible."""
+        with self._translate_errors("write", key):
             self._put_object(key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Uploads with ``If-None-Match: *``: 412 says taken, 409 says that another upload is under way."""
-        with self._named_errors("write", key):
+        """Uploads with ``If-None-Match: *``: 412 means that the key exists, 409 that another upload is under way."""
+        with self._translate_errors("write", key):
             try:
-                _with_resends(lambda: self._put_object(key, data, IfNoneMatch="*"), _is_conflict)
+                _retry(lambda: self._put_object(key, data, IfNoneMatch="*"), _is_conflict)
             except ClientError as error:
                 if _status(error) != HTTPStatus.PRECONDITION_FAILED:
                     raise
@@ -118,7 +118,7 @@ class S3Store:
     def entries(self, prefix: str) -> Sequence[Entry]:
         """Lists page by page; the clock is the server's, which dates its answers."""
         folder, found = self._folder + folder_of(prefix), []
-        with self._named_errors("list", prefix):
+        with self._translate_errors("list", prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder)
             for page in pages:
                 now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -129,28 +129,28 @@ class S3Store:
         # Keys that end in a slash are the folder markers of web consoles, not objects of ours.
         return sorted((entry for entry in found if not entry.key.endswith("/")), key=lambda entry: entry.key)
 
-    def clear_unfinished(self, min_age_s: float) -> int:
-        """Objects are sent in one request each: none is ever half-written."""
+    def delete_temporaries(self, min_age_s: float) -> int:
+        """Deletes nothing: an object is sent in one request, so there are no temporary files."""
         return 0
 
     def exists(self, key: str) -> bool:
         """Lists one key: unlike HEAD, a listing tells a missing object from a missing bucket."""
-        full = self._full(key)
-        with self._named_errors("list", key):
+        full = self._full_key(key)
+        with self._translate_errors("list", key):
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=full, MaxKeys=1)
         # The key itself sorts before all longer ones.
         return any(entry["Key"] == full for entry in page.get("Contents", ()))
 
     def delete(self, key: str) -> None:
         """Deletes the object; S3 accepts a key that is absent."""
-        with self._named_errors("delete", key):
-            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
+        with self._translate_errors("delete", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._full_key(key))
 
     def local_path(self, key: str) -> None:
-        """No object of a bucket is a local file."""
+        """Returns None: no object of a bucket is a local file."""
 
     @cached_property
-    def _client(self) -> Any:  # noqa: ANN401 (boto3 makes its clients at run time and ships no types)
+    def _client(self) -> Any:  # noqa: ANN401 (boto3 creates its clients at run time and ships no types)
         config = Config(
             connect_timeout=self._connect_timeout_s,
             read_timeout=self._read_timeout_s,
@@ -161,11 +161,11 @@ class S3Store:
         except ValueError as error:
             raise InputError(f"cannot set up S3 for {self.uri} ({error}): check AWS_ENDPOINT_URL_S3") from error
 
-    def _full(self, key: str) -> str:
+    def _full_key(self, key: str) -> str:
         return self._folder + validate_key(key)
 
     def _download(self, key: str) -> bytes:
-        body = self._client.get_object(Bucket=self._bucket, Key=self._full(key))["Body"]
+        body = self._client.get_object(Bucket=self._bucket, Key=self._full_key(key))["Body"]
         try:
             return bytes(body.read())
         except (ReadTimeoutError, HTTPError) as error:  # it stalls, or TLS breaks; botocore tries neither again
@@ -174,21 +174,21 @@ class S3Store:
     def _put_object(self, key: str, data: bytes, **conditions: str) -> None:
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
         self._client.put_object(
-            Bucket=self._bucket, Key=self._full(key), Body=data, ChecksumSHA256=checksum, **conditions
+            Bucket=self._bucket, Key=self._full_key(key), Body=data, ChecksumSHA256=checksum, **conditions
         )
 
     @contextmanager
-    def _named_errors(self, action: str, key: str) -> Iterator[None]:
+    def _translate_errors(self, action: str, key: str) -> Iterator[None]:
         """Turns botocore's errors into one sentence that names the place and what to do, and no secret."""
         try:
             yield
         except ClientError as error:
-            raise self._answer_error(action, key, error) from error
+            raise self._response_error(action, key, error) from error
         except BotoCoreError as error:
             raise self._request_error(key, error) from error
 
-    def _answer_error(self, action: str, key: str, error: ClientError) -> PipelineError:
-        """What the server's refusal means; its own message stays out where it could quote credentials."""
+    def _response_error(self, action: str, key: str, error: ClientError) -> PipelineError:
+        """Translates an error response; the server's message is left out where it could quote credentials."""
         code, status = str(error.response.get("Error", {}).get("Code", "")), _status(error)
         if code == "NoSuchKey":
             return ObjectMissingError(f"no object {key!r} in {self.uri}")
@@ -210,7 +210,7 @@ class S3Store:
         )
 
     def _request_error(self, key: str, error: BotoCoreError) -> PipelineError:
-        """What it means that no proper answer came."""
+        """Translates the error of a request that got no proper response."""
         if isinstance(error, FlexibleChecksumError):
             return CorruptDataError(
                 f"object {key!r} in {self.uri} does not have the checksum it was stored with: "
@@ -223,12 +223,12 @@ class S3Store:
                 "certificate, and check that AWS_ENDPOINT_URL_S3 has the host name that the certificate is for"
             )
         reason = type(error).__name__
-        if isinstance(error, (EndpointUnreachableError, HTTPClientError, *_BROKEN_BODY)):
+        if isinstance(error, (EndpointUnreachableError, HTTPClientError, *_BODY_ERRORS)):
             return UnavailableError(
                 f"cannot reach {self.uri} at {self._client.meta.endpoint_url} ({reason}): "
                 "check AWS_ENDPOINT_URL_S3 and the network, then run the same command again"
             )
-        # What is left is found before anything is sent: no credentials, an unknown profile, a bad bucket.
+        # The other errors occur before anything is sent: no credentials, an unknown profile, a bad bucket.
         return InputError(
             f"cannot use {self.uri} ({reason}: {' '.join(str(error).split())}): check its name, and set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -243,9 +243,9 @@ def _is_conflict(error: Exception) -> bool:
     return isinstance(error, ClientError) and _status(error) == HTTPStatus.CONFLICT
 
 
-def _with_resends(send: Callable[[], T], is_transient: Callable[[Exception], bool]) -> T:
-    """Sends up to ``NUM_SENDS`` times while the error is transient, after growing random waits."""
-    for attempt in range(NUM_SENDS - 1):
+def _retry(send: Callable[[], T], is_transient: Callable[[Exception], bool]) -> T:
+    """Calls ``send`` up to ``NUM_TRIES`` times while the error is transient, after growing random waits."""
+    for attempt in range(NUM_TRIES - 1):
         try:
             return send()
         except (ClientError, BotoCoreError) as error:

@@ -1,4 +1,4 @@
-"""How fast a store answers."""
+"""The speed of a store, as one client measures it."""
 
 import time
 import uuid
@@ -14,14 +14,14 @@ _LARGE_OBJECT_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class StoreSpeed:
-    """Of one client at one time.
+    """How fast one client's requests were at one time.
 
     Attributes:
         create_s: Median seconds of a conditional create of a few bytes.
-        get_s: Of reading them.
-        delete_s: Of deleting them.
-        write_bytes_per_s: Of one object of 8 MiB.
-        read_bytes_per_s: The same, read back.
+        get_s: Median seconds of a read of these bytes.
+        delete_s: Median seconds of their deletion.
+        write_bytes_per_s: Speed of writing one object of 8 MiB.
+        read_bytes_per_s: Speed of reading it back.
     """
 
     create_s: float
@@ -35,7 +35,7 @@ def measure_speed(store: ObjectStore) -> StoreSpeed:
     """Writes, reads and deletes a few objects; leaves nothing behind.
 
     Raises:
-        PipelineError: As the store's methods.
+        PipelineError: A method of the store failed.
     """
     key, small, large = f"{PROBE_PREFIX}/speed-{uuid.uuid4().hex}", b"motherlode", bytes(_LARGE_OBJECT_BYTES)
     create_s, get_s, delete_s = [], [], []

@@ -1,4 +1,4 @@
-"""Where everything lives: every prefix of a workspace in one place."""
+"""The layout of a workspace: every prefix and key in one place."""
 
 import uuid
 from dataclasses import dataclass
@@ -27,34 +27,34 @@ class Workspace:
 
     @property
     def corpus_prefix(self) -> str:
-        """Publication of the corpus."""
+        """The versioned dataset of corpora."""
         return "corpus"
 
     @property
     def checkpoints_prefix(self) -> str:
-        """Publication of the run's checkpoints."""
+        """The versioned dataset of the run's checkpoints."""
         return f"runs/{self.run}/checkpoints"
 
     @property
     def generations_prefix(self) -> str:
-        """Publication of the run's generations."""
+        """The versioned dataset of the run's generations."""
         return f"runs/{self.run}/generations"
 
     def embeddings_prefix(self, key: str) -> str:
-        """Embeddings under their cache key."""
+        """The embeddings with this cache key."""
         return f"embeddings/{key}"
 
     def evaluation_prefix(self, step: int) -> str:
-        """Evaluation of the checkpoint at ``step``."""
+        """The evaluation of the checkpoint at ``step``."""
         return f"runs/{self.run}/evaluation/{step:09d}"
 
     def export_prefix(self, step: int) -> str:
-        """Exported embeddings of the checkpoint at ``step``."""
+        """The exported embeddings of the checkpoint at ``step``."""
         return f"runs/{self.run}/exports/{step:09d}"
 
     @property
     def report_key(self) -> str:
-        """The run's HTML report; a newer one takes its place."""
+        """The run's HTML report; a newer one replaces it."""
         return f"runs/{self.run}/report.html"
 
     def refusal_key(self, step: int) -> str:
@@ -63,7 +63,7 @@ class Workspace:
 
     @property
     def refusals_prefix(self) -> str:
-        """Refusals of the run's checkpoints."""
+        """The refusals of the run's checkpoints."""
         return f"runs/{self.run}/refusals"
 
     def check_writable(self) -> None:
@@ -71,8 +71,8 @@ class Workspace:
 
         Raises:
             InputError: The workspace is unusable: no folder, no bucket, no right to write, bad credentials.
-            UnavailableError: The store cannot be reached, is full, returns other bytes than were put, or lets
-                a second conditional create through.
+            UnavailableError: The store cannot be reached, is full, returns other bytes than were put, or accepts
+                a second conditional create.
         """
         key, data = f"{PROBE_PREFIX}/write-{uuid.uuid4().hex}", b"motherlode"
         self.store.put(key, data)

@@ -4,22 +4,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS, GenerationManifest
 
 
-def generations(workspace: Workspace) -> Publication[GenerationManifest]:
+def generations(workspace: Workspace) -> VersionedDataset[GenerationManifest]:
     """The generations of the workspace's run."""
-    return Publication(workspace.store, workspace.generations_prefix, GenerationManifest)
+    return VersionedDataset(workspace.store, workspace.generations_prefix, GenerationManifest)
 
 
 class Generation:
     """One generation, opened for reading."""
 
-    def __init__(self, publication: Publication[GenerationManifest], manifest: GenerationManifest) -> None:
+    def __init__(self, dataset: VersionedDataset[GenerationManifest], manifest: GenerationManifest) -> None:
         """Opens the generation that a manifest names; reads nothing yet."""
-        self._publication = publication
+        self._dataset = dataset
         self.manifest = manifest
 
     @property
@@ -50,7 +50,7 @@ class Generation:
 
     def _read(self, role: str, index: int) -> pa.Table:
         part = self.manifest.parts_of(role)[index]
-        return pq.read_table(pa.BufferReader(self._publication.read_part(part)))
+        return pq.read_table(pa.BufferReader(self._dataset.read_part(part)))
 
 
 class TripletStream:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import CorruptDataError
-from pipeline.storage.publish import Attempt
+from pipeline.storage.publish import Transaction
 from pipeline.triplets.schema import NEIGHBOURS, QUARANTINE, TRIPLETS, GenerationManifest
 
 ROWS_PER_GROUP = 1 << 18
@@ -21,7 +21,7 @@ class TripletWriter:
 
     def __init__(
         self,
-        attempt: Attempt[GenerationManifest],
+        transaction: Transaction[GenerationManifest],
         rows_per_shard: int,
         metadata: Mapping[str, str],
         stem: str = "triplets",
@@ -29,12 +29,12 @@ class TripletWriter:
         """Begins with an empty shard.
 
         Args:
-            attempt: Where parts go.
+            transaction: Where parts go.
             rows_per_shard: Triplets a shard.
             metadata: Provenance that each file carries.
             stem: First part of the shards' names.
         """
-        self._attempt, self._rows_per_shard, self._stem = attempt, rows_per_shard, stem
+        self._transaction, self._rows_per_shard, self._stem = transaction, rows_per_shard, stem
         self._schema = TRIPLETS.with_metadata(dict(metadata))
         self._pending: list[pa.Table] = []
         self._num_pending = 0
@@ -57,7 +57,7 @@ class TripletWriter:
         shard, rest = pending.slice(0, num_rows), pending.slice(num_rows)
         self._pending, self._num_pending = [rest] if len(rest) else [], len(rest)
         data = serialise(shard.replace_schema_metadata(self._schema.metadata), TRIPLET_ENCODINGS)
-        self._attempt.add_part("triplets", f"{self._stem}-{self._num_shards:05d}.parquet", data, num_rows)
+        self._transaction.add_part("triplets", f"{self._stem}-{self._num_shards:05d}.parquet", data, num_rows)
         self._num_shards += 1
 
 
@@ -70,13 +70,13 @@ TRIPLET_ENCODINGS = {
 }
 
 
-def add_side_tables(attempt: Attempt[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table) -> None:
+def add_side_tables(transaction: Transaction[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table) -> None:
     """Puts the quarantine and the neighbours table beside the triplets."""
     for role, table, schema in (
         ("quarantine", quarantine, QUARANTINE),
         ("neighbours", neighbours, NEIGHBOURS),
     ):
-        attempt.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
+        transaction.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
 
 
 def parse(data: bytes) -> pa.Table:

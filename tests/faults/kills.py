@@ -16,7 +16,7 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.storage.keys import TEMPORARY_PREFIX
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.support.jobs import TINY
@@ -74,7 +74,7 @@ class Outcome:
     @classmethod
     def of(cls, folder: Path, run: str = "main") -> Self:
         """What a run has left in a workspace."""
-        corpora, trained, mined = publications(folder, run)
+        corpora, trained, mined = datasets(folder, run)
         return cls(
             {number: corpora.read(number).fingerprint for number in corpora.numbers()},
             {step: trained.read(step).weights_digest for step in trained.numbers()},
@@ -83,23 +83,23 @@ class Outcome:
         )
 
 
-def publications(folder: Path, run: str = "main") -> tuple[Publication[Any], Publication[Any], Publication[Any]]:
+def datasets(folder: Path, run: str = "main") -> tuple[VersionedDataset[Any], ...]:
     """The corpora, the checkpoints and the generations of a workspace."""
     workspace = Workspace.open(str(folder), run)
-    corpora = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
     return corpora, checkpoints(workspace), generations(workspace)
 
 
 def numbers_of(folder: Path, run: str = "main") -> str:
     """What is published, in words."""
-    return ", ".join(f"{one.prefix.rpartition('/')[2]} {one.numbers()}" for one in publications(folder, run))
+    return ", ".join(f"{dataset.prefix.rpartition('/')[2]} {dataset.numbers()}" for dataset in datasets(folder, run))
 
 
 def _triplets(generation: Generation) -> pa.Table:
     return pa.concat_tables(generation.shard(index) for index in range(generation.num_shards))
 
 
-def _losses(trained: Publication[Any]) -> list[tuple[int, float]]:
+def _losses(trained: VersionedDataset[Any]) -> list[tuple[int, float]]:
     trace: list[tuple[int, float]] = []
     for number in trained.numbers()[1:]:
         log = pq.read_table(pa.BufferReader(trained.read_part(trained.read(number).parts_of("steps")[0])))
@@ -107,23 +107,23 @@ def _losses(trained: Publication[Any]) -> list[tuple[int, float]]:
     return trace
 
 
-def read_all(publication: Publication[Any]) -> dict[int, str]:
+def read_all(dataset: VersionedDataset[Any]) -> dict[int, str]:
     """Reads everything that is listed, each part checked by size and digest; returns the manifests by number.
 
     Raises:
         PipelineError: Something that is listed is missing, torn or damaged.
     """
     found = {}
-    for number in publication.numbers():
-        manifest = publication.read(number)
+    for number in dataset.numbers():
+        manifest = dataset.read(number)
         for part in manifest.parts:
-            publication.read_part(part)
+            dataset.read_part(part)
         found[number] = manifest.model_dump_json()
     return found
 
 
 class Reader:
-    """Reads everything again and again while others write and are killed: ``with Reader(publications): ...``.
+    """Reads everything again and again while others write and are killed: ``with Reader(datasets): ...``.
 
     What it finds must be whole; what it found once must stay as it was; and no listing may show a temporary file.
     What is wrong is raised at the end of the block.
@@ -132,9 +132,9 @@ class Reader:
         num_looks: How often it has read everything.
     """
 
-    def __init__(self, publications: Sequence[Publication[Any]]) -> None:
-        self._publications = publications
-        self._seen: dict[str, dict[int, str]] = {publication.prefix: {} for publication in publications}
+    def __init__(self, datasets: Sequence[VersionedDataset[Any]]) -> None:
+        self._datasets = datasets
+        self._seen: dict[str, dict[int, str]] = {dataset.prefix: {} for dataset in datasets}
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._look_until_ended)
@@ -143,12 +143,12 @@ class Reader:
     def look(self) -> None:
         """Reads everything once."""
         with self._lock:  # of two looks at once, the one that began first may end last
-            for publication in self._publications:
-                seen, found = self._seen[publication.prefix], read_all(publication)
+            for dataset in self._datasets:
+                seen, found = self._seen[dataset.prefix], read_all(dataset)
                 lost = [number for number, manifest in seen.items() if found.get(number) != manifest]
-                assert not lost, f"{publication.prefix}: {lost} vanished or changed, of {sorted(seen)}"
+                assert not lost, f"{dataset.prefix}: {lost} vanished or changed, of {sorted(seen)}"
                 seen.update(found)
-            names = self._publications[0].store.list("")
+            names = self._datasets[0].store.list("")
             assert not [name for name in names if TEMPORARY_PREFIX in name], "a temporary file is listed"
             self.num_looks += 1
 

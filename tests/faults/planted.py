@@ -28,8 +28,8 @@ from pipeline.inspection.labels.label_list import read_list
 from pipeline.inspection.query.sql import Session
 from pipeline.inspection.report.history import read_evaluations, read_training
 from pipeline.storage import leases
-from pipeline.storage.publish import Publication
-from pipeline.storage.retired import Retired, history
+from pipeline.storage.publish import VersionedDataset
+from pipeline.storage.tombstones import Tombstones, read_history
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.results import ArmResult
 from pipeline.triplets.reader import generations
@@ -75,9 +75,9 @@ class Place:
             parent=0,
         )
 
-    def publication(self, kind: str) -> Publication[Any]:
-        found: dict[str, Publication[Any]] = {
-            "corpus": Publication(self.store, self.workspace.corpus_prefix, CorpusManifest),
+    def dataset(self, kind: str) -> VersionedDataset[Any]:
+        found: dict[str, VersionedDataset[Any]] = {
+            "corpus": VersionedDataset(self.store, self.workspace.corpus_prefix, CorpusManifest),
             "checkpoint": checkpoints(self.workspace),
             "generation": generations(self.workspace),
         }
@@ -85,15 +85,15 @@ class Place:
 
     def plant(self, kind: str, number: int, role: str, data: bytes) -> Any:  # noqa: ANN401 — manifests of all kinds
         """Puts bytes in place of the first part of a role; the manifest then promises just these."""
-        publication = self.publication(kind)
-        manifest = publication.read(number)
+        dataset = self.dataset(kind)
+        manifest = dataset.read(number)
         old = manifest.parts_of(role)[0]
         new = old.model_copy(update={"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
         parts = tuple(new if part == old else part for part in manifest.parts)
         self.store.put(old.key, data)
         document = manifest.model_copy(update={"parts": parts}).model_dump_json()
-        self.store.put(publication.manifest_key(number), document.encode())
-        return publication.read(number)
+        self.store.put(dataset.manifest_key(number), document.encode())
+        return dataset.read(number)
 
     def file(self, name: str, data: bytes) -> Path:
         path = self.folder / "files" / name
@@ -106,11 +106,11 @@ class Place:
 
 
 def weights(place: Place, data: bytes) -> object:
-    return load_weights(place.publication("checkpoint"), place.plant("checkpoint", 4, "encoder", data))
+    return load_weights(place.dataset("checkpoint"), place.plant("checkpoint", 4, "encoder", data))
 
 
 def trainer_state(place: Place, data: bytes) -> object:
-    return load_trainer_state(place.publication("checkpoint"), place.plant("checkpoint", 4, "trainer", data))
+    return load_trainer_state(place.dataset("checkpoint"), place.plant("checkpoint", 4, "trainer", data))
 
 
 def steps(place: Place, data: bytes) -> object:
@@ -156,17 +156,17 @@ def neighbours(place: Place, data: bytes) -> object:
 
 def manifest_of(kind: str) -> Callable[[Place, bytes], object]:
     def read(place: Place, data: bytes) -> object:
-        publication = place.publication(kind)
-        place.store.put(publication.manifest_key(0), data)
-        return publication.read(0)
+        dataset = place.dataset(kind)
+        place.store.put(dataset.manifest_key(0), data)
+        return dataset.read(0)
 
     return read
 
 
-def retired(place: Place, data: bytes) -> object:
-    publication = place.publication("checkpoint")
-    place.store.put(Retired(publication).key(2), data)
-    return history(publication)
+def tombstone(place: Place, data: bytes) -> object:
+    dataset = place.dataset("checkpoint")
+    place.store.put(Tombstones(dataset).key(2), data)
+    return read_history(dataset)
 
 
 def refusal(place: Place, data: bytes) -> object:
@@ -176,7 +176,7 @@ def refusal(place: Place, data: bytes) -> object:
 
 def lease(place: Place, data: bytes) -> object:
     place.store.put(f"{leases.PREFIX}/planted.json", data)
-    return leases.standing_leases(place.store)
+    return leases.list_leases(place.store)
 
 
 def evaluation(place: Place, data: bytes) -> object:
@@ -224,7 +224,7 @@ READERS: dict[str, Callable[[Place, bytes], object]] = {
     "manifest of a corpus": manifest_of("corpus"),
     "manifest of a checkpoint": manifest_of("checkpoint"),
     "manifest of a generation": manifest_of("generation"),
-    "retired manifest": retired,
+    "tombstone": tombstone,
     "refusal": refusal,
     "lease": lease,
     "evaluation": evaluation,

@@ -3,13 +3,13 @@
 import sys
 
 from pipeline.storage.object_store import open_store
-from pipeline.storage.publish import Manifest, Publication
+from pipeline.storage.publish import Manifest, VersionedDataset
 
 NUMBERS, PARTS = range(2), range(2)
 
 
-def publication(uri: str) -> Publication[Manifest]:
-    return Publication(open_store(uri), "things", Manifest)
+def dataset(uri: str) -> VersionedDataset[Manifest]:
+    return VersionedDataset(open_store(uri), "things", Manifest)
 
 
 def part_of(number: int, part: int) -> bytes:
@@ -17,12 +17,14 @@ def part_of(number: int, part: int) -> bytes:
 
 
 def publish(uri: str) -> None:
-    things = publication(uri)
+    things = dataset(uri)
     for number in sorted(set(NUMBERS) - set(things.numbers())):
-        attempt = things.begin(number)
+        transaction = things.begin(number)
         for part in PARTS:
-            attempt.add_part("thing", f"{part}.bin", part_of(number, part), 1)
-        assert attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest="c" * 64))[1]
+            transaction.add_part("thing", f"{part}.bin", part_of(number, part), 1)
+        assert transaction.commit(
+            Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64)
+        )[1]
 
 
 if __name__ == "__main__":

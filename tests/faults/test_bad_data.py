@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.support.jobs import ROOT, command, environment, succeed
@@ -119,17 +119,15 @@ def test_broken_and_hostile_images_are_quarantined_unread_and_the_others_are_min
     assert sorted(paths) == sorted(GOOD | RENAMED)
 
     mined = succeed("mine", *flags).report["generation"]
-    publication = generations(workspace)
-    triplets = Generation(publication, publication.read(0)).shard(0)
+    dataset = generations(workspace)
+    triplets = Generation(dataset, dataset.read(0)).shard(0)
     per_label = np.bincount(corpus.labels)
     assert mined["num_triplets"] == len(triplets) == (per_label * (per_label - 1)).sum(), "every pair is answered"
 
 
 def rejections(workspace: Workspace) -> list[dict[str, str]]:
     """The rows of the corpus's quarantine."""
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    parts = publication.read(0).parts_of(QUARANTINE)
-    rows: list[dict[str, str]] = pa.concat_tables(
-        from_parquet(publication.read_part(part)) for part in parts
-    ).to_pylist()
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    parts = dataset.read(0).parts_of(QUARANTINE)
+    rows: list[dict[str, str]] = pa.concat_tables(from_parquet(dataset.read_part(part)) for part in parts).to_pylist()
     return rows

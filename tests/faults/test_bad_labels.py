@@ -30,10 +30,10 @@ suspects (1.00 then)."""
 def recall_at_1(place: Path, step: int, examples: npt.NDArray[np.bool_], truth: npt.NDArray[np.object_]) -> float:
     """Share of some examples whose nearest other one among them has their true label."""
     workspace = Workspace.open(str(place), "main")
-    corpus, publication = Corpus.open(workspace), checkpoints(workspace)
-    manifest = publication.read(step)
+    corpus, dataset = Corpus.open(workspace), checkpoints(workspace)
+    manifest = dataset.read(step)
     config = config_of(manifest, RunConfig())
-    encoder = load_encoder(publication, manifest, config.encoder, config.transform, "cpu")
+    encoder = load_encoder(dataset, manifest, config.encoder, config.transform, "cpu")
     images = [one["bytes"].as_py() for part in range(corpus.num_parts) for one in corpus.read_part(part)["image"]]
     transform = Transform(config.transform)
     batch = np.stack([transform(images[row]) for row in np.flatnonzero(examples)])

@@ -15,7 +15,7 @@ from pipeline.config import BandConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.support.jobs import run, succeed
@@ -86,15 +86,15 @@ def flags_of(place: Path, workspace: Path | None = None) -> tuple[str | Path, ..
 def opened(workspace: Path, name: str = "main") -> tuple[Corpus, pd.DataFrame, pd.DataFrame]:
     """The corpus, and the newest generation's triplets and quarantine."""
     place = Workspace.open(str(workspace), name)
-    publication = generations(place)
-    generation = Generation(publication, publication.read(publication.numbers()[-1]))
+    dataset = generations(place)
+    generation = Generation(dataset, dataset.read(dataset.numbers()[-1]))
     return Corpus.open(place), generation.shard(0).to_pandas(), generation.quarantine().to_pandas()
 
 
 def key_of(workspace: Path) -> str:
     """Where the embeddings of the newest generation are kept."""
-    publication = generations(Workspace.open(str(workspace), "main"))
-    return publication.read(publication.numbers()[-1]).embeddings_key
+    dataset = generations(Workspace.open(str(workspace), "main"))
+    return dataset.read(dataset.numbers()[-1]).embeddings_key
 
 
 def stored_vectors(workspace: Path, corpus: Corpus) -> npt.NDArray[np.floating]:
@@ -105,9 +105,9 @@ def stored_vectors(workspace: Path, corpus: Corpus) -> npt.NDArray[np.floating]:
 
 def test_vectors_that_are_no_points_never_become_examples(mined: Path) -> None:
     place = Workspace.open(str(mined / "w"), "main")
-    publication = Publication(place.store, place.corpus_prefix, CorpusManifest)
-    (part,) = publication.read(0).parts_of("quarantine")
-    rows = pq.read_table(pa.BufferReader(publication.read_part(part))).to_pylist()
+    dataset = VersionedDataset(place.store, place.corpus_prefix, CorpusManifest)
+    (part,) = dataset.read(0).parts_of("quarantine")
+    rows = pq.read_table(pa.BufferReader(dataset.read_part(part))).to_pylist()
     assert {row["path"]: row["reason"] for row in rows} == {name: reason for name, (_, reason) in BROKEN.items()}
     assert not set(Corpus.open(place).label_names) & {f"of-{name}" for name in BROKEN}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
-from tests.faults.kills import Outcome, publications
+from tests.faults.kills import Outcome, datasets
 from tests.faults.runs import ended, start
 from tests.support.jobs import TINY, succeed
 from tests.support.raylets import Raylets, raylets, wait_until
@@ -39,7 +39,7 @@ def undisturbed(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def assert_same(workspace: Path, undisturbed: Path) -> None:
     """Weights, triplets and the loss of every step, to the bit; each round on the generation of its checkpoint."""
     assert Outcome.of(workspace) == Outcome.of(undisturbed)
-    _, trained, mined = publications(workspace)
+    _, trained, mined = datasets(workspace)
     assert mined.numbers() == [0, 1]
     assert {step: trained.read(step).generation for step in trained.numbers()} == {0: None, 2: 0, 4: 1}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.storage.publish import Attempt, Manifest, Publication
+from pipeline.storage.publish import Manifest, Transaction, VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
 
@@ -25,29 +25,29 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
     return Workspace.open(f"s3://{server.bucket}/zombies", "main")
 
 
-def manifest(attempt: Attempt[Manifest]) -> Manifest:
-    return Manifest(**attempt.header(), parent=None, seed=SEED, config_digest="c" * 64)
+def manifest(transaction: Transaction[Manifest]) -> Manifest:
+    return Manifest(**transaction.manifest_fields(), parent=None, seed=SEED, config_digest="c" * 64)
 
 
 @pytest.mark.parametrize("kind", ["generations", "checkpoints"])
-def test_an_attempt_that_ends_after_another_has_published_is_invisible(workspace: Workspace, kind: str) -> None:
-    publication = Publication(workspace.store, f"runs/main/{kind}", Manifest)
-    late = publication.begin(3)
+def test_a_transaction_that_ends_after_another_was_committed_is_invisible(workspace: Workspace, kind: str) -> None:
+    dataset = VersionedDataset(workspace.store, f"runs/main/{kind}", Manifest)
+    late = dataset.begin(3)
     late.add_part("rows", "a", b"late", 1)
-    successor = publication.begin(3)
+    successor = dataset.begin(3)
     for name in ("a", "b"):
         successor.add_part("rows", name, b"timely", 1)
-    published, ours = successor.publish(manifest(successor))
+    published, ours = successor.commit(manifest(successor))
     assert ours
-    document = workspace.store.get(publication.manifest_key(3))
+    document = workspace.store.get(dataset.manifest_key(3))
     late.add_part("rows", "b", b"late", 1)
-    standing, late_won = late.publish(manifest(late))
-    print(f"seed {SEED}: attempt {late.writer} of {kind} 3 ended after {successor.writer} had published")
-    assert not late_won and standing == published == publication.latest()
-    assert workspace.store.get(publication.manifest_key(3)) == document
-    assert [publication.read_part(part) for part in standing.parts] == [b"timely", b"timely"]
-    assert not {part.key for part in standing.parts} & {part.key for part in late.parts}
-    assert publication.numbers() == [3]
+    committed, late_won = late.commit(manifest(late))
+    print(f"seed {SEED}: transaction {late.writer} of {kind} 3 ended after {successor.writer} was committed")
+    assert not late_won and committed == published == dataset.latest()
+    assert workspace.store.get(dataset.manifest_key(3)) == document
+    assert [dataset.read_part(part) for part in committed.parts] == [b"timely", b"timely"]
+    assert not {part.key for part in committed.parts} & {part.key for part in late.parts}
+    assert dataset.numbers() == [3]
 
 
 def test_an_embedding_part_that_stands_is_not_touched_by_a_late_actor(workspace: Workspace) -> None:

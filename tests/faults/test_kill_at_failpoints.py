@@ -19,7 +19,7 @@ from pipeline.failpoints import Failpoint, arrivals
 from pipeline.storage.keys import TEMPORARY_PREFIX
 from tests.faults.conftest import is_agent
 from tests.faults.job_server import JobServer
-from tests.faults.kills import LOOP, Outcome, Reader, armed, mine_flags, numbers_of, publications, write_vectors
+from tests.faults.kills import LOOP, Outcome, Reader, armed, datasets, mine_flags, numbers_of, write_vectors
 from tests.faults.runs import EAGER
 from tests.support.jobs import environment, succeed
 from tests.support.raylets import Raylets, raylets, wait_until
@@ -128,7 +128,7 @@ def kill_until_it_succeeds(
     address = [f"--cluster.address={cluster.address}"] if cluster else []
     families: list[int] = []
     standing: dict[Path, int] = {}
-    with JobServer(folder / "log", environment(**environ), name) as server, Reader(publications(workspace)) as reader:
+    with JobServer(folder / "log", environment(**environ), name) as server, Reader(datasets(workspace)) as reader:
         while True:
             code, num_started = run_and_bury(server, name, *job.flags, *address, f"--workspace={workspace}")
             if code != -signal.SIGKILL:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.failpoints import Failpoint, arrivals
 from pipeline.storage.keys import TEMPORARY_PREFIX
 from tests.faults.kills import Reader, armed
-from tests.faults.publish_two import NUMBERS, PARTS, part_of, publication, publish
+from tests.faults.publish_two import NUMBERS, PARTS, dataset, part_of, publish
 from tests.support.jobs import ROOT, environment
 from tests.support.s3_server import S3Server
 
@@ -28,7 +28,7 @@ PLACES = [place for place in Failpoint if place.startswith(("store.", "publish."
 
 def kill_and_go_on(uri: str, place: Failpoint, arrival: int, folder: Path) -> None:
     """Kills a publisher at one arrival and publishes what is missing, before the eyes of a reader."""
-    things, command = publication(uri), [sys.executable, "-m", "tests.faults.publish_two", uri]
+    things, command = dataset(uri), [sys.executable, "-m", "tests.faults.publish_two", uri]
     with Reader([things]) as reader:
         environ = environment(**armed(folder, {place: [arrival]}))
         assert subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == -signal.SIGKILL

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.faults.job_server import JobServer
-from tests.faults.kills import LOOP, Outcome, Reader, mine_flags, numbers_of, publications, write_vectors
+from tests.faults.kills import LOOP, Outcome, Reader, datasets, mine_flags, numbers_of, write_vectors
 from tests.support.jobs import environment, succeed
 from tests.support.raylets import Raylets, raylets, title, wait_until
 
@@ -74,7 +74,7 @@ class Campaign:
             expected = self.observe(server, shutil.copytree(start, end))
             for number in itertools.count():
                 workspace = shutil.copytree(start, self.folder / f"disturbed-{number}")
-                with Reader(publications(workspace)) as reader:
+                with Reader(datasets(workspace)) as reader:
                     while not self.is_done(server, workspace):
                         pass
                 assert Outcome.of(workspace) == expected

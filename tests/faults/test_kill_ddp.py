@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.kills import Outcome, numbers_of, publications
+from tests.faults.kills import Outcome, datasets, numbers_of
 from tests.faults.runs import ended, start
 from tests.support.jobs import TINY, succeed
 
@@ -59,7 +59,7 @@ def test_a_ddp_worker_killed_before_its_first_step_or_in_a_step_costs_the_steps_
     workspace: Path,
 ) -> None:
     """Ray Train gets over a death while workers start, and while they train, but takes one in between for its own."""
-    _, trained, _ = publications(workspace, "killed")
+    _, trained, _ = datasets(workspace, "killed")
     job = start("train", *DDP, "--workspace", workspace, "--run=killed", environ={})
     early = kill_second_worker(job, lambda names: all("run_train_fn" in name for name in names))
     assert not trained.numbers()[1:], "nothing was trained yet"

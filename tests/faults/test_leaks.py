@@ -9,7 +9,7 @@ import psutil
 import pytest
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-from tests.faults.kills import publications
+from tests.faults.kills import datasets
 from tests.faults.runs import ended, start
 from tests.support.jobs import TINY, succeed
 from tests.support.raylets import Raylets, raylets
@@ -79,7 +79,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     workspace, temporary = tmp_path_factory.mktemp("workspace"), tmp_path_factory.mktemp("temporary")
     succeed("prepare", *ARGUMENTS, "--workspace", workspace)
     environ = MEMORY | {"TMPDIR": str(temporary)}
-    _, trained, _ = publications(workspace)
+    _, trained, _ = datasets(workspace)
     found: list[Sample] = []
     with raylets(4, **environ) as cluster:
         place = ("--workspace", workspace, "--cluster.address", cluster.address)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.encoders.checkpoints import checkpoints
-from pipeline.storage.leases import standing_leases
+from pipeline.storage.leases import list_leases
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.faults.runs import ended, start
@@ -28,7 +28,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(workspace: Workspace) -> None:
     jobs = [start_tiny("mine", "--workspace", workspace.store.uri)]
-    while not any(one.record.purpose.startswith("refresh of") for one in standing_leases(workspace.store)):
+    while not any(lease.record.purpose.startswith("refresh of") for lease in list_leases(workspace.store)):
         assert jobs[0].poll() is None
         time.sleep(0.05)
     jobs[0].send_signal(signal.SIGSTOP)  # so that the second one surely begins while it is at it
@@ -42,11 +42,11 @@ def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(worksp
     assert [job.returncode for job in jobs] == [0, 0], (first, second)
     assert generations(workspace).numbers() == [0]
     assert "generation 0: " in first and "published in" in first
-    assert "another job is at it: refresh of run 'main' from checkpoint 0 (host " in second
+    assert "another job does this work: refresh of run 'main' from checkpoint 0 (host " in second
     assert "generation 0: " in second and "nothing to do" in second and "mine step" not in second
     parts = workspace.store.list(f"{workspace.generations_prefix}/data")
     assert {part.key for part in generations(workspace).read(0).parts} == set(parts), "nobody wrote in vain"
-    assert standing_leases(workspace.store) == []
+    assert list_leases(workspace.store) == []
 
 
 def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace, warm_ray: None) -> None:
@@ -54,7 +54,7 @@ def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspac
     long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
     first = start_tiny("train", *flags, *long)
     try:
-        while not standing_leases(workspace.store):
+        while not list_leases(workspace.store):
             assert first.poll() is None
             time.sleep(0.05)
         second = run("train", *TINY, *flags, *long)
@@ -66,5 +66,5 @@ def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspac
     holder = f"training of run 'main' (host {socket.gethostname()}, process {first.pid})"
     assert f"is being trained by another job: {holder}" in second.words and "--run" in second.words
     done = succeed("train", *TINY, *flags)
-    assert "has a trainer" not in done.words, "that the first one was killed on this machine is known at once"
+    assert "is locked by another trainer" not in done.words, "the first one is known to be dead at once"
     assert checkpoints(workspace).numbers() == [0, 2, 4, 6]

@@ -17,7 +17,7 @@ from pipeline.config import RetentionConfig
 from pipeline.errors import InputError
 from pipeline.failpoints import Failpoint
 from pipeline.retention.prune import prune
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -43,32 +43,32 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
 
 
 def publish_next(workspace: Workspace, number: int) -> None:
-    """As a refresh does: the parts of its attempt are pinned until the manifest stands."""
-    publication = generations(workspace)
-    attempt = publication.begin(number)
-    with reader(workspace.store, "a refresh", f"{publication.folder(number, attempt.writer)}/").kept():
+    """Publishes as a refresh does: the parts of its transaction are pinned until the commit."""
+    dataset = generations(workspace)
+    transaction = dataset.begin(number)
+    with acquire_pins(workspace.store, "a refresh", f"{dataset.data_folder(number, transaction.writer)}/").renewing():
         for index in range(3):
-            attempt.add_part("triplets", f"triplets-{index:05d}.parquet", os.urandom(200), 1)
+            transaction.add_part("triplets", f"triplets-{index:05d}.parquet", os.urandom(200), 1)
         parent = {"parent": number - 1 if number else None}
-        assert attempt.publish(manifest_of(attempt, 3).model_copy(update=parent))[1]
+        assert transaction.commit(manifest_of(transaction, 3).model_copy(update=parent))[1]
 
 
 def read_pinned(workspace: Workspace, ended: threading.Event, seed: int) -> Iterator[int]:
-    """Pins some generation, reads it part by part while others come and go, and gives its number; again and again."""
-    publication, rng = generations(workspace), random.Random(seed)
+    """Pins some generation, reads it part by part while others come and go, and yields its number; repeatedly."""
+    dataset, rng = generations(workspace), random.Random(seed)
     while not ended.is_set():
-        numbers = publication.numbers()
+        numbers = dataset.numbers()
         if not numbers:
             continue
         number = rng.choice(numbers)
-        with reader(workspace.store, "a trainer", publication.manifest_key(number)).kept():
+        with acquire_pins(workspace.store, "a trainer", dataset.manifest_key(number)).renewing():
             try:
-                manifest = publication.read(number)
+                manifest = dataset.read(number)
             except InputError:
-                continue  # it retired between the look and the pin: look again
+                continue  # it was pruned between the listing and the pin: list again
             for _ in range(3):
                 for part in manifest.parts:
-                    publication.read_part(part)  # raises where it is missing or torn
+                    dataset.read_part(part)  # raises where it is missing or torn
         yield number
 
 
@@ -118,15 +118,15 @@ def test_beside_two_tight_loops_of_prunes_no_pinned_object_is_ever_missing(works
         prune(workspace, RETENTION)
     assert generations(workspace).numbers() == [NUM_GENERATIONS - 2, NUM_GENERATIONS - 1]
     folders = {key.split("/")[4] for key in workspace.store.list(f"{workspace.generations_prefix}/data")}
-    assert len(folders) == 2, "and nothing that nobody needs stays"
+    assert len(folders) == 2, "and no garbage is left"
 
 
 def history(folder: Path) -> Path:
-    """A workspace with five generations, and what a dead attempt left."""
+    """A workspace with five generations, and what a dead transaction left."""
     for number in range(5):
         publish(folder, [triplets(3, seed=number)], 10, number=number)
-    publication = generations(Workspace(open_store(str(folder)), "main"))
-    publication.begin(5).add_part("triplets", "triplets-00000.parquet", b"dead", 1)
+    dataset = generations(Workspace(open_store(str(folder)), "main"))
+    dataset.begin(5).add_part("triplets", "triplets-00000.parquet", b"dead", 1)
     return folder
 
 
@@ -141,7 +141,7 @@ def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_
     environ, deaths = armed(tmp_path / "failpoints", kills), list[str]()
     num_undisturbed = 0
     with JobServer(tmp_path / "log", environment(**environ), "prune") as jobs:
-        while num_undisturbed < 2:  # what retires in the first is deleted in the second
+        while num_undisturbed < 2:  # parts of what gets a tombstone in the first are deleted in the second
             code, words = jobs.run("prune", *FLAGS, "--workspace", workspace)
             readable(workspace)
             killed = re.findall("failpoint (.*): kill", words)
@@ -156,12 +156,12 @@ def test_a_prune_killed_anywhere_leaves_whole_generations_and_the_next_one_ends_
 
 
 def readable(folder: Path) -> None:
-    """Every generation that stands is whole, and the newest one stands."""
-    publication = generations(Workspace(open_store(str(folder)), "main"))
-    assert publication.numbers()[-1] == 4
-    for number in publication.numbers():
-        for shard in range(Generation(publication, publication.read(number)).num_shards):
-            Generation(publication, publication.read(number)).shard(shard)
+    """Asserts that every published generation is whole, and that the newest one is published."""
+    dataset = generations(Workspace(open_store(str(folder)), "main"))
+    assert dataset.numbers()[-1] == 4
+    for number in dataset.numbers():
+        for shard in range(Generation(dataset, dataset.read(number)).num_shards):
+            Generation(dataset, dataset.read(number)).shard(shard)
 
 
 SHIFTED_CLOCK = r"""
@@ -215,13 +215,13 @@ def test_a_clock_off_by_a_day_collects_nothing_that_is_live(shift_s: int, shifte
         for more in ({}, shifted)
     )
     assert abs(then - now - shift_s) < 60, "the clock is off"
-    publication = generations(Workspace(open_store(str(workspace)), "main"))
+    dataset = generations(Workspace(open_store(str(workspace)), "main"))
     parts = {key for key in contents(workspace) if "/data/" in key}
-    living = publication.begin(5)
+    living = dataset.begin(5)
     living.add_part("triplets", "triplets-00000.parquet", b"living", 1)
-    pinned = publication.manifest_key(1)
+    pinned = dataset.manifest_key(1)
     with (
-        reader(publication.store, "a trainer", pinned, f"{publication.folder(5, living.writer)}/").kept(),
+        acquire_pins(dataset.store, "a trainer", pinned, f"{dataset.data_folder(5, living.writer)}/").renewing(),
         JobServer(tmp_path / "log", environment(**shifted), "prune") as jobs,
     ):
         # Half a day's grace: a day's error in either direction would decide wrongly about everything there is.
@@ -229,9 +229,9 @@ def test_a_clock_off_by_a_day_collects_nothing_that_is_live(shift_s: int, shifte
             half_a_day = (*FLAGS[:2], "--retention.grace_s=43200")
             assert jobs.run("prune", *half_a_day, "--workspace", workspace)[0] == 0
         assert parts <= contents(workspace).keys(), "all of it was stored a moment ago"
-        assert publication.numbers() == [1, 4], "a lease is in force whatever the clock says"
+        assert dataset.numbers() == [1, 4], "a lease is in force whatever the clock says"
         for _ in range(2):
             assert jobs.run("prune", *FLAGS, "--workspace", workspace)[0] == 0
-        assert publication.numbers() == [1, 4]
-        assert living.publish(manifest_of(living, 1))[1]
-    assert publication.read_part(publication.read(5).parts[0]) == b"living"
+        assert dataset.numbers() == [1, 4]
+        assert living.commit(manifest_of(living, 1))[1]
+    assert dataset.read_part(dataset.read(5).parts[0]) == b"living"

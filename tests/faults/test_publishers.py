@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import open_store
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from tests.support.jobs import ROOT, environment
 from tests.support.s3_server import S3Server
 
@@ -22,21 +22,21 @@ ROWS = 2_000
 
 
 @functools.cache
-def things(uri: str) -> Publication[Manifest]:
-    return Publication(open_store(uri), "things", Manifest)
+def things(uri: str) -> VersionedDataset[Manifest]:
+    return VersionedDataset(open_store(uri), "things", Manifest)
 
 
 def publish(name: str) -> None:
     """A publisher: for each number that it is told, puts a part, waits for the word, commits, and says how it went."""
     for line in sys.stdin:
         uri, number = line.split()
-        attempt = things(uri).begin(int(number))
-        attempt.add_part("rows", "part.bin", content(name, attempt.number), ROWS)
-        manifest = Manifest(**attempt.header(), parent=None, seed=0, config_digest=name)
+        transaction = things(uri).begin(int(number))
+        transaction.add_part("rows", "part.bin", content(name, transaction.number), ROWS)
+        manifest = Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=name)
         print("ready", flush=True)
         sys.stdin.readline()
-        standing, ours = attempt.publish(manifest)
-        print(json.dumps({"mine": attempt.writer, "standing": standing.writer, "ours": ours}), flush=True)
+        committed, ours = transaction.commit(manifest)
+        print(json.dumps({"mine": transaction.writer, "committed": committed.writer, "ours": ours}), flush=True)
 
 
 def content(name: str, number: int) -> bytes:
@@ -91,7 +91,7 @@ def test_of_twelve_publishers_one_wins_each_of_twenty_numbers_and_every_manifest
         assert published.read_part(at_once.parts[0]) == content(at_once.config_digest, number)
         outcomes = [json.loads(words) for words in hear(publishers)]
         assert [outcome["mine"] for outcome in outcomes if outcome["ours"]] == [at_once.writer], "one winner"
-        assert {outcome["standing"] for outcome in outcomes} == {at_once.writer}, "all agree on what stands"
+        assert {outcome["committed"] for outcome in outcomes} == {at_once.writer}, "all agree on what stands"
         winners.append(at_once)
     assert published.numbers() == list(range(NUM_NUMBERS))
     assert [published.read(number) for number in range(NUM_NUMBERS)] == winners, "what stood at once stands still"

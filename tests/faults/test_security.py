@@ -9,7 +9,7 @@ import pytest
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.errors import CorruptDataError
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
@@ -173,8 +173,8 @@ def test_a_corpus_is_read_from_its_own_parts_alone(tmp_path: Path) -> None:
         files = write_folder(tmp_path / f"faces-{per_label}", faces(4, per_label))
         run_prepare(folder_config(files), workspace)
     theirs, ours = (Corpus.open(workspace, number).manifest.parts_of("examples")[0] for number in (0, 1))
-    key = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest).manifest_key(1)
+    key = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).manifest_key(1)
     forged = workspace.store.get(key).decode().replace(ours.key, theirs.key).replace(ours.sha256, theirs.sha256)
     workspace.store.put(key, forged.replace(str(ours.num_bytes), str(theirs.num_bytes)).encode())
-    with pytest.raises(CorruptDataError, match="none of its own"):
+    with pytest.raises(CorruptDataError, match="not in its folder"):
         Corpus.open(workspace)

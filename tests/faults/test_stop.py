@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.storage.leases import standing_leases
+from pipeline.storage.leases import list_leases
 from pipeline.storage.workspace import Workspace
 from tests.faults.job_server import JobServer
 from tests.faults.kills import Outcome, mine_flags, write_vectors
@@ -44,7 +44,7 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
             if code is None:
                 os.kill(job, signal.SIGTERM)
                 code = server.wait()
-            leases = [str(one.record) for one in standing_leases(Workspace.open(str(workspace), "main").store)]
+            leases = [str(lease.record) for lease in list_leases(Workspace.open(str(workspace), "main").store)]
             print(f"stop {number} after {delay_s:.2f} s: exit code {code}, {time.monotonic() - begun:.2f} s, {leases}")
             assert code in {0, TERMINATED, *BEFORE_AND_AFTER} and leases == [], server.log.read_text()
             wait_until("its actors are gone", lambda: not cluster.state()["actors"])

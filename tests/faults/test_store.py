@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import UnavailableError
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore, open_store
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -30,15 +30,15 @@ def store(store_proxy: StoreProxy, s3_environment: S3Server) -> S3Store:
     return S3Store(s3_environment.bucket, uuid.uuid4().hex, read_timeout_s=READ_TIMEOUT_S)
 
 
-def things(store: ObjectStore) -> Publication[Manifest]:
-    return Publication(store, "things", Manifest)
+def things(store: ObjectStore) -> VersionedDataset[Manifest]:
+    return VersionedDataset(store, "things", Manifest)
 
 
-def begin(store: ObjectStore) -> tuple[Attempt[Manifest], Manifest]:
-    """An attempt at number 0 with one part, and its manifest."""
-    attempt = things(store).begin(0)
-    attempt.add_part("rows", "part.bin", b"rows" * 10_000, num_rows=1)
-    return attempt, Manifest(**attempt.header(), parent=None, seed=0, config_digest="c" * 64)
+def begin(store: ObjectStore) -> tuple[Transaction[Manifest], Manifest]:
+    """A transaction on number 0 with one part, and its manifest."""
+    transaction = things(store).begin(0)
+    transaction.add_part("rows", "part.bin", b"rows" * 10_000, num_rows=1)
+    return transaction, Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def begin(store: ObjectStore) -> tuple[Attempt[Manifest], Manifest]:
 def test_a_commit_whose_answer_is_lost_is_known_for_our_own(
     store: S3Store, store_proxy: StoreProxy, fault: Fault
 ) -> None:
-    attempt, manifest = begin(store)
+    transaction, manifest = begin(store)
     store_proxy.inject(fault, on="^PUT .*/manifests/")
-    assert attempt.publish(manifest) == (manifest, True)
+    assert transaction.commit(manifest) == (manifest, True)
     assert sum(request.startswith("PUT") and "/manifests/" in request for request in store_proxy.seen) >= 2
     assert things(store).numbers() == [0]
     assert things(store).read(0) == manifest
@@ -61,24 +61,24 @@ def test_a_commit_that_came_second_stays_second_though_its_answer_is_lost(
     store: S3Store, store_proxy: StoreProxy
 ) -> None:
     (first, winner), (second, loser) = begin(store), begin(store)
-    assert first.publish(winner) == (winner, True)
+    assert first.commit(winner) == (winner, True)
     store_proxy.inject(drop_answer, on="^PUT .*/manifests/")
-    assert second.publish(loser) == (winner, False)
+    assert second.commit(loser) == (winner, False)
     assert len(store_proxy.injected) == 1
 
 
 def test_a_commit_that_nobody_hears_of_stands_whole_and_who_comes_next_finds_it(
     store: S3Store, store_proxy: StoreProxy
 ) -> None:
-    attempt, manifest = begin(store)
+    transaction, manifest = begin(store)
     store_proxy.inject(drop_answer, on="^PUT .*/manifests/", times=FOREVER)
     with pytest.raises(UnavailableError, match="cannot reach"):
-        attempt.publish(manifest)
+        transaction.commit(manifest)
     store_proxy.mend()
     assert things(store).read(0) == manifest
-    assert things(store).read_part(manifest.parts[0]) == b"rows" * 10_000, "its parts were not taken back"
+    assert things(store).read_part(manifest.parts[0]) == b"rows" * 10_000, "its parts were not deleted"
     following, late_manifest = begin(store)
-    assert following.publish(late_manifest) == (manifest, False)
+    assert following.commit(late_manifest) == (manifest, False)
 
 
 def test_a_store_that_ignores_conditional_creates_is_refused_by_name(store: S3Store, store_proxy: StoreProxy) -> None:
@@ -104,9 +104,9 @@ def test_an_exception_in_mid_shard_leaves_nothing(
 ) -> None:
     store = open_store(str(tmp_path)) if kind == "local" else request.getfixturevalue("store")
     published = generations(Workspace(store, "main"))
-    attempt = published.begin(0)
-    with pytest.raises(error), attempt.kept_if_whole():
-        writer = TripletWriter(attempt, rows_per_shard=100, metadata={})
+    transaction = published.begin(0)
+    with pytest.raises(error), transaction.rollback_on_error():
+        writer = TripletWriter(transaction, rows_per_shard=100, metadata={})
         writer.write(numbered(250))  # two shards, and half of the third
         assert len(store.list("")) == 2
         raise error
@@ -114,11 +114,11 @@ def test_an_exception_in_mid_shard_leaves_nothing(
     assert store.list("") == []
 
 
-def test_a_shard_that_cannot_be_put_takes_its_elders_back(store: S3Store, store_proxy: StoreProxy) -> None:
+def test_a_shard_that_cannot_be_put_rolls_the_transaction_back(store: S3Store, store_proxy: StoreProxy) -> None:
     published = generations(Workspace(store, "main"))
-    attempt = published.begin(0)
+    transaction = published.begin(0)
     store_proxy.inject(internal_error, on="^PUT .*triplets-00002", times=FOREVER)
-    with pytest.raises(UnavailableError, match=r"triplets-00002.*500"), attempt.kept_if_whole():
-        TripletWriter(attempt, rows_per_shard=100, metadata={}).write(numbered(350))
+    with pytest.raises(UnavailableError, match=r"triplets-00002.*500"), transaction.rollback_on_error():
+        TripletWriter(transaction, rows_per_shard=100, metadata={}).write(numbered(350))
     assert published.numbers() == []
     assert store.list("") == []

@@ -9,7 +9,7 @@ from pipeline.errors import UnavailableError
 from pipeline.storage.keys import TEMPORARY_PREFIX
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import open_store
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import TINY, run, succeed
 from tests.support.small_disk import fill
@@ -17,23 +17,25 @@ from tests.support.small_disk import fill
 
 def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room(disk: Path) -> None:
     store = open_store(str(disk / "store"))
-    things = Publication(store, "things", Manifest)
-    attempt = things.begin(0)
-    attempt.add_part("rows", "first.bin", b"first", 1)
+    things = VersionedDataset(store, "things", Manifest)
+    transaction = things.begin(0)
+    transaction.add_part("rows", "first.bin", b"first", 1)
     ballast = fill(disk, 100_000)
     with pytest.raises(UnavailableError, match=r"no space left to write .*second\.bin") as caught:
-        attempt.add_part("rows", "second.bin", bytes(200_000), 1)
+        transaction.add_part("rows", "second.bin", bytes(200_000), 1)
     assert "\n" not in str(caught.value)
-    assert len(store.list("")) == len(attempt.parts) == 1, "what was put before is untouched"
+    assert len(store.list("")) == len(transaction.parts) == 1, "what was put before is untouched"
     assert not list(disk.rglob(f"{TEMPORARY_PREFIX}*"))
     fill(disk, 0)
     with pytest.raises(UnavailableError, match="no space left"):
-        attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest=""))
+        transaction.commit(Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=""))
     assert things.numbers() == []
     ballast.unlink()
-    standing, ours = attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest=""))
-    assert ours and things.read(0) == standing
-    assert things.read_part(standing.parts[0]) == b"first"
+    committed, ours = transaction.commit(
+        Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="")
+    )
+    assert ours and things.read(0) == committed
+    assert things.read_part(committed.parts[0]) == b"first"
 
 
 def test_a_job_on_a_full_disk_publishes_nothing_and_succeeds_once_there_is_room(disk: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import CorruptDataError, PipelineError, UnavailableError
 from pipeline.storage.object_store import open_store
-from pipeline.storage.s3_store import NUM_ATTEMPTS, NUM_SENDS, S3Store
+from pipeline.storage.s3_store import NUM_ATTEMPTS, NUM_TRIES, S3Store
 from tests.faults.store_faults import (
     answer_error,
     cut,
@@ -135,7 +135,7 @@ def test_a_body_that_never_comes_sound_is_a_named_error(
     with pytest.raises(UnavailableError, match=words) as caught:
         store.get("a")
     assert type(caught.value) is kind
-    assert len(store_proxy.injected) == NUM_SENDS
+    assert len(store_proxy.injected) == NUM_TRIES
     store_proxy.mend()
     assert store.get("a") == b"sound" * 1000
 

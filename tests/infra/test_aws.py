@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.publish import Manifest, Publication
+from pipeline.storage.publish import Manifest, VersionedDataset
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.workspace import Workspace
 from tests.infra.policies import STACK_FILE, Request, allows, stack, statements
@@ -22,8 +22,9 @@ ACTION_OF = {
 }
 POLICIES = ("ReaderPolicy", "MinerPolicy", "TrainerPolicy", "OperatorPolicy", "PrunerPolicy")
 WORKSPACE = Workspace(S3Store("bucket", "faces"), "main")
-GENERATIONS = Publication(WORKSPACE.store, WORKSPACE.generations_prefix, Manifest)
-CHECKPOINTS = Publication(WORKSPACE.store, WORKSPACE.checkpoints_prefix, Manifest)
+GENERATIONS = VersionedDataset(WORKSPACE.store, WORKSPACE.generations_prefix, Manifest)
+CHECKPOINTS = VersionedDataset(WORKSPACE.store, WORKSPACE.checkpoints_prefix, Manifest)
+CORPORA = VersionedDataset(WORKSPACE.store, WORKSPACE.corpus_prefix, Manifest)
 
 
 def actions_of(*names: str) -> set[str]:
@@ -66,19 +67,19 @@ def test_a_reader_only_looks() -> None:
     [("MinerPolicy", GENERATIONS, CHECKPOINTS), ("TrainerPolicy", CHECKPOINTS, GENERATIONS)],
 )
 def test_who_mines_publishes_generations_and_who_trains_publishes_checkpoints(
-    policy: str, own: Publication[Manifest], others: Publication[Manifest]
+    policy: str, own: VersionedDataset[Manifest], others: VersionedDataset[Manifest]
 ) -> None:
     part, manifest = "0-abc/part.parquet", own.manifest_key(3)
     assert may(policy, "PutObject", f"{own.prefix}/data/{part}") and may(policy, "PutObject", manifest)
     assert not may(policy, "PutObject", f"{others.prefix}/data/{part}")
-    assert not may(policy, "PutObject", others.manifest_key(3)) and not may(policy, "PutObject", own.retired_key(3))
+    assert not may(policy, "PutObject", others.manifest_key(3)) and not may(policy, "PutObject", own.tombstone_key(3))
 
 
 @pytest.mark.parametrize("policy", ["ReaderPolicy", "MinerPolicy", "TrainerPolicy", "OperatorPolicy"])
-@pytest.mark.parametrize("publication", [GENERATIONS, CHECKPOINTS, Publication(WORKSPACE.store, "corpus", Manifest)])
-def test_nobody_but_prune_can_delete_what_is_published(policy: str, publication: Publication[Manifest]) -> None:
-    assert not may(policy, "DeleteObject", publication.manifest_key(3))
-    assert may("PrunerPolicy", "DeleteObject", publication.manifest_key(3))
+@pytest.mark.parametrize("dataset", [GENERATIONS, CHECKPOINTS, CORPORA])
+def test_nobody_but_prune_can_delete_what_is_published(policy: str, dataset: VersionedDataset[Manifest]) -> None:
+    assert not may(policy, "DeleteObject", dataset.manifest_key(3))
+    assert may("PrunerPolicy", "DeleteObject", dataset.manifest_key(3))
 
 
 def test_a_trainer_deletes_nothing_but_its_lease_and_its_probe() -> None:

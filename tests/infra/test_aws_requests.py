@@ -69,4 +69,4 @@ def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_pro
             used[policy] = used.get(policy, set()) | guard.used
     for policy, sids in used.items():  # and no right is idle, but for those that only a mishap asks for
         given = {one["Sid"] for one in statements(policy)}
-        assert given - sids <= {"TakeOwnPartsBack", "TakeOwnShardsBack"}, policy
+        assert given - sids <= {"DeleteOwnParts", "DeleteOwnShards"}, policy

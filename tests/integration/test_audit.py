@@ -50,16 +50,16 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def publish_spoilt(workspace: Workspace, step: int, spoil: Spoil) -> None:
     """A checkpoint of the same network with another last layer."""
-    publication = checkpoints(workspace)
-    start = publication.read(0)
+    dataset = checkpoints(workspace)
+    start = dataset.read(0)
     config = config_of(start, RunConfig())
-    encoder = load_encoder(publication, start, config.encoder, config.transform, "cpu")
+    encoder = load_encoder(dataset, start, config.encoder, config.transform, "cpu")
     head = encoder.network.head
     assert isinstance(head, torch.nn.Linear)
     with torch.no_grad():
         spoil(head)
     save_checkpoint(
-        publication,
+        dataset,
         step=step,
         encoder_module=encoder,
         encoder_config=start.encoder,
@@ -134,8 +134,8 @@ def test_what_is_excluded_is_mined_in_no_role_and_what_is_reported_still_is(tmp_
             "--cluster.anchors_per_block=100",
         )
         assert finished.report["generation"]["agreement"] == 1.0
-        publication = generations(Workspace.open(str(tmp_path / "w"), "main"))
-        generation = Generation(publication, publication.read(finished.report["generation"]["number"]))
+        dataset = generations(Workspace.open(str(tmp_path / "w"), "main"))
+        generation = Generation(dataset, dataset.read(finished.report["generation"]["number"]))
         tables[action] = generation.shard(0).to_pandas(), generation.quarantine(), generation.manifest
     triplets, quarantine, manifest = tables["report"]
     assert not len(excluded_examples(quarantine)) and not quarantine["excluded"].to_numpy(zero_copy_only=False).any()

@@ -47,9 +47,9 @@ def auc(folder: Path, one: str, other: str) -> float:
     corpus, vectors = Corpus.open(workspace), []
     cache, ids = ExampleCache(corpus, folder / "cache"), np.flatnonzero(corpus.is_test)
     for run_name in (one, other):
-        publication = checkpoints(Workspace(workspace.store, run_name))
-        manifest = publication.read(STEPS)
-        encoder = load_encoder(publication, manifest, manifest.encoder, manifest.transform, "cpu")
+        dataset = checkpoints(Workspace(workspace.store, run_name))
+        manifest = dataset.read(STEPS)
+        encoder = load_encoder(dataset, manifest, manifest.encoder, manifest.transform, "cpu")
         images = [cache.payload(int(example)) for example in ids]
         vectors.append(encode(encoder, images, Transform(manifest.transform), EmbedConfig(), "cpu"))
     similarity: npt.NDArray[np.float32] = vectors[0] @ vectors[1].T

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
@@ -180,13 +180,13 @@ def test_a_run_may_start_from_another_runs_weights_and_random_triplets_need_no_g
     assert second.numbers() == [0, 2, 4, 6] and second.read(6).generation is None
 
 
-def step_log(trained: Publication[CheckpointManifest]) -> pa.Table:
+def step_log(trained: VersionedDataset[CheckpointManifest]) -> pa.Table:
     """The log of a run's steps, over all its checkpoints."""
     parts = (trained.read(number).parts_of("steps")[0] for number in trained.numbers()[1:])
     return pa.concat_tables(pq.read_table(pa.BufferReader(trained.read_part(part))) for part in parts)
 
 
-def generations_of(workspace: Path) -> Publication[GenerationManifest]:
+def generations_of(workspace: Path) -> VersionedDataset[GenerationManifest]:
     return generations(Workspace.open(str(workspace), "main"))
 
 

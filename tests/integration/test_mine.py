@@ -1,4 +1,5 @@
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -172,13 +173,11 @@ def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_pa
 
 
 def test_a_local_ray_listens_on_the_loopback_address_alone() -> None:
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = {
-        connection.laddr.ip
-        for process in family
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # a worker that was idle has ended
+            connections = process.net_connections()
+            listening |= {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
     assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 

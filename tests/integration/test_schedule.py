@@ -42,10 +42,10 @@ class Schedule:
 
     def train(self, step: int) -> None:
         """A new checkpoint appears."""
-        publication = checkpoints(self.workspace)
-        start = publication.read(0)
+        dataset = checkpoints(self.workspace)
+        start = dataset.read(0)
         config = config_of(start, RunConfig())
-        encoder = load_encoder(publication, start, config.encoder, config.transform, "cpu")
+        encoder = load_encoder(dataset, start, config.encoder, config.transform, "cpu")
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step)))
@@ -61,8 +61,8 @@ class Schedule:
 
     def mined(self) -> list[int]:
         """The checkpoint of each generation."""
-        publication = generations(self.workspace)
-        return [publication.read(number).checkpoint_step for number in publication.numbers()]
+        dataset = generations(self.workspace)
+        return [dataset.read(number).checkpoint_step for number in dataset.numbers()]
 
     def jobs(self) -> list[str]:
         """Submission ids."""

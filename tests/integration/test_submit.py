@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.mining.backends.native import unavailable_reason
-from pipeline.storage.leases import standing_leases
+from pipeline.storage.leases import list_leases
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import ROOT, TINY, call, succeed
 from tests.support.raylets import wait_until
@@ -90,7 +90,7 @@ class Course:
         words: Of the run that was stopped, with those of Ray.
         status: Of it.
         actors: Of its driver, a moment after.
-        leases: That stood a moment after: who, and names of claims.
+        leases: Active a moment after: their holders, and the names of locks.
         command: What was submitted.
     """
 
@@ -158,7 +158,7 @@ def disturb(cluster: TokenCluster, name: str, case: Case, folder: Path, start: P
         assert ask(cluster.address, f"/api/jobs/{name}/stop", cluster.token, {})[0] == 200
         words = rest_of(job)
     status = cluster.job(name)["status"]
-    leases = [str(one.record) for one in standing_leases(Workspace.open(str(workspace), "main").store)]
+    leases = [str(lease.record) for lease in list_leases(Workspace.open(str(workspace), "main").store)]
     leases += [path.name for path in workspace.glob("leases/*") if not path.name.startswith("reader-")]
     wait_until(f"the actors of {name} are gone", lambda: not left(cluster, driver))
     return Course(words, status, left(cluster, driver), leases, command)

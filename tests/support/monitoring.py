@@ -47,7 +47,7 @@ def _nodes(query: str) -> list[Any]:
 def _selected(query: str) -> list[tuple[str, list[promql.Matcher]]]:
     """Metrics and what their labels must match."""
     selectors = (node for node in _nodes(query) if isinstance(node, promql.VectorSelector))
-    return [(str(one.name), one.matchers.matchers) for one in selectors]
+    return [(str(selector.name), selector.matchers.matchers) for selector in selectors]
 
 
 def metric_names(query: str) -> set[str]:
@@ -70,7 +70,7 @@ def labels_that_are_missing(query: str, series: Series) -> list[str]:
     }
     missing = []
     for name, matchers in _selected(query):
-        found = [one for one in series[name] if all(_matches(by, one.get(by.name, "")) for by in matchers)]
+        found = [labels for labels in series[name] if all(_matches(by, labels.get(by.name, "")) for by in matchers)]
         if not found:
             missing.append(f"{name}: {[by.value for by in matchers]}")
         missing += [f"{name}: {label}" for label in grouped if not any(label in labels for labels in found)]

@@ -154,18 +154,18 @@ def finished(job: "subprocess.Popen[str]", timeout_s: float) -> float:
 
 def triplets(config: RunConfig) -> pa.Table:
     """What was published last."""
-    publication = generations(Workspace.open(config.workspace, config.run))
-    manifest = publication.latest()
+    dataset = generations(Workspace.open(config.workspace, config.run))
+    manifest = dataset.latest()
     assert manifest is not None
     from pipeline.triplets.reader import Generation
 
-    generation = Generation(publication, manifest)
+    generation = Generation(dataset, manifest)
     return pa.concat_tables([generation.shard(index) for index in range(generation.num_shards)])
 
 
 def done_by_node(notes: Path) -> list[list[str]]:
     """What the actors of each node that did anything did."""
-    return [one.read_text().splitlines() for one in sorted(notes.iterdir())]
+    return [file.read_text().splitlines() for file in sorted(notes.iterdir())]
 
 
 def _refresh(config: RunConfig, seconds: float, notes: str) -> None:
@@ -202,10 +202,10 @@ def main() -> None:
 
 def summary(notes: Path, seconds: float, took_s: float) -> str:
     """What a refresh took, against its tasks' time shared evenly."""
-    real_s = [[float(line.split()[-1]) for line in one] for one in done_by_node(notes)]
+    real_s = [[float(line.split()[-1]) for line in lines] for lines in done_by_node(notes)]
     ideal_s = sum(map(len, real_s)) * seconds / len(real_s)
     return (
-        f"{took_s:.1f} s, where {ideal_s:.1f} s were ideal; tasks by node {[len(one) for one in real_s]}; "
+        f"{took_s:.1f} s, where {ideal_s:.1f} s were ideal; tasks by node {[len(node_s) for node_s in real_s]}; "
         f"a real one took up to {max(map(max, real_s)):.2f} s"
     )
 

@@ -153,7 +153,7 @@ def _serve(cpus: Sequence[float]) -> None:
             dashboard_agent_listen_port=0,
         )
 
-    nodes = [add(one) for one in cpus]
+    nodes = [add(num_cpus) for num_cpus in cpus]
     started = {
         "address": cluster.address,
         "pids": [_pid(node) for node in nodes],
@@ -186,4 +186,4 @@ def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped
 
 
 if __name__ == "__main__":
-    _serve([float(one) for one in sys.argv[1:]])
+    _serve([float(argument) for argument in sys.argv[1:]])

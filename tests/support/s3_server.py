@@ -53,7 +53,7 @@ class S3Server:
 
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
-    """Starts a server with its data in ``folder``; gives it once it takes writes, kills it at the end."""
+    """Starts a server with its data in ``folder``; yields it once it accepts writes, and kills it at the end."""
     services = ("master", "volume", "filer", "s3")
     ports = dict(zip([*services, *(f"{name}.grpc" for name in services)], _free_ports(8), strict=True))
     log = folder / "weed.log"
@@ -109,11 +109,11 @@ def _identity(name: str, access_key: str, secret_key: str, actions: list[str]) -
 
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    ports = [free.getsockname()[1] for free in sockets]
+    for free in sockets:
+        free.close()
     return ports
 
 

@@ -1,4 +1,4 @@
-"""Every kind of store, empty, under one name: what holds for one must hold for all."""
+"""The fixture ``store``: an empty store of every kind, so that a test holds for all of them."""
 
 import uuid
 from pathlib import Path

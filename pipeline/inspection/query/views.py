@@ -15,7 +15,7 @@ from pipeline.inspection.inspected import Inspected, corpus_of, open_generation
 from pipeline.inspection.query.manifest_tables import checkpoint_table, generation_table
 from pipeline.inspection.temporary import room_for
 from pipeline.progress import stage
-from pipeline.storage.publish import PartRecord, Publication
+from pipeline.storage.publish import PartRecord, VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import KINDS, GenerationManifest
@@ -39,7 +39,7 @@ class Sources:
         self.tables: dict[str, pa.Table] = {}
         self.files: list[str] = []
         self._workspace, self._chosen, self._folder = workspace, chosen, folder
-        self._parts: list[tuple[Publication[Any], PartRecord]] = []
+        self._parts: list[tuple[VersionedDataset[Any], PartRecord]] = []
 
     def open(self, view: str) -> None:
         """Opens what a view reads.
@@ -64,8 +64,8 @@ class Sources:
 
     def verify_again(self) -> None:
         """Reads all parts once more; raises as ``open`` does if one is no longer what it was."""
-        for publication, part in self._parts:
-            publication.read_part(part)
+        for dataset, part in self._parts:
+            dataset.read_part(part)
 
     @cached_property
     def _inspected(self) -> Sequence[Inspected]:
@@ -96,8 +96,8 @@ class Sources:
         return f"SELECT example_id, label, is_test, {PATH} AS path FROM examples"
 
     def _quarantine(self) -> str:
-        publication = Publication(self._workspace.store, self._workspace.corpus_prefix, CorpusManifest)
-        rejected = self._verified(publication, self._corpus.manifest.parts_of(QUARANTINE))
+        dataset = VersionedDataset(self._workspace.store, self._workspace.corpus_prefix, CorpusManifest)
+        rejected = self._verified(dataset, self._corpus.manifest.parts_of(QUARANTINE))
         selects = []
         for one in self._inspected:
             labels = self._labels(one.corpus)
@@ -134,22 +134,22 @@ class Sources:
         columns = {"example_id": np.arange(self._corpus.num_examples), "label": _label_column(self._corpus)}
         return pa.table(columns | {"is_test": self._corpus.is_test, PATH: paths})
 
-    def _verified(self, publication: Publication[Any], parts: Sequence[PartRecord]) -> str:
+    def _verified(self, dataset: VersionedDataset[Any], parts: Sequence[PartRecord]) -> str:
         """Parts as a table of SQL. Files of a local store are read where they are; others are copied here."""
         names = []
         is_long = sum(part.num_bytes for part in parts) >= _BYTES_WORTH_A_BAR
         with stage("verify", len(parts), "parts") if is_long else nullcontext() as done:
             for part in parts:
-                data = publication.read_part(part)
+                data = dataset.read_part(part)
                 # DuckDB takes [, * and ? in a name for a pattern: what it is given has a name of ours.
                 name = self._folder / f"{len(self._parts):06d}.parquet"
-                place = publication.store.local_path(part.key)
+                place = dataset.store.local_path(part.key)
                 with room_for(name):
                     if place is None:
                         name.write_bytes(data)
                     else:
                         name.symlink_to(place)
-                self._parts.append((publication, part))
+                self._parts.append((dataset, part))
                 self.files += [str(name)] if place is None else [str(name), str(place)]
                 names.append(str(name))
                 if done is not None:
@@ -168,15 +168,15 @@ def choose(workspace: Workspace, which: int | None, every: bool = False) -> list
     Raises:
         InputError: That one is not there, or a corpus is gone.
     """
-    publication = generations(workspace)
-    numbers = publication.numbers()
+    dataset = generations(workspace)
+    numbers = dataset.numbers()
     corpora: dict[str, Corpus] = {}
     opened = []
     for number in numbers if every else numbers[-1:] if which is None else [which]:
-        manifest = publication.read(number)
+        manifest = dataset.read(number)
         if manifest.corpus_fingerprint not in corpora:
             corpora[manifest.corpus_fingerprint] = corpus_of(workspace, manifest)
-        opened.append(Inspected(workspace, Generation(publication, manifest), corpora[manifest.corpus_fingerprint]))
+        opened.append(Inspected(workspace, Generation(dataset, manifest), corpora[manifest.corpus_fingerprint]))
     return opened
 
 

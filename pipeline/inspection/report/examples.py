@@ -36,7 +36,7 @@ def read_examples(corpus: Corpus, ids: Iterable[int], transform: Transform, max_
         max_chars: Length that a picture's URI may have.
 
     Raises:
-        CorruptDataError: A part is not what its manifest promises.
+        CorruptDataError: A part is not what its manifest records.
     """
     ids_of_part: dict[int, list[int]] = {}
     for example_id in sorted(set(ids)):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.errors import CorruptDataError
-from pipeline.storage.retired import history
+from pipeline.storage.tombstones import read_history
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.refusals import Refusal, read_refusals
 from pipeline.triplets.schema import GenerationManifest
@@ -131,15 +131,15 @@ def read_training(workspace: Workspace) -> Training:
     """Reads the steps of all checkpoints, one part at a time.
 
     Raises:
-        CorruptDataError: A part is not what its manifest promises.
+        CorruptDataError: A part is not what its manifest records.
     """
-    publication = checkpoints(workspace)
-    manifests = history(publication)  # the steps of those that were pruned stay
+    dataset = checkpoints(workspace)
+    manifests = read_history(dataset)  # the steps of those that were pruned stay
     last_step = manifests[-1].step if manifests else 0
     loss, active_share = _Tally(last_step), _Tally(last_step)
     for manifest in manifests:
         for part in manifest.parts_of(STEPS):
-            table = pq.read_table(pa.BufferReader(publication.read_part(part)))
+            table = pq.read_table(pa.BufferReader(dataset.read_part(part)))
             step = table["step"].to_numpy()
             loss.add(step, table["loss"].to_numpy())
             num_triplets = table["num_triplets"].to_numpy()

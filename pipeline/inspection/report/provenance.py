@@ -8,7 +8,7 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.report.generations import Lineage
 from pipeline.inspection.report.history import Training
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 
@@ -36,7 +36,7 @@ def provenance(workspace: Workspace, lineage: Lineage | None, training: Training
     """The corpus, the generations shown, the checkpoint of the newest, and the newest checkpoint."""
     sources = []
     if lineage is not None:
-        corpora = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+        corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
         corpus = lineage.newest.corpus.manifest
         sources.append(_source("corpus", corpora.manifest_key(corpus.number), corpus, workspace))
         of_run = generations(workspace)

@@ -11,7 +11,7 @@ from pipeline.config import BandConfig
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.summary.survey import Histogram, Survey, survey
-from pipeline.storage.retired import history
+from pipeline.storage.tombstones import read_history
 
 QUANTILES = {"p0": 0.0, "p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99,
              "p100": 1.0}  # fmt: skip
@@ -89,7 +89,7 @@ def trained_on(inspected: Inspected) -> list[dict[str, Any]]:
     """What was left of the generation, by step, as trainers measured it that had pinned it; may be empty."""
     number = inspected.manifest.number
     measured = []
-    for checkpoint in history(checkpoints(inspected.workspace)):
+    for checkpoint in read_history(checkpoints(inspected.workspace)):
         if checkpoint.step <= inspected.manifest.checkpoint_step:
             continue
         if checkpoint.generation is not None and checkpoint.generation > number:

@@ -88,8 +88,8 @@ def _embed(
 ) -> npt.NDArray[np.float32]:
     """Embeddings as a miner would make them, on the CPU."""
     config = config_of(checkpoint, config)
-    publication = checkpoints(inspected.workspace)
-    encoder = load_encoder(publication, checkpoint, config.encoder, config.transform, "cpu")
+    dataset = checkpoints(inspected.workspace)
+    encoder = load_encoder(dataset, checkpoint, config.encoder, config.transform, "cpu")
     cache = ExampleCache(inspected.corpus, config.cluster.cache_dir, config.cluster.cache_gib)
     is_image = inspected.corpus.manifest.payload == "image"
     load: Any = Transform(config.transform) if is_image else np.asarray

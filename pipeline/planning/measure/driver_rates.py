@@ -59,13 +59,13 @@ def measure_driver(job: Job, shard: Shard, searched: Searched, s_per_task: float
 def _measure_collecting(job: Job, shard: Shard, searched: Searched) -> tuple[float, float, dict[str, float]]:
     """Seconds a triplet, seconds of publishing, and what triplets are like."""
     corpus, store = job.corpus, job.workspace.store
-    begin_s, attempt = timed(lambda: generations(job.workspace).begin(0))
+    begin_s, transaction = timed(lambda: generations(job.workspace).begin(0))
     triplets, _ = to_triplets(searched.pairs, searched.nearest)
     table = to_arrow(triplets)
     num = len(table)
     if not num:
         return 0.0, begin_s, {"bytes_per_triplet": 0.0, "label_pairs_per_triplet": 0.0}
-    collector = TripletCollector(attempt, job.config.mining, corpus, {})
+    collector = TripletCollector(transaction, job.config.mining, corpus, {})
 
     def collect() -> None:
         for _ in range(max(1, _TRIPLETS // num)):

@@ -30,11 +30,11 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
         raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
     if corpus.manifest.payload == "image" and config.encoder.name == "identity":
         raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
-    publication = checkpoints(workspace)
-    latest = publication.latest()
+    dataset = checkpoints(workspace)
+    latest = dataset.latest()
     if latest is None:
         latest, _ = save_checkpoint(
-            publication,
+            dataset,
             step=0,
             encoder_module=pretrained_encoder(
                 config.encoder, config.transform, config.seed, workspace, corpus.fingerprint
@@ -53,7 +53,7 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
     elif latest.encoder.pretrained != config.encoder.pretrained:
         say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
     check_old(config, latest)
-    load_encoder(publication, latest, config.encoder, config.transform, "cpu")
+    load_encoder(dataset, latest, config.encoder, config.transform, "cpu")
     if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
         say(
             f"note: checkpoint {latest.step} was trained on another corpus or split than the newest one, "

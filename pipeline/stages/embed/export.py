@@ -18,7 +18,7 @@ from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.job import Job
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace
 
 
@@ -61,7 +61,7 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
         checkpoints(workspace).manifest_key(step),
         f"{workspace.embeddings_prefix(key)}/",
     )
-    with reader(workspace.store, f"export of checkpoint {step}", *read).kept():
+    with acquire_pins(workspace.store, f"export of checkpoint {step}", *read).renewing():
         with (
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,

@@ -36,15 +36,15 @@ def choose_old(job: Job) -> OldEncoder | None:
     config, workspace, wanted = job.config, job.workspace, job.config.harmonic
     if wanted is None:
         return None
-    publication = checkpoints(Workspace(workspace.store, wanted.run))
-    numbers = publication.numbers()
+    dataset = checkpoints(Workspace(workspace.store, wanted.run))
+    numbers = dataset.numbers()
     if not numbers or wanted.step not in (None, *numbers):
         there = f"choose one of {numbers}" if numbers else "train it first"
         raise InputError(
             f"harmonic.checkpoint {wanted.checkpoint!r}: run {wanted.run!r} has no such checkpoint in "
             f"{workspace.store.uri}: {there}"
         )
-    old = publication.read(numbers[-1] if wanted.step is None else wanted.step)
+    old = dataset.read(numbers[-1] if wanted.step is None else wanted.step)
     theirs, ours = old.encoder.embedding_dim, config.encoder.embedding_dim
     if theirs != ours:
         raise InputError(
@@ -53,7 +53,7 @@ def choose_old(job: Job) -> OldEncoder | None:
             f"{theirs}"
         )
     as_old = config_of(old, config)
-    load_encoder(publication, old, as_old.encoder, as_old.transform, "cpu")
+    load_encoder(dataset, old, as_old.encoder, as_old.transform, "cpu")
     if old.step > 0 and old.corpus_fingerprint != job.corpus.fingerprint:
         say(
             f"note: the old encoder, run {wanted.run!r} step {old.step}, was trained on another corpus or split than "
@@ -90,8 +90,8 @@ def open_old(workspace: Workspace, old: OldEncoder) -> tuple[Workspace, Checkpoi
         InputError: It is not there any more.
     """
     place = Workspace(workspace.store, old.run)
-    publication = checkpoints(place)
-    manifest = publication.read(old.step) if old.step in publication.numbers() else None
+    dataset = checkpoints(place)
+    manifest = dataset.read(old.step) if old.step in dataset.numbers() else None
     if manifest is None or manifest.weights_digest != old.weights_digest:
         raise InputError(
             f"the old encoder '{old}' that run {workspace.run!r} is trained to be comparable with is not in "

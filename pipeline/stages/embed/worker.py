@@ -17,7 +17,7 @@ from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.evaluation.robustness.perturbations import Perturbation
-from pipeline.storage.retired import read_even_retired
+from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 
 
@@ -94,9 +94,9 @@ class EncodeWorker:
 
     def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):
-            publication = checkpoints(Workspace(self._workspace.store, run))
-            manifest = read_even_retired(publication, step)
+            dataset = checkpoints(Workspace(self._workspace.store, run))
+            manifest = read_or_tombstone(dataset, step)
             config = config_of(manifest, self._config)
-            encoder = load_encoder(publication, manifest, config.encoder, config.transform, self._device)
+            encoder = load_encoder(dataset, manifest, config.encoder, config.transform, self._device)
             self._encoder = ((run, step), config, encoder)
         return self._encoder[1:]

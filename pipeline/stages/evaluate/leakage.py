@@ -9,8 +9,8 @@ from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
 from pipeline.progress import say
-from pipeline.storage.publish import Publication
-from pipeline.storage.retired import history
+from pipeline.storage.publish import VersionedDataset
+from pipeline.storage.tombstones import read_history
 from pipeline.storage.workspace import Workspace
 
 
@@ -47,7 +47,7 @@ def _gather(
 
     A run may have been resumed on another corpus, so each of its checkpoints counts.
     """
-    manifests = {manifest.step: manifest for manifest in history(checkpoints(workspace))}
+    manifests = {manifest.step: manifest for manifest in read_history(checkpoints(workspace))}
     while (workspace.run, checkpoint.step) not in visited:
         visited.add((workspace.run, checkpoint.step))
         if checkpoint.step > 0:
@@ -69,10 +69,10 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
     """The labels of ``corpus`` that were training labels of the corpus with this fingerprint."""
     if fingerprint == corpus.fingerprint:
         return ~np.array([corpus.split.is_test(name) for name in corpus.label_names], dtype=np.bool_)
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for manifest in reversed(history(publication)):  # the labels of those that were pruned stay
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    for manifest in reversed(read_history(dataset)):  # the labels of those that were pruned stay
         if manifest.fingerprint == fingerprint:
-            theirs = Corpus(publication, manifest)
+            theirs = Corpus(dataset, manifest)
             trained = {name for name in theirs.label_names if not theirs.split.is_test(name)}
             return np.array([name in trained for name in corpus.label_names], dtype=np.bool_)
     return None

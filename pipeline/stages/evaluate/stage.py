@@ -21,7 +21,7 @@ from pipeline.stages.embed.stage import key_of
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.evaluate.examination import Examination, examine
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace
 
 Wanted = tuple[str, int]
@@ -114,7 +114,7 @@ def evaluate_checkpoints(
     read = [corpus.manifest_key, *(checkpoints(place).manifest_key(step) for place, step in places)]
     read += [f"{workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
     with (
-        reader(workspace.store, "an evaluation", *read).kept(),
+        acquire_pins(workspace.store, "an evaluation", *read).renewing(),
         ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
     ):
         for place, step in places:

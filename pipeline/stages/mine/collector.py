@@ -8,14 +8,14 @@ from pipeline.config import MiningConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.audit.hubs import HubCap, Hubs
 from pipeline.mining.triplets import Triplets
-from pipeline.storage.publish import Attempt, PartRecord
+from pipeline.storage.publish import PartRecord, Transaction
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.schema import KINDS, GenerationManifest, count_kinds, from_arrow, to_arrow
 from pipeline.triplets.writer import TripletWriter, parse
 
 
 class TripletCollector:
-    """The triplets of one attempt.
+    """The triplets of one transaction.
 
     Attributes:
         num_triplets: Taken in so far.
@@ -26,7 +26,7 @@ class TripletCollector:
 
     def __init__(
         self,
-        attempt: Attempt[GenerationManifest],
+        transaction: Transaction[GenerationManifest],
         mining: MiningConfig,
         corpus: Corpus,
         provenance: Mapping[str, str],
@@ -35,14 +35,14 @@ class TripletCollector:
         """Begins with nothing.
 
         Args:
-            attempt: Where shards go.
+            transaction: Where shards go.
             mining: The margin that tells kinds apart, and rows a shard.
             corpus: Labels of the ids.
             provenance: What each file carries.
             stem: First part of the shards' names.
         """
-        self._attempt, self._mining, self._corpus, self._provenance = attempt, mining, corpus, provenance
-        self._writer = TripletWriter(attempt, mining.rows_per_shard, provenance, stem)
+        self._transaction, self._mining, self._corpus, self._provenance = transaction, mining, corpus, provenance
+        self._writer = TripletWriter(transaction, mining.rows_per_shard, provenance, stem)
         self.num_triplets = 0
         self.kinds = dict.fromkeys(KINDS, 0)
         self.negatives_N = np.zeros(corpus.num_examples, dtype=np.int64)
@@ -64,16 +64,16 @@ class TripletCollector:
 
     def capped(self, hubs: Hubs, seed: int) -> "TripletCollector":
         """The same triplets with no hub the negative of more than its cap; the shards of this one are taken back."""
-        parts, cap = self._attempt.parts, HubCap(hubs, seed)
+        parts, cap = self._transaction.parts, HubCap(hubs, seed)
         for part in parts:
             cap.see(self._read_back(part))
-        left = TripletCollector(self._attempt, self._mining, self._corpus, self._provenance, "triplets-capped")
+        left = TripletCollector(self._transaction, self._mining, self._corpus, self._provenance, "triplets-capped")
         for part in parts:
             triplets = self._read_back(part)
             left.add(triplets.take(cap.keep(triplets)))
-            self._attempt.take_back(part)
+            self._transaction.delete_part(part)
         left.close()
         return left
 
     def _read_back(self, part: PartRecord) -> Triplets:
-        return from_arrow(parse(self._attempt.read_back(part)))
+        return from_arrow(parse(self._transaction.read_part(part)))

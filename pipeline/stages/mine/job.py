@@ -74,17 +74,17 @@ def follow_checkpoints(job: Job, idle: Callable[[CheckpointManifest], None]) -> 
         job: The run.
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
-    config, publication = job.config, checkpoints(job.workspace)
+    config, dataset = job.config, checkpoints(job.workspace)
     if (standing := generations(job.workspace).latest()) is not None:
         _record_generation(standing)
     with ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool:
-        request = RefreshRequest.resolve(job, publication.read(publication.numbers()[-1]))
+        request = RefreshRequest.resolve(job, dataset.read(dataset.numbers()[-1]))
         # At once: a trainer may wait for them, also where the first generation stands already.
         embed_old(pool, job, request.checkpoint)
         refused: int | None = None
-        while (step := publication.numbers()[-1]) < config.training.num_steps:
+        while (step := dataset.numbers()[-1]) < config.training.num_steps:
             if step != request.checkpoint.step:
-                request = RefreshRequest.resolve(job, publication.read(step))
+                request = RefreshRequest.resolve(job, dataset.read(step))
             if step == refused or request.find_generation() is not None:
                 idle(request.checkpoint)
                 continue

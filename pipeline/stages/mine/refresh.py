@@ -21,8 +21,8 @@ from pipeline.stages.mine.collector import TripletCollector
 from pipeline.stages.mine.mining_pass import AnswerSample, check_sample, search_blocks
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shards import load_shards
-from pipeline.storage.leases import Lease, reader
-from pipeline.storage.publish import Attempt, Publication
+from pipeline.storage.leases import Lease, acquire_pins
+from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import recorded_refusal
 from pipeline.triplets.schema import GenerationManifest
@@ -39,12 +39,12 @@ def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifes
         AuditRefusedError: The embeddings cannot be mined; nothing was published.
         InputError: The training examples cannot form a triplet.
     """
-    found = request.claim()
+    found = request.acquire()
     if not isinstance(found, Lease):
         return found, False
     _say_backend(request)
     standing = None
-    with found.kept():
+    with found.renewing():
         while standing is None:
             published, ours = _mine(pool, request)
             pool.tell_all("rest")
@@ -60,30 +60,30 @@ def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifes
 def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
     """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
     job, config, checkpoint, corpus = request.job, request.config, request.checkpoint, request.job.corpus
-    publication = generations(job.workspace)
-    latest = publication.latest()
-    attempt = publication.begin(0 if latest is None else latest.number + 1)
+    dataset = generations(job.workspace)
+    latest = dataset.latest()
+    transaction = dataset.begin(0 if latest is None else latest.number + 1)
     keys = (request.embeddings_key, old_key(job, checkpoint))
-    pinned = reader(
+    pinned = acquire_pins(
         job.workspace.store,
-        f"mining of generation {attempt.number} of run {job.workspace.run!r}",
-        f"{publication.folder(attempt.number, attempt.writer)}/",
+        f"mining of generation {transaction.number} of run {job.workspace.run!r}",
+        f"{dataset.data_folder(transaction.number, transaction.writer)}/",
         corpus.manifest_key,
         checkpoints(job.workspace).manifest_key(checkpoint.step),
-        *([] if latest is None else [publication.manifest_key(latest.number)]),
+        *([] if latest is None else [dataset.manifest_key(latest.number)]),
         *(f"{job.workspace.embeddings_prefix(key)}/" for key in keys if key is not None),
     )
-    with pinned.kept():
+    with pinned.renewing():
         embed(pool, job, checkpoint, request.embeddings_key)
         mixture = embed_old(pool, job, checkpoint)
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
         with recorded_refusal(job.workspace, *of_it), metrics.refusals_counted():
             audited = audit_shards(pool, request, *load_shards(pool, request, mixture))
-            previous = _previous(request, publication, latest)
-            with attempt.kept_if_whole():
-                counts = _write(pool, request, attempt, audited, previous)
+            previous = _previous(request, dataset, latest)
+            with transaction.rollback_on_error():
+                counts = _write(pool, request, transaction, audited, previous)
         manifest = GenerationManifest(
-            **attempt.header(),
+            **transaction.manifest_fields(),
             **counts,
             parent=None if latest is None else latest.number,
             seed=config.seed,
@@ -103,7 +103,7 @@ def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest,
             old_embeddings_key=None if mixture is None else mixture.key,
         )
         with metrics.timed("publish"):
-            return attempt.publish(manifest)
+            return transaction.commit(manifest)
 
 
 def _say_backend(request: RefreshRequest) -> None:
@@ -114,12 +114,12 @@ def _say_backend(request: RefreshRequest) -> None:
 
 
 def _previous(
-    request: RefreshRequest, publication: Publication[GenerationManifest], latest: GenerationManifest | None
+    request: RefreshRequest, dataset: VersionedDataset[GenerationManifest], latest: GenerationManifest | None
 ) -> Generation | None:
     """The generation to begin from: the newest, where it is of this corpus, so that ids mean the same."""
     if not request.config.mining.starts_warm or latest is None:
         return None
-    return Generation(publication, latest) if latest.corpus_fingerprint == request.job.corpus.fingerprint else None
+    return Generation(dataset, latest) if latest.corpus_fingerprint == request.job.corpus.fingerprint else None
 
 
 def _check(backend: str, agreement: Agreement) -> None:
@@ -139,13 +139,13 @@ def _check(backend: str, agreement: Agreement) -> None:
 def _write(
     pool: ActorPool,
     request: RefreshRequest,
-    attempt: Attempt[GenerationManifest],
+    transaction: Transaction[GenerationManifest],
     audited: AuditedCorpus,
     previous: Generation | None,
 ) -> dict[str, object]:
     """Writes the parts of a generation as its blocks are mined, and checks a sample; returns the manifest's counts."""
     config, corpus = request.config, request.job.corpus
-    collector = TripletCollector(attempt, config.mining, corpus, _provenance(request, attempt))
+    collector = TripletCollector(transaction, config.mining, corpus, _provenance(request, transaction))
     sample = AnswerSample(request, audited)
     num_pairs = num_unanswered = num_handed_on = 0
     num_anchors = len(audited.sharded.groups.anchors_A)
@@ -170,7 +170,7 @@ def _write(
         collector = collector.capped(hubs, config.seed)
     quarantine = pa.concat_tables([audited.quarantine, hub_rows(hubs, rules)])
     neighbours = collector.tally.table(corpus.label_names, config.mining.neighbours_per_label)
-    add_side_tables(attempt, quarantine, neighbours)
+    add_side_tables(transaction, quarantine, neighbours)
     with metrics.timed("verify"):
         agreement = check_sample(pool, request, audited, sample)
         _check(request.backend, agreement)
@@ -191,10 +191,10 @@ def _write(
     }
 
 
-def _provenance(request: RefreshRequest, attempt: Attempt[GenerationManifest]) -> dict[str, str]:
+def _provenance(request: RefreshRequest, transaction: Transaction[GenerationManifest]) -> dict[str, str]:
     """What each file of a generation carries."""
     return {
-        "generation": str(attempt.number),
+        "generation": str(transaction.number),
         "checkpoint_step": str(request.checkpoint.step),
         "weights_digest": request.checkpoint.weights_digest,
         "corpus_fingerprint": request.job.corpus.fingerprint,

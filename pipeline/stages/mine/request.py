@@ -10,8 +10,8 @@ from pipeline.mining.backends.registry import resolve_backend
 from pipeline.stages.embed.mixture import sample_seed
 from pipeline.stages.embed.stage import key_of
 from pipeline.stages.job import Job
-from pipeline.storage.claims import await_others, claim_or_await
 from pipeline.storage.leases import Lease
+from pipeline.storage.locks import acquire_or_wait, wait_for_holder
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
@@ -71,10 +71,10 @@ class RefreshRequest:
                 return None
         return None
 
-    def claim(self) -> GenerationManifest | Lease:
-        """The generation, once it stands; or the claim to make it, where nobody else is at it."""
+    def acquire(self) -> GenerationManifest | Lease:
+        """The generation, once it exists; or the lease to make it, if no other job holds that."""
         workspace = self.job.workspace
-        return claim_or_await(
+        return acquire_or_wait(
             workspace,
             self._lock_name,
             f"refresh of run {workspace.run!r} from checkpoint {self.checkpoint.step}",
@@ -84,8 +84,8 @@ class RefreshRequest:
         )
 
     def await_generation(self) -> GenerationManifest | None:
-        """The generation, once it stands; None where it does not and nobody is at it."""
-        return await_others(self.job.workspace, self._lock_name, self.find_generation)
+        """The generation, once it exists; None if it does not and no job is making it."""
+        return wait_for_holder(self.job.workspace, self._lock_name, self.find_generation)
 
     @property
     def _lock_name(self) -> str:

@@ -7,20 +7,20 @@ from torch import nn
 from pipeline.config import RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest, load_encoder
 from pipeline.encoders.frozen import freeze
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 
 
 def prepare_encoder(
-    config: RunConfig, publication: Publication[CheckpointManifest], checkpoint: CheckpointManifest
+    config: RunConfig, dataset: VersionedDataset[CheckpointManifest], checkpoint: CheckpointManifest
 ) -> nn.Module:
     """Loads a checkpoint's encoder on the device of this worker.
 
     Args:
         config: The run.
-        publication: Its checkpoints.
+        dataset: Its checkpoints.
         checkpoint: The one to go on from.
     """
-    encoder: nn.Module = load_encoder(publication, checkpoint, config.encoder, config.transform, "cpu")
+    encoder: nn.Module = load_encoder(dataset, checkpoint, config.encoder, config.transform, "cpu")
     freeze(encoder, config.training.frozen)
     if config.training.channels_last:
         encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

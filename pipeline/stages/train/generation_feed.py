@@ -15,7 +15,7 @@ from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import AuditRefusedError, UnavailableError
 from pipeline.stages.embed.mixture import is_old, sample_seed
 from pipeline.storage.leases import Lease
-from pipeline.storage.retired import read_even_retired
+from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 from pipeline.training.mined import Mined, Neighbours
 from pipeline.triplets.quarantine import excluded_examples
@@ -56,7 +56,7 @@ class GenerationChooser:
             config: The run.
             lease: Pins what is chosen, so that it is not pruned while it is trained on; the first worker's.
         """
-        self._workspace, self._publication = workspace, generations(workspace)
+        self._workspace, self._generations = workspace, generations(workspace)
         self._corpus, self._config, self._lease = corpus, config, lease
         self._chosen: tuple[GenerationManifest, ...] = ()
         self._opened: dict[int, Generation] = {}
@@ -69,7 +69,7 @@ class GenerationChooser:
         """
         alternate = self._config.training.mode == "alternate"
         found = None
-        for manifest in self._publication.newest_first():
+        for manifest in self._generations.newest_first():
             if alternate and manifest.checkpoint_step < checkpoint.step:
                 break
             is_of_it = manifest.weights_digest == checkpoint.weights_digest
@@ -86,8 +86,8 @@ class GenerationChooser:
             return None if found is None else found.number
         self._chosen = (found, *self._chosen[: _NUM_PINNED - 1])  # the one in use is still needed
         numbers = {number for one in self._chosen for number in (one.number, one.parent) if number is not None}
-        self._lease.pin(*(self._publication.manifest_key(number) for number in numbers))
-        return found.number if found.number in self._publication.numbers() else None  # it may have retired just before
+        self._lease.set_pins(*(self._generations.manifest_key(number) for number in numbers))
+        return found.number if found.number in self._generations.numbers() else None  # it may be pruned by now
 
     def _fits(self, manifest: GenerationManifest, checkpoint: CheckpointManifest) -> bool:
         wanted = self._config.at_step(manifest.checkpoint_step).mining
@@ -182,11 +182,11 @@ class GenerationChooser:
         return parent
 
     def _open(self, number: int) -> Generation:
-        """A generation whose manifest is read once: should it retire while it is in use, its parts are still there."""
+        """A generation whose manifest is read once: if it is pruned while it is in use, its parts are still there."""
         if number not in self._opened:
             while len(self._opened) >= 2 * _NUM_PINNED:
                 self._opened.pop(next(iter(self._opened)))
-            self._opened[number] = Generation(self._publication, read_even_retired(self._publication, number))
+            self._opened[number] = Generation(self._generations, read_or_tombstone(self._generations, number))
         return self._opened[number]
 
 

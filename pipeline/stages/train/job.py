@@ -14,7 +14,7 @@ from pipeline.stages.embed.harmonic import embed_old, lacks_old_vectors
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.job import Job
 from pipeline.stages.train.stage import TrainingRun, check_trainable
-from pipeline.storage.claims import sole_trainer
+from pipeline.storage.locks import training_lock
 from pipeline.training.planner import NEEDS_MINING
 
 POLL_INTERVAL_S = 0.3
@@ -38,7 +38,7 @@ def train_alone(job: Job) -> CheckpointManifest:
         ):
             embed_old(pool, job, start)
     with (
-        sole_trainer(job.workspace),
+        training_lock(job.workspace),
         session(config.cluster, required_resources(config, pool=False, trainer=True)),
         metrics.recording(config.run, "job"),
         TrainingRun(config, corpus, start.step) as run,

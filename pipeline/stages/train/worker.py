@@ -36,7 +36,7 @@ from pipeline.stages.train.round_statistics import RoundMeter
 from pipeline.stages.train.segments import GenerationFeed, Segment
 from pipeline.stages.train.staleness import measure
 from pipeline.stages.train.telemetry import Telemetry
-from pipeline.storage.leases import Lease, reader
+from pipeline.storage.leases import Lease, acquire_pins
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import LoadExample, StepDataset, batches
@@ -80,10 +80,10 @@ class TrainWorker:
         self._config, self._monitor = config, monitor
         self._workspace = Workspace.open(config.workspace, config.run)
         self._corpus = Corpus.open(self._workspace, corpus_number)
-        self._publication = checkpoints(self._workspace)
-        number = self._agree(max(self._publication.numbers()))
+        self._checkpoints = checkpoints(self._workspace)
+        number = self._agree(max(self._checkpoints.numbers()))
         assert number is not None
-        self._checkpoint = self._publication.read(number)
+        self._checkpoint = self._checkpoints.read(number)
         self._lease = self._pin_what_all_need() if self._rank == 0 else None
         self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
         self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
@@ -101,14 +101,14 @@ class TrainWorker:
         old = old_key(Job(self._config, self._workspace, self._corpus), self._checkpoint)
         vectors = [] if old is None else [f"{self._workspace.embeddings_prefix(old)}/"]
         purpose = f"a worker that trains run {self._config.run!r}"
-        return reader(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
+        return acquire_pins(self._workspace.store, purpose, self._corpus.manifest_key, *vectors)
 
     def _resume(self, checkpoint: CheckpointManifest) -> Trainer:
         config = self._config
-        encoder = prepare_encoder(config, self._publication, checkpoint)
+        encoder = prepare_encoder(config, self._checkpoints, checkpoint)
         trainer = Trainer(encoder, config.training, config.seed, self._rank, self._world_size, config.mining.band)
         try:
-            trainer.load_state(load_trainer_state(self._publication, checkpoint))
+            trainer.load_state(load_trainer_state(self._checkpoints, checkpoint))
         except ValueError as error:
             raise InputError(
                 f"training cannot resume from step {checkpoint.step} of run {config.run!r}: {error}"
@@ -125,7 +125,7 @@ class TrainWorker:
     def run(self) -> None:
         """Walks from the checkpoint's step to the last one, round by round."""
         step = self._checkpoint.step
-        with nullcontext() if self._lease is None else self._lease.kept(), self._telemetry:
+        with nullcontext() if self._lease is None else self._lease.renewing(), self._telemetry:
             while step < self._config.training.num_steps:
                 step = self._round(step)
 
@@ -254,8 +254,8 @@ class TrainWorker:
                     f"training diverged: the weights after step {step} are not finite: lower "
                     "training.optimiser.learning_rate"
                 )
-            standing, ours = save_checkpoint(
-                self._publication,
+            committed, ours = save_checkpoint(
+                self._checkpoints,
                 step=step,
                 encoder_module=module,
                 encoder_config=config.encoder,
@@ -270,13 +270,13 @@ class TrainWorker:
                 parent=self._checkpoint.step,
                 harmonic=self._checkpoint.harmonic,
             )
-            if not ours and standing.weights_digest != weights_digest(config.encoder, module.state_dict()):
+            if not ours and committed.weights_digest != weights_digest(config.encoder, module.state_dict()):
                 raise InputError(
                     f"another job published checkpoint {step} of run {config.run!r} meanwhile: two trainers must not "
                     "share a run; give one of them another --run"
                 )
         self._agree(step)
-        self._checkpoint = self._publication.read(step)
+        self._checkpoint = self._checkpoints.read(step)
         self._telemetry.checkpoint(self._checkpoint)
         self._last_report = 0.0
         self._tell(step, "checkpoint published")

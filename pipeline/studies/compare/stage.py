@@ -15,7 +15,7 @@ from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.evaluate.examination import has_test_pairs
 from pipeline.stages.train.stage import check_trainable
-from pipeline.storage.leases import reader
+from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.arm_worker import ArmTask, ArmWorker, training_ids
 from pipeline.studies.compare.arms import Arm
@@ -86,7 +86,7 @@ def train_arms(
         cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
         waiting = (Task(key, "train", (task,)) for key, task in open_tasks.items())
         with (
-            reader(workspace.store, title, corpus.manifest_key).kept(),
+            acquire_pins(workspace.store, title, corpus.manifest_key).renewing(),
             session(cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(cluster, ArmWorker, config, corpus.manifest.number) as pool,
             stage(title, len(open_tasks), "runs") as done,

@@ -9,7 +9,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest, from_parquet
 from pipeline.corpus.split import is_test_label
 from pipeline.errors import InputError
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import (
@@ -44,9 +44,9 @@ def test_first_prepare_publishes_corpus_zero(folder: Path, workspace: Workspace)
     assert manifest.source_key == config.digest()
     assert manifest.quarantined == {"stray_file": 1}
     assert [part.num_rows for part in manifest.parts_of("examples")] == [5, 5, 2]
-    publication = Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
     (quarantine,) = manifest.parts_of("quarantine")
-    rows = from_parquet(publication.read_part(quarantine)).to_pylist()
+    rows = from_parquet(dataset.read_part(quarantine)).to_pylist()
     assert [(row["path"], row["reason"]) for row in rows] == [("person_0/.DS_Store", "stray_file")]
 
 
@@ -174,10 +174,10 @@ def test_lost_race_returns_the_winner_and_keeps_only_its_parts(
         winner.append(run_prepare(folder_config(folder, examples_per_part=3), workspace)[0])
 
     monkeypatch.setattr(publishing, "check_usable", overtaken)
-    standing, ours = run_prepare(folder_config(folder), workspace)
-    assert (standing, ours) == (winner[0], False)
+    committed, ours = run_prepare(folder_config(folder), workspace)
+    assert (committed, ours) == (winner[0], False)
     data = [key for key in objects(workspace) if "/data/" in key]
-    assert sorted(data) == sorted(part.key for part in standing.parts)
+    assert sorted(data) == sorted(part.key for part in committed.parts)
 
 
 def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:

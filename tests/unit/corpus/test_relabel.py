@@ -15,7 +15,7 @@ from pipeline.corpus.relabel import Changes, chain_of, find_changes, relabel
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
 from pipeline.corpus.split import is_test_label
 from pipeline.errors import InputError
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.memory import peaks
@@ -38,8 +38,8 @@ def change(workspace: Workspace, wanted: Mapping[int, str]) -> tuple[Changes, Co
     return changes, *relabel(workspace, corpus, changes, SEED, CONFIG)
 
 
-def publication(workspace: Workspace) -> Publication[CorpusManifest]:
-    return Publication(workspace.store, workspace.corpus_prefix, CorpusManifest)
+def dataset(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
+    return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
 def contents(workspace: Workspace) -> dict[str, str]:
@@ -85,7 +85,7 @@ def test_the_manifest_keeps_the_request_and_says_what_changed(prepared: Corpus, 
     assert all(getattr(new, name) == getattr(old, name) for name in kept)
     assert new.quarantined == old.quarantined == {"stray_file": 1, "undecodable": 1}
     quarantines = [
-        from_parquet(publication(workspace).read_part(manifest.parts_of(QUARANTINE)[0])) for manifest in (old, new)
+        from_parquet(dataset(workspace).read_part(manifest.parts_of(QUARANTINE)[0])) for manifest in (old, new)
     ]
     assert quarantines[0].equals(quarantines[1])
 
@@ -167,7 +167,7 @@ def test_changes_add_up_along_the_chain(prepared: Corpus, workspace: Workspace) 
     _, second, _ = change(workspace, {7: "person_0", 8: "person_0"})
     assert (second.number, second.parent, second.num_relabelled) == (2, 1, 3)
     assert second.source == f"{prepared.manifest.source} with 3 labels changed"
-    assert publication(workspace).read(1).source == f"{prepared.manifest.source} with 1 label changed"
+    assert dataset(workspace).read(1).source == f"{prepared.manifest.source} with 1 label changed"
     assert [manifest.number for manifest in chain_of(workspace, second)] == [2, 1, 0]
 
 
@@ -180,7 +180,7 @@ def test_a_chain_ends_where_the_source_was_read(prepared: Corpus, folder: Path, 
 
 def test_a_chain_whose_beginning_was_removed_is_as_long_as_it_is(prepared: Corpus, workspace: Workspace) -> None:
     _, newest, _ = change(workspace, {1: "person_3"})
-    workspace.store.delete(publication(workspace).manifest_key(0))
+    workspace.store.delete(dataset(workspace).manifest_key(0))
     assert chain_of(workspace, newest) == [newest]
 
 
@@ -263,7 +263,7 @@ def test_lost_race_is_an_error_and_keeps_only_the_winners_parts(
     monkeypatch.setattr(publishing, "check_usable", overtaken)
     with pytest.raises(InputError, match="newer than 0 was published meanwhile, so no label was changed"):
         change(workspace, {1: "person_3"})
-    assert publication(workspace).latest() == winner[0]
+    assert dataset(workspace).latest() == winner[0]
     named = {part.key for manifest in (prepared.manifest, winner[0]) for part in manifest.parts}
     assert {key for key in contents(workspace) if "/data/" in key} == named
 

@@ -10,7 +10,7 @@ from pipeline.corpus import writer as writer_module
 from pipeline.corpus.items import Item, Payload, PayloadKind, Rejected
 from pipeline.corpus.schema import EXAMPLES, LABELS, QUARANTINE, CorpusManifest, from_parquet
 from pipeline.corpus.writer import CorpusWriter, Fingerprint
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 
 Examples = list[tuple[str, bytes]]
@@ -20,20 +20,20 @@ class Written:
     """What a writer makes of entries, read back."""
 
     def __init__(self, workspace: Workspace, payload: PayloadKind, per_part: int, entries: list[object]) -> None:
-        publication = Publication(workspace.store, "corpus", CorpusManifest)
-        attempt = publication.begin(0)
-        self.writer = CorpusWriter(attempt, payload, per_part)
+        dataset = VersionedDataset(workspace.store, "corpus", CorpusManifest)
+        transaction = dataset.begin(0)
+        self.writer = CorpusWriter(transaction, payload, per_part)
         for entry in entries:
             if isinstance(entry, Item):
                 self.writer.add(entry)
             elif isinstance(entry, Rejected):
                 self.writer.reject(entry)
         self.writer.finish()
-        self.parts = attempt.parts
-        self._publication = publication
+        self.parts = transaction.parts
+        self._dataset = dataset
 
     def tables(self, role: str) -> list[pa.Table]:
-        return [from_parquet(self._publication.read_part(part)) for part in self.parts if part.role == role]
+        return [from_parquet(self._dataset.read_part(part)) for part in self.parts if part.role == role]
 
 
 def fingerprint(examples: Sequence[tuple[str, Payload]], payload: PayloadKind = "image") -> str:

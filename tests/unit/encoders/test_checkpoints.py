@@ -25,10 +25,10 @@ from pipeline.encoders.checkpoints import (
 )
 from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.storage.publish import Publication
+from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 
-Checkpoints = Publication[CheckpointManifest]
+Checkpoints = VersionedDataset[CheckpointManifest]
 
 ENCODER = EncoderConfig(name="small_cnn", embedding_dim=16, options={"base_width": 8})
 TRANSFORM = TransformConfig(height=16, width=16)
@@ -41,7 +41,7 @@ def published(tmp_path: Path) -> Checkpoints:
 
 
 def save(
-    publication: Checkpoints,
+    dataset: Checkpoints,
     encoder: nn.Module,
     *,
     config: EncoderConfig = ENCODER,
@@ -49,7 +49,7 @@ def save(
     trainer_state: dict[str, Any] | None = None,
 ) -> tuple[CheckpointManifest, bool]:
     return save_checkpoint(
-        publication,
+        dataset,
         step=step,
         encoder_module=encoder,
         encoder_config=config,
@@ -64,15 +64,13 @@ def save(
     )
 
 
-def publish_parts(
-    publication: Checkpoints, like: CheckpointManifest, encoder: bytes, trainer: bytes
-) -> CheckpointManifest:
+def publish_parts(dataset: Checkpoints, like: CheckpointManifest, encoder: bytes, trainer: bytes) -> CheckpointManifest:
     """Publishes any bytes under a manifest that vouches for them: what a hostile or broken writer could do."""
-    attempt = publication.begin(like.step + 1)
-    attempt.add_part("encoder", "encoder.safetensors", encoder, 1)
-    attempt.add_part("trainer", "trainer.pt", trainer, 1)
-    fields = like.model_dump() | attempt.header() | {"step": attempt.number}
-    return attempt.publish(CheckpointManifest.model_validate(fields))[0]
+    transaction = dataset.begin(like.step + 1)
+    transaction.add_part("encoder", "encoder.safetensors", encoder, 1)
+    transaction.add_part("trainer", "trainer.pt", trainer, 1)
+    fields = like.model_dump() | transaction.manifest_fields() | {"step": transaction.number}
+    return transaction.commit(CheckpointManifest.model_validate(fields))[0]
 
 
 def trained_encoder() -> Encoder:
@@ -104,9 +102,9 @@ def test_the_manifest_says_what_was_saved(published: Checkpoints) -> None:
 
 def test_the_first_of_two_writers_of_a_step_stands(published: Checkpoints) -> None:
     first, _ = save(published, trained_encoder())
-    standing, ours = save(published, initial_encoder(ENCODER, TRANSFORM, seed=4))
+    committed, ours = save(published, initial_encoder(ENCODER, TRANSFORM, seed=4))
     assert not ours
-    assert standing == first
+    assert committed == first
 
 
 def test_an_encoder_without_weights_can_be_checkpointed(published: Checkpoints) -> None:
@@ -179,11 +177,11 @@ def test_a_checkpoint_says_what_it_is_comparable_with_and_older_ones_say_nothing
     del before["harmonic"]  # as they were written before there was such a field
     path.write_text(json.dumps(before))
     assert published.read(300) == manifest
-    attempt = published.begin(301)
+    transaction = published.begin(301)
     for part in manifest.parts:
-        attempt.add_part(part.role, part.key.rpartition("/")[2], published.read_part(part), part.num_rows)
-    fields = manifest.model_dump() | attempt.header() | {"step": 301, "harmonic": old}
-    attempt.publish(CheckpointManifest.model_validate(fields))
+        transaction.add_part(part.role, part.key.rpartition("/")[2], published.read_part(part), part.num_rows)
+    fields = manifest.model_dump() | transaction.manifest_fields() | {"step": 301, "harmonic": old}
+    transaction.commit(CheckpointManifest.model_validate(fields))
     assert published.read(301).harmonic == old
 
 

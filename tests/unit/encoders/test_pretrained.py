@@ -384,10 +384,10 @@ def test_a_checkpoint_from_before_the_setting_is_still_read(workspace: Workspace
     manifest = publish(workspace, "main", 300, encoder)
     document = manifest.model_dump(mode="json")
     del document["encoder"]["pretrained"]
-    publication = checkpoints(workspace)
-    (tmp_path / "workspace" / publication.manifest_key(300)).write_text(json.dumps(document))
+    dataset = checkpoints(workspace)
+    (tmp_path / "workspace" / dataset.manifest_key(300)).write_text(json.dumps(document))
     started = ENCODER.model_copy(update={"pretrained": "teacher:300"})
-    loaded = load_encoder(publication, publication.read(300), started, TRANSFORM, "cpu")
+    loaded = load_encoder(dataset, dataset.read(300), started, TRANSFORM, "cpu")
     assert same(state_of(encoder), state_of(loaded)) == set(state_of(encoder))
 
 

@@ -69,8 +69,8 @@ def save(workspace: Workspace, step: int, generation: int | None = None, **metri
 
 def embedded(workspace: Workspace, corpus: Corpus, step: int) -> npt.NDArray[np.float32]:
     """All examples under a checkpoint, one by one, (N, D)."""
-    publication, transform = checkpoints(workspace), Transform(TRANSFORM)
-    encoder = load_encoder(publication, publication.read(step), ENCODER, TRANSFORM, "cpu")
+    dataset, transform = checkpoints(workspace), Transform(TRANSFORM)
+    encoder = load_encoder(dataset, dataset.read(step), ENCODER, TRANSFORM, "cpu")
     images = [
         transform(one["bytes"].as_py()) for part in range(corpus.num_parts) for one in corpus.read_part(part)["image"]
     ]
@@ -89,13 +89,13 @@ def publish(
 ) -> Inspected:
     """Publishes triplets as the newest generation, with what the manifest must say of them."""
     number = len(generations(workspace).numbers())
-    attempt = generations(workspace).begin(number)
-    writer = TripletWriter(attempt, rows_per_shard, {})
+    transaction = generations(workspace).begin(number)
+    writer = TripletWriter(transaction, rows_per_shard, {})
     writer.write(table)
     writer.close()
     tally = NeighbourTally(len(corpus.label_names))
     add_side_tables(
-        attempt, QUARANTINE.empty_table() if quarantine is None else quarantine, tally.table(corpus.label_names, 5)
+        transaction, QUARANTINE.empty_table() if quarantine is None else quarantine, tally.table(corpus.label_names, 5)
     )
     mining = changes.setdefault("mining", MiningConfig())
     facts = {
@@ -103,7 +103,7 @@ def publish(
         "embeddings_key": KEY,
         "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), mining.band.margin),
     }
-    attempt.publish(manifest_of(attempt, len(table)).model_copy(update=facts | changes))
+    transaction.commit(manifest_of(transaction, len(table)).model_copy(update=facts | changes))
     return open_generation(workspace, number)
 
 

@@ -74,20 +74,20 @@ def publish_generation(
     **changes: Any,  # noqa: ANN401
 ) -> GenerationManifest:
     """Publishes triplets of the newest corpus, mined from checkpoint 4 · number."""
-    attempt = generations(workspace).begin(number)
-    writer = TripletWriter(attempt, rows_per_shard, {})
+    transaction = generations(workspace).begin(number)
+    writer = TripletWriter(transaction, rows_per_shard, {})
     writer.write(table)
     writer.close()
     quarantine = pa.Table.from_pylist([dict(BLANK) | dict(one) for one in suspects], schema=QUARANTINE)
-    add_side_tables(attempt, quarantine, NeighbourTally(1).table(["a"], 1))
-    manifest = manifest_of(attempt, len(table), STEPS_PER_ROUND * number)
+    add_side_tables(transaction, quarantine, NeighbourTally(1).table(["a"], 1))
+    manifest = manifest_of(transaction, len(table), STEPS_PER_ROUND * number)
     counts = {one["reason"]: 1 for one in suspects}
     facts = {
         "corpus_fingerprint": Corpus.open(workspace).fingerprint,
         "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), MiningConfig().band.margin),
         "quarantined": {"zero_embedding": 0, **counts},
     }
-    published, ours = attempt.publish(manifest.model_copy(update=facts | changes))
+    published, ours = transaction.commit(manifest.model_copy(update=facts | changes))
     assert ours
     return published
 

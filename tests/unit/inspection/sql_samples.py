@@ -65,8 +65,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def shards(workspace: Workspace, number: int) -> pa.Table:
-    publication = generations(workspace)
-    generation = Generation(publication, publication.read(number))
+    dataset = generations(workspace)
+    generation = Generation(dataset, dataset.read(number))
     return pa.concat_tables(generation.shard(index) for index in range(generation.num_shards))
 
 

@@ -49,15 +49,15 @@ def publish_found(
 ) -> GenerationManifest:
     """Publishes an empty generation of the newest corpus, with these suspects."""
     corpus = Corpus.open(workspace)
-    attempt = generations(workspace).begin(number)
-    writer = TripletWriter(attempt, 100, {})
+    transaction = generations(workspace).begin(number)
+    writer = TripletWriter(transaction, 100, {})
     writer.write(TRIPLETS.empty_table())
     writer.close()
-    add_side_tables(attempt, quarantine(found), NeighbourTally(1).table(["a"], 1))
+    add_side_tables(transaction, quarantine(found), NeighbourTally(1).table(["a"], 1))
     counted = {"hub": 1, "label_noise_suspect": len(found) if num_audited is None else num_audited}
     update = {"corpus_fingerprint": corpus.fingerprint, "quarantined": counted}
-    manifest = manifest_of(attempt, 0).model_copy(update=update)
-    published, ours = attempt.publish(manifest)
+    manifest = manifest_of(transaction, 0).model_copy(update=update)
+    published, ours = transaction.commit(manifest)
     assert ours
     return published
 

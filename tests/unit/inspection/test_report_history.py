@@ -70,8 +70,8 @@ def test_refusals_since_the_newest_generation_come_newest_first(workspace: Works
     for step in (4, 12, 8):
         put_refusal(workspace, step)
     assert [one.step for one in standing_refusals(workspace, None)] == [12, 8, 4]
-    attempt = generations(workspace).begin(0)
-    newest = manifest_of(attempt, 1, step=8)  # published after all
+    transaction = generations(workspace).begin(0)
+    newest = manifest_of(transaction, 1, step=8)  # published after all
     assert [one.step for one in standing_refusals(workspace, newest)] == [12]
     put_refusal(workspace, 8, created_at="2999-01-01T00:00:00+00:00")  # and refused again, with other settings
     assert [one.step for one in standing_refusals(workspace, newest)] == [12, 8]

@@ -51,11 +51,11 @@ def test_a_shard_that_is_not_what_was_published_is_named_before_or_while_it_is_r
 
 def test_a_generation_that_was_removed_is_named_so_even_while_it_is_read(tmp_path: Path) -> None:
     workspace = finished_run(tmp_path)
-    publication = generations(workspace)
+    dataset = generations(workspace)
     with session(workspace) as opened:
         opened.select("SELECT count(*) FROM triplets").fetch()
-        manifest = publication.read(2)
-        workspace.store.delete(publication.manifest_key(2))
+        manifest = dataset.read(2)
+        workspace.store.delete(dataset.manifest_key(2))
         for part in manifest.parts:
             workspace.store.delete(part.key)
         with pytest.raises(InputError, match=r"number 2 of .* was removed while it was read: choose one of \[0, 1\]"):

@@ -297,7 +297,7 @@ def test_a_truncated_a_flipped_and_a_missing_part_are_each_one_clear_sentence(tm
     size = f"{where} has {len(data) - 7} bytes instead of {len(data)}: {advice}"
     assert refused(lambda: verify(inspected, 10, seed=0)) == size
     store.put(part.key, data[:100] + bytes([data[100] ^ 1]) + data[101:])
-    digest = f"{where} does not have the SHA-256 that its manifest promises: {advice}"
+    digest = f"{where} does not have the SHA-256 that its manifest records: {advice}"
     assert refused(lambda: verify(inspected, 10, seed=0)) == digest
     store.delete(part.key)
     missing = f"{where} is missing although its manifest names it: {advice}"

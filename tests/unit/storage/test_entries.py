@@ -6,7 +6,7 @@ from pipeline.storage.object_store import ObjectStore, open_store
 
 
 def age(path: Path, age_s: float) -> None:
-    """Makes a file or folder so old, as the file system sees it."""
+    """Makes a file or folder so much older."""
     then = path.stat().st_mtime - age_s
     os.utime(path, (then, then))
 
@@ -27,7 +27,7 @@ def test_an_empty_store_has_no_entries(store: ObjectStore) -> None:
     assert list(store.entries("")) == []
 
 
-def test_an_age_is_told_by_the_file_systems_clock(tmp_path: Path) -> None:
+def test_ages_are_by_the_file_systems_clock(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put("old", b"")
     age(tmp_path / "old", 1000.0)
@@ -35,7 +35,7 @@ def test_an_age_is_told_by_the_file_systems_clock(tmp_path: Path) -> None:
     assert 1000.0 <= entry.age_s < 1060.0
 
 
-def test_what_killed_writers_left_is_cleared_once_it_is_old(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_writers_are_deleted_once_they_are_old(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put("a/object", b"kept")
     for name in ("b", "new"):
@@ -44,12 +44,12 @@ def test_what_killed_writers_left_is_cleared_once_it_is_old(tmp_path: Path) -> N
         (tmp_path / name).write_bytes(b"half")
     for name in ("a/.tmp-old", "b/.tmp-old", "b", "a"):
         age(tmp_path / name, 1000.0)
-    assert store.clear_unfinished(500.0) == 2
+    assert store.delete_temporaries(500.0) == 2
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".tmp-new", "a", "new", "object"]
     assert store.get("a/object") == b"kept"
 
 
-def test_an_s3_store_has_nothing_unfinished(store: ObjectStore) -> None:
+def test_a_store_without_temporary_files_deletes_nothing(store: ObjectStore) -> None:
     store.put("a", b"whole")
-    assert store.clear_unfinished(0.0) == 0
+    assert store.delete_temporaries(0.0) == 0
     assert store.list("") == ["a"]

@@ -1,4 +1,4 @@
-"""The contract of every store, and what opens and probes one."""
+"""The contract of every store, how a store is opened, and its probe."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from pipeline.storage.local_store import LocalStore
 from pipeline.storage.object_store import ObjectMissingError, ObjectStore, open_store, probe
 
 
-def test_an_object_comes_back_whole_and_the_last_put_stands(store: ObjectStore) -> None:
+def test_an_object_comes_back_whole_and_the_last_put_wins(store: ObjectStore) -> None:
     for data in (b"", b"first", bytes(range(256)) * 5000):
         store.put("a/b.bin", data)
         assert store.get("a/b.bin") == data
@@ -77,7 +77,7 @@ def test_list_gives_the_keys_of_a_folder_at_any_depth_sorted(store: ObjectStore)
     assert store.list("a/1") == []
 
 
-def test_exists_and_delete_know_objects_only(store: ObjectStore) -> None:
+def test_exists_and_delete_ignore_folders(store: ObjectStore) -> None:
     store.put("a/b", b"x")
     assert store.exists("a/b")
     for key in ("a", "a/b/c", "a/bc", "other"):
@@ -128,7 +128,7 @@ def test_an_address_that_holds_credentials_is_refused_without_repeating_them() -
         assert "a-secret" not in str(refused.value) and "an-id" not in str(refused.value)
 
 
-def test_the_probe_passes_a_store_that_keeps_its_promise_and_leaves_nothing(store: ObjectStore) -> None:
+def test_the_probe_accepts_conditional_creates_and_leaves_nothing(store: ObjectStore) -> None:
     probe(store)
     assert store.list("") == []
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.object_store import ObjectStore, open_store
-from pipeline.storage.publish import Attempt, Manifest, PartRecord, Publication, library_versions
-from pipeline.storage.retired import Retired
+from pipeline.storage.publish import Manifest, PartRecord, Transaction, VersionedDataset, library_versions
+from pipeline.storage.tombstones import Tombstones
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "manifest.json"
 
@@ -19,18 +19,20 @@ class ThingManifest(Manifest):
     score: float = 0.0
 
 
-def _things(store: ObjectStore) -> Publication[ThingManifest]:
-    return Publication(store, "runs/main/things", ThingManifest)
+def _things(store: ObjectStore) -> VersionedDataset[ThingManifest]:
+    return VersionedDataset(store, "runs/main/things", ThingManifest)
 
 
-def _manifest(attempt: Attempt[ThingManifest], thing: str = "t", score: float = 0.0) -> ThingManifest:
-    return ThingManifest(**attempt.header(), parent=None, seed=0, config_digest="c" * 64, thing=thing, score=score)
+def _manifest(transaction: Transaction[ThingManifest], thing: str = "t", score: float = 0.0) -> ThingManifest:
+    return ThingManifest(
+        **transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64, thing=thing, score=score
+    )
 
 
 def _publish(store: ObjectStore, number: int, thing: str = "t") -> tuple[ThingManifest, bool]:
-    attempt = _things(store).begin(number)
-    attempt.add_part("rows", "part-0.bin", thing.encode() * 100, num_rows=100)
-    return attempt.publish(_manifest(attempt, thing))
+    transaction = _things(store).begin(number)
+    transaction.add_part("rows", "part-0.bin", thing.encode() * 100, num_rows=100)
+    return transaction.commit(_manifest(transaction, thing))
 
 
 def test_what_was_published_is_read_back_with_its_parts(store: ObjectStore) -> None:
@@ -46,8 +48,8 @@ def test_what_was_published_is_read_back_with_its_parts(store: ObjectStore) -> N
 
 
 def test_nothing_is_visible_before_the_manifest_is(store: ObjectStore) -> None:
-    attempt = _things(store).begin(0)
-    attempt.add_part("rows", "a", b"x", 1)
+    transaction = _things(store).begin(0)
+    transaction.add_part("rows", "a", b"x", 1)
     assert _things(store).numbers() == []
     assert _things(store).latest() is None
 
@@ -61,7 +63,7 @@ def test_the_latest_is_the_highest_number_not_the_last_written(store: ObjectStor
     assert latest.number == 200
 
 
-def test_foreign_files_among_the_manifests_are_no_publications(store: ObjectStore) -> None:
+def test_other_files_among_the_manifests_are_ignored(store: ObjectStore) -> None:
     _publish(store, 1)
     folder = "runs/main/things/manifests"
     for name in (
@@ -75,22 +77,22 @@ def test_foreign_files_among_the_manifests_are_no_publications(store: ObjectStor
     assert _things(store).numbers() == [1]
 
 
-def test_a_lost_race_returns_the_manifest_of_the_winner(store: ObjectStore) -> None:
+def test_a_commit_that_comes_second_returns_the_manifest_of_the_first(store: ObjectStore) -> None:
     winner, _ = _publish(store, 0, "winner")
-    standing, ours = _publish(store, 0, "loser")
-    assert (standing, ours) == (winner, False)
+    committed, ours = _publish(store, 0, "loser")
+    assert (committed, ours) == (winner, False)
     assert _things(store).read(0) == winner
 
 
 def test_a_refused_create_that_meets_its_own_manifest_is_a_success(store: ObjectStore) -> None:
-    attempt = _things(store).begin(0)
-    manifest = _manifest(attempt)
+    transaction = _things(store).begin(0)
+    manifest = _manifest(transaction)
     # As when the first answer of the server is lost and the request sent again.
-    assert attempt.publish(manifest) == (manifest, True)
-    assert attempt.publish(manifest) == (manifest, True)
+    assert transaction.commit(manifest) == (manifest, True)
+    assert transaction.commit(manifest) == (manifest, True)
 
 
-def test_two_attempts_at_one_number_never_share_a_key(store: ObjectStore) -> None:
+def test_two_transactions_on_one_number_never_share_a_key(store: ObjectStore) -> None:
     parts = [_things(store).begin(5).add_part("rows", "part-0", data, 1) for data in (b"one", b"two")]
     assert parts[0].key != parts[1].key
     assert [_things(store).read_part(part) for part in parts] == [b"one", b"two"]
@@ -112,7 +114,7 @@ def _assert_one_winner_each(store: ObjectStore, results: list[list[tuple[str, bo
     for number, outcomes in enumerate(zip(*results, strict=True)):
         manifest = things.read(number)
         assert [ours for _, ours in outcomes].count(True) == 1
-        assert {writer for writer, _ in outcomes} == {manifest.writer}, "all agree on what stands"
+        assert {writer for writer, _ in outcomes} == {manifest.writer}, "all agree on what was published"
         assert things.read_part(manifest.parts[0]) == manifest.thing.encode() * 100
 
 
@@ -127,7 +129,7 @@ def test_of_racing_threads_one_wins_each_number_and_all_agree(store: ObjectStore
     [(b"T" + b"t" * 99, "SHA-256"), (b"t" * 99, "99 bytes"), (b"t" * 101, "101 bytes"), (None, "missing")],
     ids=["flipped", "truncated", "longer", "missing"],
 )
-def test_a_part_that_is_not_what_its_manifest_promises_is_corrupt(
+def test_a_part_that_is_not_what_its_manifest_records_is_corrupt(
     store: ObjectStore, damaged: bytes | None, finding: str
 ) -> None:
     manifest, _ = _publish(store, 0, "t")
@@ -176,14 +178,14 @@ def test_a_manifest_that_cannot_be_trusted_is_corrupt_and_named(store: ObjectSto
         "runs/main/things/manifests/000000003.json",
     ],
 )
-def test_a_manifest_sends_nobody_to_bytes_that_are_not_its_own(store: ObjectStore, elsewhere: str) -> None:
+def test_a_manifest_that_names_parts_outside_its_folder_is_corrupt(store: ObjectStore, elsewhere: str) -> None:
     manifest, _ = _publish(store, 3)
     (part,) = manifest.parts
     stray = part.model_copy(update={"key": elsewhere.format(writer=manifest.writer)})
     forged = manifest.model_copy(update={"parts": (part, stray)})
     store.put(_things(store).manifest_key(3), forged.model_dump_json().encode())
     for read in (lambda: _things(store).read(3), _things(store).latest):
-        with pytest.raises(CorruptDataError, match=r"000000003\.json.*none of its own: restore it"):
+        with pytest.raises(CorruptDataError, match=r"000000003\.json.*not in its folder: restore it"):
             read()
 
 
@@ -197,15 +199,15 @@ def test_reading_a_number_that_was_not_published_is_an_input_error_naming_what_w
 
 def test_mistakes_of_the_caller_are_caught_before_anything_is_published(store: ObjectStore) -> None:
     things = _things(store)
-    attempt, other = things.begin(0), things.begin(0)
-    with pytest.raises(ValueError, match="own attempt"):
-        attempt.publish(_manifest(other))
-    early = _manifest(attempt)
-    attempt.add_part("rows", "a", b"x", 1)
-    with pytest.raises(ValueError, match="own attempt"):
-        attempt.publish(early)
+    transaction, other = things.begin(0), things.begin(0)
+    with pytest.raises(ValueError, match="own transaction"):
+        transaction.commit(_manifest(other))
+    early = _manifest(transaction)
+    transaction.add_part("rows", "a", b"x", 1)
+    with pytest.raises(ValueError, match="own transaction"):
+        transaction.commit(early)
     with pytest.raises(ValueError, match="added before"):
-        attempt.add_part("rows", "a", b"y", 1)
+        transaction.add_part("rows", "a", b"y", 1)
     for number in (-1, 10**9):
         with pytest.raises(ValueError, match="between"):
             things.begin(number)
@@ -213,30 +215,30 @@ def test_mistakes_of_the_caller_are_caught_before_anything_is_published(store: O
 
 
 def test_a_score_that_is_no_number_survives_publishing(store: ObjectStore) -> None:
-    attempt = _things(store).begin(0)
-    attempt.publish(_manifest(attempt, score=math.nan))
+    transaction = _things(store).begin(0)
+    transaction.commit(_manifest(transaction, score=math.nan))
     assert math.isnan(_things(store).read(0).score)
 
 
 def test_the_bytes_of_a_manifest_are_the_golden_ones(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     things = _things(store)
-    attempt = things.begin(300)
-    attempt.writer = "0123456789abcdef0123456789abcdef"
-    attempt.add_part("rows", "part-00000.parquet", b"rows", num_rows=2)
+    transaction = things.begin(300)
+    transaction.writer = "0123456789abcdef0123456789abcdef"
+    transaction.add_part("rows", "part-00000.parquet", b"rows", num_rows=2)
     manifest = ThingManifest(
         number=300,
         parent=0,
-        writer=attempt.writer,
+        writer=transaction.writer,
         created_at="2026-01-02T03:04:05+00:00",
         seed=42,
         config_digest=hashlib.sha256(b"config").hexdigest(),
         versions={"motherlode": "0.1.0", "python": "3.11.9"},
-        parts=attempt.parts,
+        parts=transaction.parts,
         thing="golden",
         score=0.5,
     )
-    attempt.publish(manifest)
+    transaction.commit(manifest)
     assert store.get(things.manifest_key(300)).decode() == GOLDEN.read_text()
     assert ThingManifest.model_validate_json(GOLDEN.read_bytes()) == manifest
 
@@ -252,12 +254,12 @@ def test_versions_name_this_code_python_and_what_is_installed() -> None:
     assert all(versions.values())
 
 
-def test_who_reads_all_manifests_meets_no_hole_where_one_retires_meanwhile(store: ObjectStore) -> None:
-    publication = Publication(store, "things", Manifest)
+def test_reading_all_manifests_leaves_out_one_that_is_pruned_meanwhile(store: ObjectStore) -> None:
+    dataset = VersionedDataset(store, "things", Manifest)
     for number in range(3):
-        attempt = publication.begin(number)
-        attempt.publish(Manifest(**attempt.header(), parent=None, seed=0, config_digest=""))
-    reading = publication.newest_first()
+        transaction = dataset.begin(number)
+        transaction.commit(Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=""))
+    reading = dataset.newest_first()
     assert next(reading).number == 2
-    Retired(publication).add(1)
+    Tombstones(dataset).add(1)
     assert [manifest.number for manifest in reading] == [0]

@@ -1,4 +1,4 @@
-"""What only a store over a network can get wrong."""
+"""Faults that only a store over a network can have."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import InputError, UnavailableError
 from pipeline.storage.object_store import ObjectMissingError
-from pipeline.storage.s3_store import NUM_SENDS, S3Store
+from pipeline.storage.s3_store import NUM_TRIES, S3Store
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, S3Server
 
 CALLS: list[Callable[[S3Store], object]] = [
@@ -149,7 +149,7 @@ def test_the_server_refuses_bytes_that_do_not_have_the_digest_they_were_sent_wit
 def test_an_object_is_sent_with_its_sha256(s3_environment: S3Server) -> None:
     store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
     store.put("a", b"sound")
-    stored = store._client.get_object(Bucket=s3_environment.bucket, Key=store._full("a"), ChecksumMode="ENABLED")
+    stored = store._client.get_object(Bucket=s3_environment.bucket, Key=store._full_key("a"), ChecksumMode="ENABLED")
     assert base64.b64decode(stored["ChecksumSHA256"]) == hashlib.sha256(b"sound").digest()
 
 
@@ -159,7 +159,7 @@ def _damage(request: object, **_: object) -> None:
 
 @contextmanager
 def _scripted_server(monkeypatch: pytest.MonkeyPatch, statuses: list[int]) -> Iterator[list[str]]:
-    """Answers one status a request, the last for ever; gives the If-None-Match header of every request."""
+    """Answers one status a request, then the last again; yields the If-None-Match header of every request."""
     conditions: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -196,7 +196,7 @@ def test_a_create_that_meets_a_conflict_is_sent_again(
 def test_a_create_that_only_meets_conflicts_gives_up(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with _scripted_server(monkeypatch, [409]) as conditions, pytest.raises(UnavailableError, match="409"):
         S3Store("bucket").create("a", b"x")
-    assert len(conditions) == NUM_SENDS
+    assert len(conditions) == NUM_TRIES
 
 
 def test_a_create_whose_answer_was_lost_reports_the_key_as_taken(
@@ -207,7 +207,7 @@ def test_a_create_whose_answer_was_lost_reports_the_key_as_taken(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_for_a_reason_we_never_heard_of_is_still_an_input_error(
+def test_a_refusal_for_an_unknown_reason_is_an_input_error(
     s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     with _scripted_server(monkeypatch, [status]), pytest.raises(InputError, match=f"Scripted{status}"):

@@ -9,7 +9,7 @@ from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
 
 
-def test_every_prefix_has_its_place(tmp_path: Path) -> None:
+def test_the_prefixes_of_a_workspace(tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path), "main")
     assert workspace.store.uri == str(tmp_path)
     assert workspace.corpus_prefix == "corpus"
@@ -50,6 +50,6 @@ class _Overwriting(LocalStore):
 
 
 @pytest.mark.parametrize("kind", [_Forgetful, _Overwriting])
-def test_a_store_that_breaks_its_promises_is_refused(kind: type[LocalStore], tmp_path: Path) -> None:
+def test_a_store_that_breaks_the_contract_is_refused(kind: type[LocalStore], tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=str(tmp_path)):
         Workspace(kind(tmp_path), "main").check_writable()

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.config import MiningConfig
 from pipeline.mining.triplets import Triplets
-from pipeline.storage.publish import Attempt
+from pipeline.storage.publish import Transaction
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import Generation, generations
@@ -34,10 +34,10 @@ def triplets(num: int, seed: int = 0) -> pa.Table:
     return to_arrow(Triplets(anchor, anchor + 1, rng.integers(0, 2**40, num), d_ap, d_ap + np.float32(0.1)))
 
 
-def manifest_of(attempt: Attempt[GenerationManifest], num_triplets: int, step: int = 0) -> GenerationManifest:
-    """A manifest around the attempt's parts."""
+def manifest_of(transaction: Transaction[GenerationManifest], num_triplets: int, step: int = 0) -> GenerationManifest:
+    """A manifest around the transaction's parts."""
     return GenerationManifest(
-        **attempt.header(),
+        **transaction.manifest_fields(),
         parent=None,
         seed=0,
         config_digest="c" * 64,
@@ -65,16 +65,16 @@ def manifest_of(attempt: Attempt[GenerationManifest], num_triplets: int, step: i
 def publish(folder: Path, tables: list[pa.Table], rows_per_shard: int, number: int = 0, step: int = 0) -> Generation:
     """Publishes a generation of these triplets and opens it."""
     workspace = Workspace.open(str(folder), "main")
-    publication = generations(workspace)
-    attempt = publication.begin(number)
-    writer = TripletWriter(attempt, rows_per_shard, {"generation": str(number)})
+    dataset = generations(workspace)
+    transaction = dataset.begin(number)
+    writer = TripletWriter(transaction, rows_per_shard, {"generation": str(number)})
     for table in tables:
         writer.write(table)
     writer.close()
     tally = NeighbourTally(3)
     tally.add(np.array([0, 0, 1], np.int32), np.array([1, 1, 2], np.int32), np.array([0.3, 0.2, 0.1], np.float32))
     quarantine = pa.Table.from_pylist([QUARANTINE_ROW], schema=QUARANTINE)
-    add_side_tables(attempt, quarantine, tally.table(["a", "b", "c"], 5))
-    manifest, ours = attempt.publish(manifest_of(attempt, sum(map(len, tables)), step))
+    add_side_tables(transaction, quarantine, tally.table(["a", "b", "c"], 5))
+    manifest, ours = transaction.commit(manifest_of(transaction, sum(map(len, tables)), step))
     assert ours
-    return Generation(publication, manifest)
+    return Generation(dataset, manifest)

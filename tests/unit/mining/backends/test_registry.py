@@ -29,7 +29,7 @@ def test_auto_is_exact_and_can_be_had() -> None:
 
 def test_what_cannot_be_had_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Backend(BACKENDS["reference"].open, lambda: "the moon is not installed: pip install moon")
-    monkeypatch.setitem(BACKENDS, "native", missing)  # type: ignore[arg-type] — a dict
+    monkeypatch.setitem(BACKENDS, "native", missing)  # type: ignore[arg-type]  # a dict
     assert resolve_backend(MiningConfig()) == "reference"
     with pytest.raises(
         InputError, match=r"backend is native, but the moon is not .*, or set mining\.backend reference"
@@ -50,7 +50,7 @@ def test_a_new_entry_of_the_table_is_found_everywhere(monkeypatch: pytest.Monkey
         return search
 
     fake = Backend(open_counting, lambda: None, is_exact=is_exact, keeps_state=True)
-    monkeypatch.setitem(BACKENDS, "fake", fake)  # type: ignore[arg-type] — a dict
+    monkeypatch.setitem(BACKENDS, "fake", fake)  # type: ignore[arg-type]  # a dict
     config = MiningConfig(backend="reference", band=BandConfig(mode="hard")).model_copy(update={"backend": "fake"})
     assert resolve_backend(config) == "fake"
     mined = mine_whole(EXAMPLES, config)

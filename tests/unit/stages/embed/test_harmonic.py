@@ -183,9 +183,9 @@ def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Worksp
 
     for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
         assert looked() is None
-        attempt = published.begin(number)
+        transaction = published.begin(number)
         as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
-        attempt.publish(manifest_of(attempt, 0).model_copy(update=as_mixed))
+        transaction.commit(manifest_of(transaction, 0).model_copy(update=as_mixed))
     assert looked() == 2
     stood = GenerationChooser(workspace, corpus, config).stands_old(2, IDS)
     np.testing.assert_array_equal(stood, is_old(IDS, 0.5, sample_seed(0, 0)))
