@@ -3,36 +3,37 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 
 import ray
-from ray.actor import ActorHandle
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 
 from pipeline.config import ClusterConfig
-from pipeline.errors import PipelineError, UnavailableError
+from pipeline.errors import UnavailableError
 from pipeline.progress import say
 from pipeline.runtime.metrics import ACTORS_LOST
+from pipeline.runtime.remote import Actor, ActorLostError, fetch, first_line
 from pipeline.runtime.resources import actors_of, what_is_there
 from pipeline.runtime.task_queue import Lanes, Task
 
-__all__ = ["ActorPool", "Task", "first_line", "result_of"]
+__all__ = ["ActorPool", "Task"]
 
 K = TypeVar("K")
+P = ParamSpec("P")
+R = TypeVar("R")
+W_co = TypeVar(
+    "W_co", covariant=True
+)  # the class of the actors: a pool of a subclass does what a pool of its base does
 
 _PAUSE_S = 1.0  # between two calls for an actor that is not to be reached
 _PATIENCE_S = 20.0  # so long an actor that was lost may take to come back to what it kept
 
-_Running = dict["ray.ObjectRef[Any]", tuple[Task[K], int]]  # of a call, what it does and the actor
+_Running = dict["ray.ObjectRef[R]", tuple[Task[W_co, K, R], int]]  # of a call, what it does and the actor
 
 
-class _LostError(UnavailableError):
-    """An actor or its node died before its answer was here."""
-
-
-class ActorPool:
+class ActorPool(Generic[W_co]):
     """``num_actors`` actors of one class. Those that die are started again; what they held is given to others.
 
     Work begins when enough have a place (``min_actors``); the others join when there is room for them, on a node that
@@ -40,20 +41,24 @@ class ActorPool:
     Ray would use up its retries within seconds on an actor whose node it does not yet know to be dead.
     """
 
-    def __init__(self, config: ClusterConfig, actor_class: type, *args: object) -> None:
+    def __init__(
+        self, config: ClusterConfig, actor_class: Callable[P, W_co], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
         """Remembers what to start; the first task starts the actors, so a run without tasks costs nothing.
 
         Args:
             config: How many, with which resources.
             actor_class: A plain class.
             *args: For its constructor, on every actor.
+            **kwargs: By name.
         """
         self._config = config
-        self._actor_class, self._args = actor_class, args
-        self._actors: list[ActorHandle[Any]] = []
+        self._actor_class: Callable[..., W_co] = actor_class
+        self._args, self._kwargs = args, kwargs
+        self._actors: list[Actor[W_co]] = []
         self._nodes: dict[int, str] = {}
         """Where the actors are that have answered, and have not been lost since."""
-        self._called: dict[ray.ObjectRef[Any], int] = {}
+        self._called: dict[ray.ObjectRef[str], int] = {}
         self._call_again_at: dict[int, float] = {}
         self._kept_until: dict[Hashable, float] = {}
         """How long places that were lost are waited for."""
@@ -78,14 +83,15 @@ class ActorPool:
         """
         num_needed = 1 if self._actors else self._config.num_needed_actors
         if not self._actors:
-            remote: Any = ray.remote(self._actor_class).options(
-                num_cpus=self._config.cpus_per_actor,
-                num_gpus=self._config.gpus_per_actor,
-                max_restarts=-1,
-                max_task_retries=0,
-                scheduling_strategy="SPREAD",
-            )
-            self._actors = [remote.remote(*self._args) for _ in range(self._config.num_actors)]
+            options = {
+                "num_cpus": self._config.cpus_per_actor,
+                "num_gpus": self._config.gpus_per_actor,
+                "max_restarts": -1,
+                "max_task_retries": 0,
+                "scheduling_strategy": "SPREAD",
+            }
+            number = self._config.num_actors
+            self._actors = Actor.start(number, options, self._actor_class, *self._args, **self._kwargs)
             for actor in range(len(self._actors)):
                 self._call(actor)
         deadline = self._deadline()
@@ -95,7 +101,7 @@ class ActorPool:
             self._wait([], deadline)
         self._is_at_work = True
 
-    def run(self, tasks: Iterable[Task[K]]) -> Iterator[tuple[K, Any]]:
+    def run(self, tasks: Iterable[Task[W_co, K, R]]) -> Iterator[tuple[K, R]]:
         """Runs tasks, in order of submission but as actors become free; yields (key, result) as they finish.
 
         Tasks are drawn from the iterable one by one, so it may be long or lazily made.
@@ -108,7 +114,7 @@ class ActorPool:
             UnavailableError: Actors died too often, or nothing finished for ``stall_timeout_s``.
         """
         lanes = Lanes(tasks)
-        running: _Running[K] = {}
+        running: _Running[R, W_co, K] = {}
         num_lost: Counter[K] = Counter()
         if lanes.has_some():
             self.start()
@@ -122,8 +128,8 @@ class ActorPool:
                 continue
             task, actor = running.pop(done)
             try:
-                result = result_of(done, self._config.stall_timeout_s)
-            except _LostError as error:
+                result = fetch(done, self._config.stall_timeout_s)
+            except ActorLostError as error:
                 num_lost[task.key] += 1
                 ACTORS_LOST.add()
                 if num_lost[task.key] > self._config.max_task_retries:
@@ -136,7 +142,7 @@ class ActorPool:
                 yield task.key, result
             deadline = self._deadline()
 
-    def _hand_out(self, lanes: Lanes[K], running: _Running[K]) -> None:
+    def _hand_out(self, lanes: Lanes[Task[W_co, K, R]], running: _Running[R, W_co, K]) -> None:
         """Gives every free actor a task, where there is one for it."""
         busy = {actor for _, actor in running.values()}
         for actor, node in sorted(self._nodes.items()):
@@ -145,15 +151,14 @@ class ActorPool:
             task = lanes.next_for((actor, node), self._is_served)
             if task is None:
                 continue
-            method = getattr(self._actors[actor], task.method)
-            running[method.remote(*task.args)] = (task, actor)
+            running[self._actors[actor].submit(task.method, *task.args, **task.kwargs)] = (task, actor)
 
     def _is_served(self, place: Hashable) -> bool:
         """Whether anybody is in a place, or may soon be back: what was kept there would have to be made anew."""
         there = place in self._nodes or place in self._nodes.values()
         return there or time.monotonic() < self._kept_until.get(place, -math.inf)
 
-    def _wait(self, running: Sequence["ray.ObjectRef[Any]"], deadline: float) -> "ray.ObjectRef[Any] | None":
+    def _wait(self, running: Sequence["ray.ObjectRef[R]"], deadline: float) -> "ray.ObjectRef[R] | None":
         """A call that has finished; None where an actor has come instead, or it is time to look again."""
         now = time.monotonic()
         for actor in [actor for actor, due in self._call_again_at.items() if due <= now]:
@@ -176,10 +181,9 @@ class ActorPool:
         if node is not None:
             until = time.monotonic() + min(_PATIENCE_S, self._config.stall_timeout_s / 2)
             self._kept_until |= {actor: until, node: until}
-        asked: Any = self._actors[actor].__ray_call__
-        self._called[asked.remote(_node_of)] = actor
+        self._called[self._actors[actor].locate()] = actor
 
-    def _welcome(self, answer: "ray.ObjectRef[Any]") -> None:
+    def _welcome(self, answer: "ray.ObjectRef[str]") -> None:
         """Takes note of where an actor is that has answered.
 
         Raises:
@@ -196,7 +200,7 @@ class ActorPool:
             else:
                 raise UnavailableError(f"an actor cannot be started: {first_line(error)}") from error
 
-    def tell_all(self, method: str) -> None:
+    def tell_all(self, method: Callable[[W_co], object]) -> None:
         """Calls a method without arguments on every actor that is there, and waits until all have done it.
 
         One that dies meanwhile is new when it is back, and is told nothing.
@@ -205,14 +209,14 @@ class ActorPool:
             PipelineError: As an actor's method raised it.
             UnavailableError: An actor has not done it within ``stall_timeout_s``.
         """
-        asked = {actor: getattr(self._actors[actor], method).remote() for actor in self._nodes}
+        asked = {actor: self._actors[actor].submit(method) for actor in self._nodes}
         waited = list(asked.values())
         if waited and ray.wait(waited, num_returns=len(waited), timeout=self._config.stall_timeout_s)[1]:
             raise self._stalled()
         for actor, reference in asked.items():
             try:
-                result_of(reference, self._config.stall_timeout_s)
-            except _LostError:
+                fetch(reference, self._config.stall_timeout_s)
+            except ActorLostError:
                 self._call(actor)
 
     def _deadline(self) -> float:
@@ -240,40 +244,4 @@ class ActorPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for actor in self._actors:
-            ray.kill(actor)
-
-
-def _node_of(_: object) -> str:
-    """Runs in an actor: the id of its node."""
-    return ray.get_runtime_context().get_node_id()
-
-
-def result_of(reference: "ray.ObjectRef[Any]", timeout_s: float) -> Any:  # noqa: ANN401 — whatever the method returned
-    """The value of a finished call, with the errors that we foresaw as themselves.
-
-    Args:
-        reference: To it.
-        timeout_s: For fetching it: where its node died meanwhile, it is computed once more.
-
-    Raises:
-        PipelineError: As it was raised in the other process.
-        UnavailableError: The process died, or Ray failed.
-    """
-    try:
-        return ray.get(reference, timeout=timeout_s)
-    except RayTaskError as error:
-        if isinstance(error.cause, PipelineError):
-            raise error.cause from None
-        raise
-    except (RayActorError, ObjectLostError) as error:
-        raise _LostError(
-            f"an actor died more than cluster.max_task_retries times on one part ({first_line(error)}): "
-            "look at its log under /tmp/ray/session_latest/logs; too little memory is the usual cause"
-        ) from error
-    except RayError as error:  # the object store is full, …
-        raise UnavailableError(f"Ray could not finish a part: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type's name."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+            ray.kill(actor.handle)

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
-from pipeline.runtime.actor_pool import first_line
+from pipeline.runtime.remote import first_line
 from pipeline.runtime.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of, wait_for_nodes
 
 

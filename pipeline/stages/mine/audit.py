@@ -10,16 +10,16 @@ from pipeline.mining.audit.hubs import Hubs
 from pipeline.mining.audit.neighbours import join, look_around, num_own
 from pipeline.mining.audit.suspects import Suspects, find_suspects, find_twins
 from pipeline.progress import stage
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.mine.queries import ask_for_neighbours
-from pipeline.stages.mine.search import Question, Search, run_search
+from pipeline.stages.mine.search import Question, run_search
 from pipeline.stages.mine.shard_loader import ShardStatistics
 from pipeline.stages.mine.shards import Loaded
+from pipeline.stages.mine.worker import RefreshPool, Search
 from pipeline.triplets.quarantine import quarantine_rows
 
 
 def search_suspects(
-    pool: ActorPool, config: RunConfig, loaded: Loaded, statistics: ShardStatistics, spread: float, search: Search
+    pool: RefreshPool, config: RunConfig, loaded: Loaded, statistics: ShardStatistics, spread: float, search: Search
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 

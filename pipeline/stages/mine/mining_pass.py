@@ -17,13 +17,15 @@ from pipeline.mining.shards import LabelGroups
 from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import Agreement, compare
 from pipeline.mining.warm_start import OldTriplets
-from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.actor_pool import Task
+from pipeline.runtime.remote import resolved
 from pipeline.stages.embed.mixture import Mixture, sample_seed
 from pipeline.stages.mine.audit import search_suspects, suspect_rows
 from pipeline.stages.mine.queries import ask_for_negatives
-from pipeline.stages.mine.search import Block, Question, Search, run_search
+from pipeline.stages.mine.search import Block, Question, run_search
 from pipeline.stages.mine.shard_loader import ShardStatistics
 from pipeline.stages.mine.shards import Loaded, drop_from, load_shards
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker, Search
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.reader import Generation, TripletStream
 
@@ -41,7 +43,7 @@ class Mine:
 
     def __init__(
         self,
-        pool: ActorPool,
+        pool: RefreshPool,
         config: RunConfig,
         corpus: Corpus,
         backend: str,
@@ -160,15 +162,17 @@ class Mine:
         loaded, mining = self._loaded, self._config.mining
         ids = np.unique(np.concatenate([pairs.anchor_P, pairs.positive_P, mined.id_PM[mined.found_PM]]))
         sources = loaded.vectors_of(self._config.cluster, ids, self._pool.nodes)
-        asked = (loaded.shared_groups, floors)
+        groups, vectors = resolved(loaded.shared_groups), [resolved(source) for source in sources]
+        asked = (mining, pairs, groups, floors)
         tasks = (
-            Task(index, "answer_by_force", (mining, pairs, *asked, one.candidates, *sources), one.node)
+            Task(index, RefreshWorker.answer_by_force, *asked, resolved(one.candidates), *vectors).at(one.node)
             for index, one in enumerate(loaded.shards)
         )
         expected = Nearest.empty(*mined.id_PM.shape)
         for _, found in self._pool.run(tasks):
             expected.join(found)
-        ((_, holds_P),) = self._pool.run([Task(0, "hold", (mining, pairs, mined, *asked, *sources))])
+        task = Task(0, RefreshWorker.hold, mining, pairs, mined, groups, floors, *vectors)
+        ((_, holds_P),) = self._pool.run([task])
         return compare(mined, holds_P, expected)
 
 

@@ -14,13 +14,13 @@ from pipeline.mining.backends.native import why_missing
 from pipeline.mining.miner import resolve_backend, to_triplets
 from pipeline.progress import say, stage
 from pipeline.runtime import metrics
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.harmonic import embed_old, old_key
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.mine.audit import hub_rows
 from pipeline.stages.mine.collector import Harvest
 from pipeline.stages.mine.mining_pass import Mine
 from pipeline.stages.mine.request import claim_refresh, find_generation, refresh_key
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker
 from pipeline.storage.leases import Lease, reader
 from pipeline.storage.publish import Attempt, Publication
 from pipeline.storage.workspace import Workspace
@@ -31,7 +31,7 @@ from pipeline.triplets.writer import add_side_tables
 
 
 def refresh(
-    pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
+    pool: RefreshPool, config: RunConfig, workspace: Workspace, corpus: Corpus, checkpoint: CheckpointManifest
 ) -> tuple[GenerationManifest, bool]:
     """Publishes the generation of this checkpoint, unless it stands already; waits where another job is at it.
 
@@ -51,7 +51,7 @@ def refresh(
     with found.kept():
         while standing is None:
             published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend)
-            pool.tell_all("rest")
+            pool.tell_all(RefreshWorker.rest)
             if ours:
                 return published, True
             standing = find_generation(config, workspace, corpus, checkpoint)
@@ -62,7 +62,7 @@ def refresh(
 
 
 def _mine(
-    pool: ActorPool,
+    pool: RefreshPool,
     config: RunConfig,
     workspace: Workspace,
     corpus: Corpus,

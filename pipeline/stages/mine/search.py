@@ -6,34 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import ClusterConfig, MiningConfig
+from pipeline.config import ClusterConfig
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.topk import Nearest
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.runtime.remote import Reference, call_on, value_of
+from pipeline.runtime.actor_pool import Task
+from pipeline.runtime.remote import Reference, fetch, resolved, submit_several
 from pipeline.stages.mine.queries import Asked
 from pipeline.stages.mine.shards import Loaded
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is asked of every shard in one pass.
-
-    Attributes:
-        mining_pass: Names the pass: what actors keep belongs to one only.
-        mining: What is mined; a curriculum changes it from refresh to refresh.
-        backend: As ``resolve_backend`` gave it.
-        num_negatives: How many are wanted for each pair.
-        keeps_shards: Whether what an actor makes of a shard is worth keeping: an index, or a copy on its GPU. Then a
-            shard is for one actor; else for any on the node where it lies.
-    """
-
-    mining_pass: str
-    mining: MiningConfig
-    backend: str
-    num_negatives: int
-    keeps_shards: bool
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker, Search
 
 
 @dataclass(frozen=True)
@@ -75,7 +56,7 @@ class Block:
 
 
 def run_search(
-    pool: ActorPool, config: ClusterConfig, loaded: Loaded, search: Search, questions: Iterable[Question]
+    pool: RefreshPool, config: ClusterConfig, loaded: Loaded, search: Search, questions: Iterable[Question]
 ) -> Iterator[tuple[int, Block]]:
     """Answers blocks; they come as they are complete, with their numbers, and are drawn as actors become free.
 
@@ -88,18 +69,20 @@ def run_search(
         for number, one in enumerate(questions):
             nodes = pool.nodes
             sources = loaded.vectors_of(config, one.ids, nodes)
-            queries, pairs[number] = call_on(config, nodes[number % len(nodes)], 2, one.ask, *one.args, *sources)
+            node = nodes[number % len(nodes)]
+            queries, pairs[number] = submit_several(config, node, 2, one.ask, *one.args, *sources)
             yield number, queries
 
-    def tasks() -> Iterator[Task[tuple[int, int]]]:
+    def tasks() -> Iterator[Task[RefreshWorker, tuple[int, int], tuple[Nearest, int]]]:
         for number, queries in _ahead(asked(), pool.num_actors):
             for index, one in enumerate(loaded.shards):
                 place = index % pool.num_actors if search.keeps_shards else one.node
-                yield Task((number, index), "search_block", (search, index, one.candidates, queries), place)
+                found = (search, index, resolved(one.candidates), resolved(queries))
+                yield Task((number, index), RefreshWorker.search_block, *found).at(place)
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:
-            asked_for, known = value_of(config, pairs.pop(number))
+            asked_for, known = fetch(pairs.pop(number), config.stall_timeout_s)
             blocks[number] = Block(asked_for, known.copy())  # what Ray shares is read-only
         blocks[number].join(*answer)
         if blocks[number].num_shards == len(loaded.shards):

@@ -1,5 +1,7 @@
 """The actor of a refresh: embeds as its base does, and searches a shard for what is asked about a block of anchors."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,8 +15,28 @@ from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force, hold
+from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.worker import EncodeWorker
-from pipeline.stages.mine.search import Search
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is asked of every shard in one pass.
+
+    Attributes:
+        mining_pass: Names the pass: what actors keep belongs to one only.
+        mining: What is mined; a curriculum changes it from refresh to refresh.
+        backend: As ``resolve_backend`` gave it.
+        num_negatives: How many are wanted for each pair.
+        keeps_shards: Whether what an actor makes of a shard is worth keeping: an index, or a copy on its GPU. Then a
+            shard is for one actor; else for any on the node where it lies.
+    """
+
+    mining_pass: str
+    mining: MiningConfig
+    backend: str
+    num_negatives: int
+    keeps_shards: bool
 
 
 class RefreshWorker(EncodeWorker):
@@ -80,3 +102,6 @@ class RefreshWorker(EncodeWorker):
         self._encoder = None
         if self._device == "cuda":
             torch.cuda.empty_cache()
+
+
+RefreshPool = ActorPool[RefreshWorker]

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
@@ -17,16 +16,18 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from pipeline.config import RunConfig
+from pipeline.runtime.remote import Actor
+from pipeline.stages.train.monitor import TrainingMonitor
 from pipeline.stages.train.worker import train_worker
 
 
-def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+def fit(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) -> None:
     """Trains to the last step; workers that die are started again, as often as ``training.max_failures`` says.
 
     Args:
         config: The run.
         corpus_number: The pinned corpus.
-        monitor: Of a TrainingMonitor.
+        monitor: What workers tell.
 
     Raises:
         ray.train.TrainingFailedError: They died too often.
@@ -72,7 +73,7 @@ class _Trainer(TorchTrainer):
         return [callback for callback in callbacks if not isinstance(callback, _UNUSED_CALLBACKS)]
 
 
-def _fit_once(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+def _fit_once(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) -> None:
     training, cluster = config.training, config.cluster
     # Ray's watcher of preempted nodes would tell workers, which do not ask: what is lost is resumed from a checkpoint.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"

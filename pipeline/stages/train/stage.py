@@ -1,10 +1,9 @@
 """Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.placement_group import placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,6 +13,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.frozen import freeze
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
+from pipeline.runtime.remote import Actor
 from pipeline.runtime.resources import what_is_there
 from pipeline.stages.train.fit import fit, free_places
 from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
@@ -54,8 +54,7 @@ class TrainingRun:
         """
         here = {"num_cpus": 0, "scheduling_strategy": _here()}
         self._places_before = set(placement_group_table())
-        monitor_class: Any = ray.remote(TrainingMonitor)
-        self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
+        (self._monitor,) = Actor.start(1, here, TrainingMonitor, start_step)
         remote_fit: Any = ray.remote(fit)
         self._finished: ray.ObjectRef[None] = remote_fit.options(**here, max_retries=0).remote(
             config, corpus.manifest.number, self._monitor
@@ -73,7 +72,7 @@ class TrainingRun:
             ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
             ray.wait([self._finished], timeout=_END_TIMEOUT_S)
             free_places(self._places_before)
-        ray.kill(self._monitor)
+        ray.kill(self._monitor.handle)
 
     def status(self) -> TrainingStatus:
         """How far it is.
@@ -82,7 +81,7 @@ class TrainingRun:
             PipelineError: Training cannot go on.
             UnavailableError: The workers failed too often, or told nothing for ``stall_timeout_s``.
         """
-        status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
+        status = ray.get(self._monitor.submit(TrainingMonitor.status))
         if status.error is not None:
             raise status.error
         if not self.running:

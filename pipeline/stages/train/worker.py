@@ -11,7 +11,6 @@ import ray
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from ray.actor import ActorHandle
 from torch import nn
 
 from pipeline.config import RunConfig
@@ -27,10 +26,12 @@ from pipeline.encoders.checkpoints import (
     weights_digest,
 )
 from pipeline.errors import AuditRefusedError, InputError, PipelineError
+from pipeline.runtime.remote import Actor
 from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
 from pipeline.stages.embed.worker import limit_gpu_memory
 from pipeline.stages.train.encoder import prepare_encoder
 from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.monitor import TrainingMonitor
 from pipeline.stages.train.round_statistics import RoundMeter
 from pipeline.stages.train.segments import GenerationFeed, Segment
 from pipeline.stages.train.staleness import measure
@@ -52,21 +53,21 @@ def train_worker(arguments: dict[str, Any]) -> None:
     """What Ray Train runs on every worker.
 
     Args:
-        arguments: ``config``, a dumped RunConfig; ``corpus``, the number of the pinned corpus; ``monitor``, the
-            handle of a TrainingMonitor.
+        arguments: ``config``, a dumped RunConfig; ``corpus``, the number of the pinned corpus; ``monitor``, an
+            Actor of a TrainingMonitor.
     """
-    monitor = arguments["monitor"]
+    monitor: Actor[TrainingMonitor] = arguments["monitor"]
     try:
         TrainWorker(RunConfig.model_validate(arguments["config"]), arguments["corpus"], monitor).run()
     except PipelineError as error:
         # Told to the driver instead of raised: Ray would start the workers again, and they would fail again.
-        ray.get(monitor.fail.remote(error))
+        ray.get(monitor.submit(TrainingMonitor.fail, error))
 
 
 class TrainWorker:
     """The state of one worker."""
 
-    def __init__(self, config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+    def __init__(self, config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) -> None:
         """Opens the workspace and takes up the newest checkpoint."""
         training = config.training
         torch.set_num_threads(training.threads_per_worker)
@@ -295,4 +296,4 @@ class TrainWorker:
         now = time.monotonic()
         if self._rank == 0 and now - self._last_report >= _REPORT_INTERVAL_S:
             self._last_report = now
-            self._monitor.update.remote(step, note)
+            self._monitor.submit(TrainingMonitor.update, step, note)

@@ -2,12 +2,14 @@ from collections.abc import Collection, Hashable
 
 from pipeline.runtime.task_queue import Lanes, Task
 
-
-def lanes_of(places: list[Hashable]) -> Lanes[int]:
-    return Lanes(Task(i, "double", (i,), place) for i, place in enumerate(places))
+Double = Task[int, int, int]
 
 
-def drawn(lanes: Lanes[int], actors: list[int], gone: Collection[Hashable] = ()) -> list[int | None]:
+def lanes_of(places: list[Hashable]) -> Lanes[Double]:
+    return Lanes(Task(i, int.__mul__, 2).at(place) for i, place in enumerate(places))
+
+
+def drawn(lanes: Lanes[Double], actors: list[int], gone: Collection[Hashable] = ()) -> list[int | None]:
     """Keys of the tasks that these actors get, one after the other; actors 0 and 2 are on node "x", 1 and 3 on "y"."""
     tasks = [lanes.next_for((actor, "xy"[actor % 2]), lambda place: place not in gone) for actor in actors]
     return [task.key if task is not None else None for task in tasks]
