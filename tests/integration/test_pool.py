@@ -43,7 +43,7 @@ class Worker:
         time.sleep(60)
         return number
 
-    def rest(self) -> None:
+    def release(self) -> None:
         self.die_once(-1)
 
     def hang_alike(self) -> None:
@@ -91,11 +91,11 @@ def test_a_hang_is_an_error_in_time(tmp_path: Path) -> None:
     assert time.monotonic() - start < 30
 
 
-def test_telling_all_survives_an_actor_that_dies_and_gives_up_on_one_that_hangs(tmp_path: Path) -> None:
+def test_a_broadcast_survives_an_actor_that_dies_and_gives_up_on_one_that_hangs(tmp_path: Path) -> None:
     with ActorPool(CONFIG, Worker, str(tmp_path)) as pool:
         assert dict(pool.run(Task(number, Worker.double, number) for number in range(2))) == {0: 0, 1: 2}
-        pool.tell_all(Worker.rest)
+        pool.broadcast(Worker.release)
         assert len(list(tmp_path.iterdir())) == 1, "it did die"
         assert dict(pool.run(Task(number, Worker.double, number) for number in range(2))) == {0: 0, 1: 2}
         with pytest.raises(UnavailableError, match=r"2 actors of 0\.5 CPU, which are stuck or find no place"):
-            pool.tell_all(Worker.hang_alike)
+            pool.broadcast(Worker.hang_alike)

@@ -69,7 +69,7 @@ def measure_rates(
         embedded = dict(pool.run(embedding))
         # All begin at once, as in a refresh: they share caches, the memory's bandwidth, and what a core is made of.
         searching = (
-            Task(i, RateWorker.search_stretch, backend, resolved(one.shard)).at(i)
+            Task(i, RateWorker.search_stretch, backend, resolved(one.shard)).with_affinity(i)
             for i, one in sorted(embedded.items())
         )
         found = dict(pool.run(searching))

@@ -165,7 +165,9 @@ class Mine:
         groups, vectors = resolved(loaded.shared_groups), [resolved(source) for source in sources]
         asked = (mining, pairs, groups, floors)
         tasks = (
-            Task(index, RefreshWorker.answer_by_force, *asked, resolved(one.candidates), *vectors).at(one.node)
+            Task(index, RefreshWorker.answer_by_force, *asked, resolved(one.candidates), *vectors).with_affinity(
+                one.node
+            )
             for index, one in enumerate(loaded.shards)
         )
         expected = Nearest.empty(*mined.id_PM.shape)

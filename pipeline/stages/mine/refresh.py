@@ -51,7 +51,7 @@ def refresh(
     with found.kept():
         while standing is None:
             published, ours = _mine(pool, config, workspace, corpus, checkpoint, backend)
-            pool.tell_all(RefreshWorker.rest)
+            pool.broadcast(RefreshWorker.release)
             if ours:
                 return published, True
             standing = find_generation(config, workspace, corpus, checkpoint)
@@ -87,12 +87,12 @@ def _mine(
         embeddings = embed(pool, config, workspace, corpus, checkpoint)
         mixture = embed_old(pool, config, workspace, corpus, checkpoint)
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
-        with recorded_refusal(workspace, *of_it), metrics.refusals_counted():
+        with recorded_refusal(workspace, *of_it), metrics.counting_refusals():
             mine = Mine(pool, config, corpus, backend, embeddings, checkpoint.step, mixture)
             previous = _previous(config, publication, latest, corpus)
             with attempt.kept_if_whole():
                 facts = _write(attempt, config, corpus, checkpoint, mine, previous)
-                with metrics.timed("verify"):
+                with metrics.stage_timer("verify"):
                     facts |= _verify(mine, backend)
         manifest = GenerationManifest(
             **attempt.header(),
@@ -114,7 +114,7 @@ def _mine(
             old_share=0.0 if mixture is None else mixture.share,
             old_embeddings_key=None if mixture is None else mixture.key,
         )
-        with metrics.timed("publish"):
+        with metrics.stage_timer("publish"):
             return attempt.publish(manifest)
 
 

@@ -76,9 +76,9 @@ def run_search(
     def tasks() -> Iterator[Task[RefreshWorker, tuple[int, int], tuple[Nearest, int]]]:
         for number, queries in _ahead(asked(), pool.num_actors):
             for index, one in enumerate(loaded.shards):
-                place = index % pool.num_actors if search.keeps_shards else one.node
+                affinity = index % pool.num_actors if search.keeps_shards else one.node
                 found = (search, index, resolved(one.candidates), resolved(queries))
-                yield Task((number, index), RefreshWorker.search_block, *found).at(place)
+                yield Task((number, index), RefreshWorker.search_block, *found).with_affinity(affinity)
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:

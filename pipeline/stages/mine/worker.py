@@ -96,8 +96,8 @@ class RefreshWorker(EncodeWorker):
         vectors = ShardedVectors(sources)
         return hold(make_queries(pairs, vectors, groups, mining.band, floors), nearest, vectors, groups)
 
-    def rest(self) -> None:
-        """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
+    def release(self) -> None:
+        """Frees what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
         self._searches = ("", {})
         self._encoder = None
         if self._device == "cuda":

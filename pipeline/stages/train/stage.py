@@ -14,7 +14,7 @@ from pipeline.encoders.frozen import freeze
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.runtime.remote import Actor
-from pipeline.runtime.resources import what_is_there
+from pipeline.runtime.resources import format_cluster
 from pipeline.stages.train.fit import fit, free_places
 from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
 from pipeline.training.losses import loss_function
@@ -93,7 +93,7 @@ class TrainingRun:
             raise UnavailableError(
                 f"nothing was heard of the training workers for {status.silent_s:.0f} s (cluster.stall_timeout_s); the "
                 f"last was {status.note!r} at step {status.step}: they are stuck or find no place, as "
-                f"{what_is_there()}; look at `ray status`, or raise the limit if one step takes so long"
+                f"{format_cluster()}; look at `ray status`, or raise the limit if one step takes so long"
             )
         return status
 
