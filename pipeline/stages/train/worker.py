@@ -19,6 +19,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import (
+    CheckpointContents,
     CheckpointManifest,
     checkpoints,
     load_trainer_state,
@@ -254,22 +255,18 @@ class TrainWorker:
                     f"training diverged: the weights after step {step} are not finite: lower "
                     "training.optimiser.learning_rate"
                 )
-            standing, ours = save_checkpoint(
-                self._publication,
+            contents = CheckpointContents(
                 step=step,
-                encoder_module=module,
-                encoder_config=config.encoder,
-                transform_config=config.transform,
-                trainer_state=self._trainer.state(),
+                encoder=module,
                 corpus_fingerprint=self._corpus.fingerprint,
+                harmonic=self._checkpoint.harmonic,
+                trainer_state=self._trainer.state(),
                 generation=generation,
                 metrics=meter.metrics(),
                 steps=meter.steps(),
-                seed=config.seed,
-                config_digest=config.digest(),
                 parent=self._checkpoint.step,
-                harmonic=self._checkpoint.harmonic,
             )
+            standing, ours = save_checkpoint(self._publication, config, contents)
             if not ours and standing.weights_digest != weights_digest(config.encoder, module.state_dict()):
                 raise InputError(
                     f"another job published checkpoint {step} of run {config.run!r} meanwhile: two trainers must not "

@@ -56,14 +56,8 @@ def save(
     workspace: Workspace, config: RunConfig, step: int = 0, seed: int = 0, harmonic: OldEncoder | None = None
 ) -> CheckpointManifest:
     """Publishes a checkpoint of the config's architecture."""
-    return checkpoint(
-        workspace,
-        step,
-        initial_encoder(config.encoder, config.transform, seed),
-        encoder_config=config.encoder,
-        transform_config=config.transform,
-        harmonic=harmonic,
-    )
+    encoder = initial_encoder(config.encoder, config.transform, seed)
+    return checkpoint(workspace, step, encoder, config, harmonic=harmonic)
 
 
 @pytest.fixture
