@@ -17,7 +17,7 @@ from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.evaluate.examination import has_test_pairs
 from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
-from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
+from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, print_training_progress
 from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.claims import sole_trainer
 from pipeline.storage.workspace import Workspace
@@ -64,7 +64,7 @@ def _follow_training(config: RunConfig, workspace: Workspace, corpus: Corpus, ru
             return run.running and checkpoints(workspace).numbers()[-1] == checkpoint.step
 
         end = min(checkpoint.step + config.training.steps_per_round, config.training.num_steps)
-        show_training(run, checkpoint.step, end, no_newer_checkpoint)
+        print_training_progress(run, checkpoint.step, end, no_newer_checkpoint)
         run.status()
 
     follow_checkpoints(config, workspace, corpus, idle)

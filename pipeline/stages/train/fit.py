@@ -41,10 +41,10 @@ def fit(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) 
             # the second that loading our code takes, Ray 2.60 believes that its own controller has failed.
             if not isinstance(error.controller_failure, RayActorError) or num_deaths > config.training.max_failures:
                 raise
-            free_places(places_before)
+            remove_placement_groups(places_before)
 
 
-def free_places(keep: Collection[str]) -> None:
+def remove_placement_groups(keep: Collection[str]) -> None:
     """Frees what a controller that has ended left reserved, and ends the workers that hold it.
 
     Args:

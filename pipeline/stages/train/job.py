@@ -43,12 +43,12 @@ def train_alone(config: RunConfig, workspace: Workspace, corpus: Corpus) -> Chec
         metrics.recording(config.run, "job"),
         TrainingRun(config, corpus, start.step) as run,
     ):
-        show_training(run, start.step, config.training.num_steps, lambda: run.running)
+        print_training_progress(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
     return newest_checkpoint(config, workspace, corpus)
 
 
-def show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:
+def print_training_progress(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:
     """Shows the steps from ``first`` to ``last`` until ``go_on`` says no."""
     with stage(f"train from step {first}", last - first, "steps") as done:
         shown = first

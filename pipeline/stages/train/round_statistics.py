@@ -27,7 +27,7 @@ seconds in all."""
 
 
 @dataclass
-class RoundMeter:
+class RoundStatistics:
     """What is reported of the steps since the last checkpoint.
 
     Attributes:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from pipeline.config import BandConfig, RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import PipelineError
-from pipeline.stages.train.generation_feed import Agree, GenerationChooser
-from pipeline.training.mined import Mined
+from pipeline.stages.train.generation_selector import Agree, GenerationSelector
+from pipeline.training.label_index import NO_IDS
 from pipeline.training.planner import NEEDS_MINING
-from pipeline.training.pool import NONE_FIRST
+from pipeline.training.triplet_shard import TripletShard
 
 _SHARD_ORDER_STREAM = 0x7368617264
 _WATCH_INTERVAL_S = 1.0
@@ -40,10 +40,10 @@ class Segment:
     generation: int | None
     start: int
     end: int
-    mined: Mined | None = None
-    previous: Mined | None = None
+    mined: TripletShard | None = None
+    previous: TripletShard | None = None
     band: BandConfig = field(default_factory=BandConfig)
-    quarantined: npt.NDArray[np.int64] = field(default_factory=NONE_FIRST.copy)
+    quarantined: npt.NDArray[np.int64] = field(default_factory=NO_IDS.copy)
     waited_s: float = 0.0
     mined_from: int | None = None
 
@@ -64,7 +64,7 @@ def shard_at(
     return int(order[(turn * num_visited + place) % num_shards]), begin, end
 
 
-class GenerationFeed:
+class SegmentSchedule:
     """Hands out segments of the round at hand, on all workers alike.
 
     alternate: the generation mined from the checkpoint that begins the round, waited for.
@@ -72,7 +72,7 @@ class GenerationFeed:
     newer ones, so that no step waits for the store.
     """
 
-    def __init__(self, chooser: GenerationChooser, config: RunConfig, agree: Agree, watches: bool) -> None:
+    def __init__(self, chooser: GenerationSelector, config: RunConfig, agree: Agree, watches: bool) -> None:
         """Takes what finds generations.
 
         Args:
@@ -90,7 +90,7 @@ class GenerationFeed:
         self.generation: int | None = None
         """The one in use."""
 
-    def begin_round(self, config: RunConfig, checkpoint: CheckpointManifest) -> "GenerationFeed":
+    def begin_round(self, config: RunConfig, checkpoint: CheckpointManifest) -> "SegmentSchedule":
         """Takes the round's config (curriculum applied) and the checkpoint that it begins with."""
         self._config, self._checkpoint = config, checkpoint
         if not self._overlaps:
@@ -150,7 +150,7 @@ class GenerationFeed:
 class Watcher:
     """Looks for the newest generation in a thread of its own."""
 
-    def __init__(self, chooser: GenerationChooser) -> None:
+    def __init__(self, chooser: GenerationSelector) -> None:
         """Starts with the first checkpoint to follow."""
         self._chooser = chooser
         self._checkpoint: CheckpointManifest | None = None

@@ -15,7 +15,7 @@ from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.runtime.remote import Actor
 from pipeline.runtime.resources import format_cluster
-from pipeline.stages.train.fit import fit, free_places
+from pipeline.stages.train.fit import fit, remove_placement_groups
 from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
 from pipeline.training.losses import loss_function
 from pipeline.training.scalars import check_packages
@@ -71,7 +71,7 @@ class TrainingRun:
         if self.running:
             ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
             ray.wait([self._finished], timeout=_END_TIMEOUT_S)
-            free_places(self._places_before)
+            remove_placement_groups(self._places_before)
         ray.kill(self._monitor.handle)
 
     def status(self) -> TrainingStatus:

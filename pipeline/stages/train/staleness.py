@@ -2,10 +2,12 @@
 
 from pipeline.config import BandConfig
 from pipeline.mining.staleness import Embed, Staleness, draw_listed, score_again
-from pipeline.training.mined import Mined
+from pipeline.training.triplet_shard import TripletShard
 
 
-def measure(mined: Mined, embed: Embed, num_triplets: int, band: BandConfig, margin: float, seed: int) -> Staleness:
+def measure(
+    mined: TripletShard, embed: Embed, num_triplets: int, band: BandConfig, margin: float, seed: int
+) -> Staleness:
     """Scores a sample of triplets again. Images are seen as the miner sees them: the encoder in evaluation mode.
 
     Args:

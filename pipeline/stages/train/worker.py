@@ -31,18 +31,18 @@ from pipeline.runtime.remote import Actor
 from pipeline.stages.embed.harmonic import old_key, wait_for_old_vectors
 from pipeline.stages.embed.worker import limit_gpu_memory
 from pipeline.stages.train.encoder import prepare_encoder
-from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.stages.train.monitor import TrainingMonitor
-from pipeline.stages.train.round_statistics import RoundMeter
-from pipeline.stages.train.segments import GenerationFeed, Segment
+from pipeline.stages.train.round_statistics import RoundStatistics
+from pipeline.stages.train.segments import Segment, SegmentSchedule
 from pipeline.stages.train.staleness import measure
 from pipeline.stages.train.telemetry import Telemetry
 from pipeline.storage.leases import Lease, reader
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import LoadExample, StepDataset, batches
+from pipeline.training.label_index import LabelIndex
 from pipeline.training.planner import make_planner
-from pipeline.training.pool import Pool
 from pipeline.training.trainer import Trainer, TrainingFailedError
 
 T = TypeVar("T")
@@ -86,12 +86,12 @@ class TrainWorker:
         assert number is not None
         self._checkpoint = self._publication.read(number)
         self._lease = self._pin_what_all_need() if self._rank == 0 else None
-        self._chooser = GenerationChooser(self._workspace, self._corpus, config, self._lease)
-        self._feed = GenerationFeed(self._chooser, config, self._agree, watches=self._rank == 0)
+        self._chooser = GenerationSelector(self._workspace, self._corpus, config, self._lease)
+        self._feed = SegmentSchedule(self._chooser, config, self._agree, watches=self._rank == 0)
         self._telemetry = Telemetry(config, self._checkpoint, is_first=self._rank == 0)
         self._trainer = self._resume(self._checkpoint)
         train_ids = (~self._corpus.is_test).nonzero()[0]
-        self._pool = Pool(train_ids, self._corpus.labels[train_ids])
+        self._label_index = LabelIndex(train_ids, self._corpus.labels[train_ids])
         self._load = self._loader()
         self._last_report = 0.0
         self._called_for: int | None = None
@@ -134,7 +134,7 @@ class TrainWorker:
         """Trains until a checkpoint is due, and publishes it; returns its step."""
         config = self._config.at_step(step)
         end = min(step + config.training.steps_per_round, config.training.num_steps)
-        meter, feed = RoundMeter(), self._feed.begin_round(config, self._checkpoint)
+        meter, feed = RoundStatistics(), self._feed.begin_round(config, self._checkpoint)
         self._trainer.begin_round(config.mining.band)
         while step < end:
             segment = self._segment(feed, step)
@@ -146,7 +146,7 @@ class TrainWorker:
         self._publish(step, self._feed.generation, meter)
         return step
 
-    def _segment(self, feed: GenerationFeed, step: int) -> Segment:
+    def _segment(self, feed: SegmentSchedule, step: int) -> Segment:
         count_wait = self._telemetry.waits()
 
         def tell(words: str) -> None:
@@ -155,12 +155,14 @@ class TrainWorker:
 
         return feed.segment(step, tell)
 
-    def _walk(self, config: RunConfig, segment: Segment, step: int, end: int, meter: RoundMeter) -> tuple[int, bool]:
+    def _walk(
+        self, config: RunConfig, segment: Segment, step: int, end: int, meter: RoundStatistics
+    ) -> tuple[int, bool]:
         """Takes the steps of a segment; returns the step reached, and whether what is trained on has become stale."""
         training = config.training
         planner = make_planner(
             training,
-            self._pool.without(segment.quarantined),
+            self._label_index.without(segment.quarantined),
             config.seed,
             segment.start,
             segment.mined,
@@ -187,7 +189,7 @@ class TrainWorker:
             asked = time.monotonic()
         return step, False
 
-    def _is_stale(self, config: RunConfig, segment: Segment, step: int, meter: RoundMeter) -> bool:
+    def _is_stale(self, config: RunConfig, segment: Segment, step: int, meter: RoundStatistics) -> bool:
         """Measures staleness where that is due, on the first worker; all learn what follows from it."""
         training, staleness = config.training, config.training.staleness
         if segment.mined is None or staleness.num_triplets == 0:
@@ -245,7 +247,7 @@ class TrainWorker:
         encoder = self._trainer.encoder
         return encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
 
-    def _publish(self, step: int, generation: int | None, meter: RoundMeter) -> None:
+    def _publish(self, step: int, generation: int | None, meter: RoundStatistics) -> None:
         """The first worker publishes; all wait until the checkpoint stands."""
         config = self._config
         if self._rank == 0:

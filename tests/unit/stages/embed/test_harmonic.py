@@ -27,7 +27,7 @@ from pipeline.stages.embed.stage import key_of
 from pipeline.stages.mine.request import refresh_key
 from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
 from pipeline.stages.mine.worker import RefreshWorker
-from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.unit.encoders.samples import checkpoint
@@ -170,7 +170,7 @@ def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Worksp
     published = generations(workspace)
 
     def looked() -> int | None:
-        found = GenerationChooser(workspace, corpus, config).look(first)
+        found = GenerationSelector(workspace, corpus, config).look(first)
         return None if found is None else found.number
 
     for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
@@ -179,7 +179,7 @@ def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Worksp
         as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
         attempt.publish(manifest_of(attempt, 0).model_copy(update=as_mixed))
     assert looked() == 2
-    stood = GenerationChooser(workspace, corpus, config).stands_old(2, IDS)
+    stood = GenerationSelector(workspace, corpus, config).stands_old(2, IDS)
     np.testing.assert_array_equal(stood, is_old(IDS, 0.5, sample_seed(0, 0)))
 
 

@@ -4,12 +4,12 @@ import numpy.typing as npt
 from pipeline.config import BandConfig, StalenessConfig
 from pipeline.mining.staleness import Staleness
 from pipeline.stages.train.staleness import measure
-from pipeline.training.mined import Mined, Neighbours
+from pipeline.training.triplet_shard import Neighbours, TripletShard
 
 CODES = np.arange(60, dtype=np.int32)
 IDS = np.arange(60, dtype=np.int64)
 NOBODY = Neighbours(CODES[:0], CODES[:0])
-MINED = Mined(4, IDS[:20], IDS[20:40], IDS[40:], CODES[:20], CODES[40:], NOBODY)
+MINED = TripletShard(4, IDS[:20], IDS[20:40], IDS[40:], CODES[:20], CODES[40:], NOBODY)
 
 
 def at(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -42,7 +42,7 @@ def test_the_sample_is_the_same_for_one_generation_and_seed() -> None:
 
 
 def test_a_generation_without_triplets_is_worth_nothing_and_calls_for_nothing() -> None:
-    empty = Mined(0, IDS[:0], IDS[:0], IDS[:0], CODES[:0], CODES[:0], NOBODY)
+    empty = TripletShard(0, IDS[:0], IDS[:0], IDS[:0], CODES[:0], CODES[:0], NOBODY)
     found = measure(empty, embed_with(0, 0), 10, BandConfig(), 0.2, 0)
     assert found.num_triplets == 0 and not found.calls_for_refresh(
         StalenessConfig(min_active_share=0.5, check_every_steps=1)

@@ -17,7 +17,7 @@ from pipeline.stages.embed.mixture import is_old, sample_seed
 from pipeline.storage.leases import Lease
 from pipeline.storage.retired import read_even_retired
 from pipeline.storage.workspace import Workspace
-from pipeline.training.mined import Mined, Neighbours
+from pipeline.training.triplet_shard import Neighbours, TripletShard
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import find_refusal
@@ -40,7 +40,7 @@ class Agree(Protocol):
         ...
 
 
-class GenerationChooser:
+class GenerationSelector:
     """Finds the generation to train on, waiting for it where the mode says so.
 
     Only generations of the pinned corpus, mined as the config says, are looked at: whatever else other jobs publish
@@ -150,12 +150,12 @@ class GenerationChooser:
         """Shards of a generation."""
         return self._open(number).num_shards
 
-    def open_shard(self, number: int, shard: int) -> Mined:
+    def open_shard(self, number: int, shard: int) -> TripletShard:
         """Reads a shard (modulo their number) and the neighbours table into what the batch builder takes."""
         generation = self._open(number)
         triplets = generation.shard(shard % generation.num_shards)
         columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
-        return to_mined(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
+        return to_triplet_shard(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
 
     def band(self, number: int) -> BandConfig:
         """What a generation was mined for."""
@@ -190,13 +190,13 @@ class GenerationChooser:
         return self._opened[number]
 
 
-def to_mined(
+def to_triplet_shard(
     number: int,
     triplets: Mapping[str, npt.NDArray[np.int64]],
     neighbours: pa.Table,
     labels_N: npt.NDArray[np.int32],
     names: list[str],
-) -> Mined:
+) -> TripletShard:
     """Columns of triplets and the neighbours table to what ``training`` takes; label names become codes."""
     anchor, positive, negative = (triplets[name] for name in TRIPLET_IDS)
     known = pa.array(names, pa.string())
@@ -206,4 +206,4 @@ def to_mined(
     )
     order = np.argsort(label_R, kind="stable")
     table = Neighbours(label_R[order], neighbour_R[order])
-    return Mined(number, anchor, positive, negative, labels_N[anchor], labels_N[negative], table)
+    return TripletShard(number, anchor, positive, negative, labels_N[anchor], labels_N[negative], table)
