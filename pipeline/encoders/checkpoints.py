@@ -173,10 +173,6 @@ def config_of(manifest: CheckpointManifest, config: RunConfig) -> RunConfig:
     Registered networks may be built because a manifest names them. Code at an import path is run only where the config
     names that path itself, as ``encoder.name`` or ``harmonic.encoder_name``.
 
-    Args:
-        manifest: The checkpoint.
-        config: The run at hand.
-
     Raises:
         InputError: The checkpoint's network is at an import path that the config does not name.
     """

@@ -43,14 +43,7 @@ class ActorPool(Generic[W_co]):
     def __init__(
         self, config: ClusterConfig, actor_class: Callable[P, W_co], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Holds what to start; the first task starts the actors, so a run without tasks costs nothing.
-
-        Args:
-            config: Number and resources of the actors.
-            actor_class: A plain class.
-            *args: For its constructor, on every actor.
-            **kwargs: By name.
-        """
+        """Holds a plain class, and what each actor constructs it from; the first task starts the actors."""
         self._config = config
         self._actor_class: Callable[..., W_co] = actor_class
         self._args, self._kwargs = args, kwargs

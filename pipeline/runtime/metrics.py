@@ -117,12 +117,7 @@ METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isi
 
 @contextmanager
 def recording(run: str, role: Literal["job", "trainer"]) -> Iterator[None]:
-    """Records the metrics that this thread sets inside the block, under the run; Ray must run. Others go nowhere.
-
-    Args:
-        run: Name of the run.
-        role: Of this process in it.
-    """
+    """Records what this thread sets inside the block, under a run's name; outside, and without Ray, it goes nowhere."""
     recorder = _Recorder(run)
     current = _recorder.set(recorder)
     try:

@@ -60,14 +60,10 @@ def _own_node(_: object) -> str:
 def submit(
     config: ClusterConfig, node: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> "ray.ObjectRef[R]":
-    """Calls a module's function on a node, or on another where this one has left; returns at once.
+    """Calls a module's function on the node of an id, or on another where this one has left; returns at once.
 
-    Args:
-        config: Says how often it is called again: where a node died that ran it, or that held its value.
-        node: Its id.
-        function: What is called.
-        *args: Its arguments; for references see ``resolved``.
-        **kwargs: By name.
+    Where a node died that ran it, or that held its value, Ray calls it again, up to ``max_task_retries`` times. For
+    references among the arguments see ``resolved``.
     """
     return cast("ray.ObjectRef[R]", _remote(config, node, function, 1).remote(*args, **kwargs))
 

@@ -29,13 +29,7 @@ from pipeline.runtime.resources import (
 
 
 def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> list[Reservation]:
-    """What a job reserves.
-
-    Args:
-        config: The run.
-        pool: Whether it embeds or mines.
-        trainer: Whether it trains.
-    """
+    """What a job reserves: a ``pool`` where it embeds or mines, and a ``trainer`` where it trains."""
     return [actor_reservation(config.cluster)] * pool + [trainer_reservation(config)] * trainer
 
 

@@ -15,19 +15,15 @@ _MAX_WAITING = 32  # tasks that wait for one affinity; of more than these, other
 
 
 class Task(Generic[W_contra, K_co, R_co]):
-    """A call of a method, for any actor of a pool. Running it twice must do no harm."""
+    """A call of a method, for any actor of a pool. Running it twice must do no harm.
+
+    The key identifies it to the caller. For references among the arguments see ``pipeline.runtime.remote.resolved``.
+    """
 
     def __init__(
         self, key: K_co, method: Callable[Concatenate[W_contra, P], R_co], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Holds the call.
-
-        Args:
-            key: Identifies the task to the caller.
-            method: Of the actors' class, or of its base.
-            *args: Its arguments; for references see ``pipeline.runtime.remote.resolved``.
-            **kwargs: By name.
-        """
+        """Holds the call of a method of the actors' class, or of its base."""
         self.key = key
         self.method: Callable[..., R_co] = method
         self.args: tuple[Any, ...] = args

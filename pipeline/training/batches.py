@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.config import BatchConfig
 from pipeline.config.training import Selection
-from pipeline.training.label_index import NO_IDS, LabelIndex
-from pipeline.training.triplet_shard import Int32Array, Int64Array, TripletShard
+from pipeline.training.label_index import NO_IDS, Int32Array, Int64Array, LabelIndex
+from pipeline.training.triplet_shard import TripletShard
 
 _BATCH_STREAM = 0x6261746368  # keeps these random numbers apart from others of the same seed
 _LISTED_STREAM = 0x6C6973746564

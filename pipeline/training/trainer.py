@@ -56,13 +56,8 @@ class Trainer:
     ) -> None:
         """Takes an encoder that is on its device already, wrapped in DDP where there are several workers.
 
-        Args:
-            encoder: What is trained; parameters that need no gradient stay as they are.
-            config: The training run.
-            seed: Seeds what the network draws.
-            rank: This worker.
-            world_size: Workers in all.
-            band: For the selection "positive_aware".
+        Its parameters that need no gradient stay as they are. ``seed`` is for what the network draws, ``band`` for the
+        selection "positive_aware".
         """
         self.encoder, self._config, self._seed = encoder, config, seed
         self._rank, self._world_size = rank, world_size

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
+from pipeline.training.label_index import Int32Array, Int64Array
 
 _SEED_STREAM = 0x6C6561646572  # keeps these random numbers apart from others of the same seed
 

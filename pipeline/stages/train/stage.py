@@ -45,18 +45,13 @@ class TrainingRun:
     """
 
     def __init__(self, config: RunConfig, corpus: Corpus, start_step: int) -> None:
-        """Starts the workers; they resume from the newest checkpoint.
-
-        Args:
-            config: The run.
-            corpus: The pinned corpus.
-            start_step: The newest checkpoint's step.
-        """
-        here = {"num_cpus": 0, "scheduling_strategy": _here()}
-        self._places_before = set(placement_group_table())
-        (self._monitor,) = Actor.start(1, here, TrainingMonitor, start_step)
+        """Starts the workers; they resume from the newest checkpoint, whose step is ``start_step``."""
+        driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": driver_node}
+        self._groups_before = set(placement_group_table())
+        (self._monitor,) = Actor.start(1, options, TrainingMonitor, start_step)
         remote_fit: Any = ray.remote(fit)
-        self._finished: ray.ObjectRef[None] = remote_fit.options(**here, max_retries=0).remote(
+        self._finished: ray.ObjectRef[None] = remote_fit.options(**options, max_retries=0).remote(
             config, corpus.manifest.number, self._monitor
         )
         self._stall_timeout_s = config.cluster.stall_timeout_s
@@ -71,15 +66,15 @@ class TrainingRun:
         if self.running:
             ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
             ray.wait([self._finished], timeout=_END_TIMEOUT_S)
-            remove_placement_groups(self._places_before)
+            remove_placement_groups(self._groups_before)
         ray.kill(self._monitor.handle)
 
     def status(self) -> TrainingStatus:
-        """How far it is.
+        """The last report of the workers.
 
         Raises:
             PipelineError: Training cannot go on.
-            UnavailableError: The workers failed too often, or told nothing for ``stall_timeout_s``.
+            UnavailableError: The workers failed too often, or reported nothing for ``stall_timeout_s``.
         """
         status = ray.get(self._monitor.submit(TrainingMonitor.status))
         if status.error is not None:
@@ -99,14 +94,9 @@ class TrainingRun:
 
     @property
     def running(self) -> bool:
-        """Whether the workers are still at it."""
+        """Whether the workers still train."""
         finished, _ = ray.wait([self._finished], timeout=0)
         return not finished
-
-
-def _here() -> NodeAffinitySchedulingStrategy:
-    """On the driver's own node."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _last_line(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
 from pipeline.stages.embed.worker import limit_gpu_memory
 from pipeline.stages.train.generation_selector import to_triplet_shard
-from pipeline.stages.train.staleness import measure
+from pipeline.stages.train.staleness import measure_staleness
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.training.augment import make_augment
@@ -190,7 +190,7 @@ class _ArmRun:
         corpus = self._corpus
         num_sampled = config.training.staleness.num_triplets
         if self._mined is not None and num_sampled:
-            stale = measure(
+            stale = measure_staleness(
                 self._mined,
                 self._embed,
                 num_sampled,

@@ -25,6 +25,6 @@ def checkpoint(
         config: The run; its encoder is the manifest's, whatever the weights are.
         contents: Other attributes of :class:`CheckpointContents`.
     """
-    fields = {"step": step, "encoder": encoder or nn.Linear(1, 1), "corpus_fingerprint": "f" * 64}
+    fields: dict[str, Any] = {"step": step, "encoder": encoder or nn.Linear(1, 1), "corpus_fingerprint": "f" * 64}
     saved = CheckpointContents(**(fields | contents))
     return save_checkpoint(checkpoints(workspace), config or RunConfig(), saved)[0]

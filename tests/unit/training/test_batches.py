@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import BatchConfig
 from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill_batch
-from pipeline.training.triplet_shard import Int64Array, TripletShard
+from pipeline.training.label_index import Int64Array
+from pipeline.training.triplet_shard import TripletShard
 from tests.unit.training.samples import Examples, equal
 
 EXAMPLES = Examples([y % 6 + 1 for y in range(30)])

@@ -169,18 +169,18 @@ def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Worksp
     publish(Path(config.workspace) / "plain", [triplets(3)], 10)
     published = generations(workspace)
 
-    def looked() -> int | None:
-        found = GenerationSelector(workspace, corpus, config).look(first)
+    def found_number() -> int | None:
+        found = GenerationSelector(workspace, corpus, config).find(first)
         return None if found is None else found.number
 
     for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
-        assert looked() is None
+        assert found_number() is None
         attempt = published.begin(number)
         as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
         attempt.publish(manifest_of(attempt, 0).model_copy(update=as_mixed))
-    assert looked() == 2
-    stood = GenerationSelector(workspace, corpus, config).stands_old(2, IDS)
-    np.testing.assert_array_equal(stood, is_old(IDS, 0.5, sample_seed(0, 0)))
+    assert found_number() == 2
+    old = GenerationSelector(workspace, corpus, config).uses_old_vectors(2, IDS)
+    np.testing.assert_array_equal(old, is_old(IDS, 0.5, sample_seed(0, 0)))
 
 
 def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Workspace, Corpus, RunConfig]) -> None:
