@@ -20,8 +20,8 @@ from pipeline.errors import InputError
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
-from pipeline.training.mined import Mined, Neighbours
-from pipeline.training.pool import Pool
+from pipeline.training.label_index import LabelIndex
+from pipeline.training.triplet_shard import Neighbours, TripletShard
 from pipeline.triplets.neighbours import NeighbourTally
 
 Float32Array = npt.NDArray[np.float32]
@@ -46,9 +46,9 @@ class Examples:
     inputs_N: Float32Array
 
     @property
-    def pool(self) -> Pool:
+    def label_index(self) -> LabelIndex:
         """The examples by label."""
-        return Pool(np.arange(self.corpus.num_examples), self.corpus.labels)
+        return LabelIndex(np.arange(self.corpus.num_examples), self.corpus.labels)
 
     @property
     def payloads(self) -> list[bytes]:
@@ -70,7 +70,7 @@ class Examples:
         image: Float32Array = self.inputs_N[example]
         return image
 
-    def mine(self) -> Mined:
+    def mine(self) -> TripletShard:
         """The triplets that the untrained encoder gives: those of a run's first round."""
         config, corpus = self.config, self.corpus
         mining = config.mining.model_copy(update={"backend": "auto"})
@@ -86,7 +86,7 @@ class Examples:
         table = tally.table([str(code) for code in range(len(corpus.label_names))], mining.neighbours_per_label)
         neighbours = Neighbours(*(table[name].to_numpy().astype(np.int32) for name in ("label", "neighbour")))
         ids_T = (triplets.anchor_T, triplets.positive_T, triplets.negative_T)
-        return Mined(0, *ids_T, anchor_label_T, negative_label_T, neighbours)
+        return TripletShard(0, *ids_T, anchor_label_T, negative_label_T, neighbours)
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
 from pipeline.training.dataset import LoadedBatch, StepDataset, batches
 from pipeline.training.loss import Objective
-from pipeline.training.mined import Mined
 from pipeline.training.optimiser import make_optimiser
 from pipeline.training.planner import make_planner
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
+from pipeline.training.triplet_shard import TripletShard
 
 _LOSSES = 5
 _BARE_BATCHES = 4  # as many as keep one from staying in the processor's cache
@@ -103,7 +103,7 @@ class Product:
     """What a training worker does between two refreshes, from the first batch's plan to the last update."""
 
     def __init__(
-        self, examples: Examples, mined: Mined | None, num_steps: int, decode_workers: int, decoded: bool
+        self, examples: Examples, mined: TripletShard | None, num_steps: int, decode_workers: int, decoded: bool
     ) -> None:
         """Prepares encoder, trainer and planner; steps go on from lap to lap.
 
@@ -120,7 +120,7 @@ class Product:
         self._config, self._num_steps, self._decode_workers, self._step = config, num_steps, decode_workers, 0
         self._encoder = make_encoder(config)
         self._trainer = Trainer(self._encoder, training, config.seed, band=config.mining.band)
-        self._planner = make_planner(training, examples.pool, config.seed, 0, mined)
+        self._planner = make_planner(training, examples.label_index, config.seed, 0, mined)
         self._dataset = StepDataset(self._planner, examples.recall if decoded else examples.decode, 0, 1)
 
     def lap(self) -> Lap:

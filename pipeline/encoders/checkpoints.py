@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import struct
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import safetensors.torch
@@ -92,40 +93,42 @@ def weights_digest(encoder: EncoderConfig, state: dict[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
+@dataclass(frozen=True)
+class CheckpointContents:
+    """What a checkpoint is made of, beside the run's config.
+
+    Attributes:
+        step: Steps taken; the checkpoint's number.
+        encoder: Not wrapped.
+        corpus_fingerprint: Of the corpus it was trained on.
+        harmonic: What it is trained to be comparable with.
+        trainer_state: Tensors, numbers, strings, lists and dicts: what ``torch.load(weights_only=True)`` reads.
+        generation: The pinned generation, if any.
+        metrics: Of the steps since the checkpoint before.
+        steps: A Parquet file with a row for each of these steps.
+        parent: Step of the checkpoint before.
+    """
+
+    step: int
+    encoder: nn.Module
+    corpus_fingerprint: str
+    harmonic: OldEncoder | None = None
+    trainer_state: dict[str, Any] = field(default_factory=dict)
+    generation: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    steps: bytes | None = None
+    parent: int | None = None
+
+
 def save_checkpoint(
-    dataset: VersionedDataset[CheckpointManifest],
-    *,
-    step: int,
-    encoder_module: nn.Module,
-    encoder_config: EncoderConfig,
-    transform_config: TransformConfig,
-    trainer_state: dict[str, Any],
-    corpus_fingerprint: str,
-    generation: int | None,
-    metrics: dict[str, float],
-    steps: bytes | None = None,
-    seed: int,
-    config_digest: str,
-    parent: int | None,
-    harmonic: OldEncoder | None = None,
+    dataset: VersionedDataset[CheckpointManifest], config: RunConfig, contents: CheckpointContents
 ) -> tuple[CheckpointManifest, bool]:
     """Publishes a checkpoint.
 
     Args:
         dataset: The run's checkpoints.
-        step: Steps taken; the checkpoint's number.
-        encoder_module: The encoder, not wrapped.
-        encoder_config: Its architecture.
-        transform_config: The preprocessing it was trained with.
-        trainer_state: Tensors, numbers, strings, lists and dicts: what ``torch.load(weights_only=True)`` reads.
-        corpus_fingerprint: Of the corpus it was trained on.
-        generation: The pinned generation, if any.
-        metrics: Of the steps since the checkpoint before.
-        steps: A Parquet file with a row for each of these steps.
-        seed: The run's seed.
-        config_digest: Of the run's config.
-        parent: Step of the checkpoint before.
-        harmonic: What it is trained to be comparable with.
+        config: The run; names the encoder's architecture and preprocessing.
+        contents: What is saved.
 
     Returns:
         The checkpoint that stands under the step, and whether it is ours.
@@ -134,30 +137,30 @@ def save_checkpoint(
         pickle.UnpicklingError: The trainer state holds something else, and nothing was published.
     """
     buffer = io.BytesIO()
-    torch.save(trainer_state, buffer)
+    torch.save(contents.trainer_state, buffer)
     _parse_trainer_state(buffer.getvalue())  # what could not be resumed from must not be published
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder_module.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in contents.encoder.state_dict().items()}
     reach(Failpoint.CHECKPOINT)
-    transaction = dataset.begin(step)
-    being_written = f"{dataset.data_folder(step, transaction.writer)}/"
-    with acquire_pins(dataset.store, f"writing of checkpoint {step}", being_written).renewing():
+    transaction = dataset.begin(contents.step)
+    being_written = f"{dataset.data_folder(contents.step, transaction.writer)}/"
+    with acquire_pins(dataset.store, f"writing of checkpoint {contents.step}", being_written).renewing():
         transaction.add_part(ENCODER, "encoder.safetensors", safetensors.torch.save(state), len(state))
         transaction.add_part(TRAINER, "trainer.pt", buffer.getvalue(), 1)
-        if steps is not None:
-            transaction.add_part(STEPS, "steps.parquet", steps, 1)
+        if contents.steps is not None:
+            transaction.add_part(STEPS, "steps.parquet", contents.steps, 1)
         manifest = CheckpointManifest(
             **transaction.manifest_fields(),
-            parent=parent,
-            seed=seed,
-            config_digest=config_digest,
-            step=step,
-            weights_digest=weights_digest(encoder_config, state),
-            encoder=encoder_config,
-            transform=transform_config,
-            corpus_fingerprint=corpus_fingerprint,
-            generation=generation,
-            metrics=metrics,
-            harmonic=harmonic,
+            parent=contents.parent,
+            seed=config.seed,
+            config_digest=config.digest(),
+            step=contents.step,
+            weights_digest=weights_digest(config.encoder, state),
+            encoder=config.encoder,
+            transform=config.transform,
+            corpus_fingerprint=contents.corpus_fingerprint,
+            generation=contents.generation,
+            metrics=contents.metrics,
+            harmonic=contents.harmonic,
         )
         published = transaction.commit(manifest)
     reach(Failpoint.CHECKPOINT_PUBLISHED)
@@ -169,10 +172,6 @@ def config_of(manifest: CheckpointManifest, config: RunConfig) -> RunConfig:
 
     Registered networks may be built because a manifest names them. Code at an import path is run only where the config
     names that path itself, as ``encoder.name`` or ``harmonic.encoder_name``.
-
-    Args:
-        manifest: The checkpoint.
-        config: The run at hand.
 
     Raises:
         InputError: The checkpoint's network is at an import path that the config does not name.
@@ -196,14 +195,15 @@ def check_architecture(manifest: CheckpointManifest, encoder: EncoderConfig, tra
     Raises:
         InputError: They differ.
     """
-    for what, theirs, ours in (
-        ("encoder", _architecture(manifest.encoder), _architecture(encoder)),
-        ("transform", manifest.transform.model_dump(mode="json"), transform.model_dump(mode="json")),
-    ):
+    settings = {
+        "encoder": (_architecture(manifest.encoder), _architecture(encoder)),
+        "transform": (manifest.transform.model_dump(mode="json"), transform.model_dump(mode="json")),
+    }
+    for name, (theirs, ours) in settings.items():
         if theirs != ours:
             raise InputError(
-                f"checkpoint {manifest.step} has another {what} ({_words(theirs)}) than the config ({_words(ours)}): "
-                "use the config it was trained with, or another --run or --workspace"
+                f"checkpoint {manifest.step} has another {name} ({_format_settings(theirs)}) than the config "
+                f"({_format_settings(ours)}): use the config it was trained with, or another --run or --workspace"
             )
 
 
@@ -234,7 +234,7 @@ def load_encoder(
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            f"the weights of {_place(dataset, manifest)} do not fit the network {encoder.name!r} "
+            f"the weights of {_name(dataset, manifest)} do not fit the network {encoder.name!r} "
             f"({' '.join(str(error).split())[:300]}): its code has changed since; use the code it was trained with"
         ) from error
     return module.to(device).eval()
@@ -243,14 +243,10 @@ def load_encoder(
 def load_weights(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> dict[str, Tensor]:
     """The encoder's state dict as a checkpoint holds it, for whatever network it was saved from.
 
-    Args:
-        dataset: The run's checkpoints.
-        manifest: Which one.
-
     Raises:
         CorruptDataError: Its bytes are not what was published.
     """
-    where = _place(dataset, manifest)
+    where = _name(dataset, manifest)
     try:
         state: dict[str, Tensor] = safetensors.torch.load(dataset.read_part(manifest.parts_of(ENCODER)[0]))
     except SafetensorError as error:
@@ -289,9 +285,9 @@ def _architecture(encoder: EncoderConfig) -> dict[str, Any]:
     return encoder.model_dump(mode="json", exclude={"pretrained"})
 
 
-def _place(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> str:
+def _name(dataset: VersionedDataset[CheckpointManifest], manifest: CheckpointManifest) -> str:
     return f"checkpoint {manifest.step} in {dataset.store.uri}"
 
 
-def _words(settings: dict[str, Any]) -> str:
+def _format_settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())

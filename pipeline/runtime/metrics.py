@@ -51,18 +51,18 @@ class Metric:
 
 
 class Gauge(Metric):
-    """What is so now."""
+    """A value as it is now."""
 
     kind = "gauge"
 
     def set(self, value: float, **labels: str) -> None:
-        """Tells the value, until another one is told or the process ends."""
+        """Sets the value, which stays until another one is set or the process ends."""
         if (recorder := _recorder.get()) is not None:
             recorder.set(self, value, tuple(labels.items()))
 
 
 class Counter(Metric):
-    """What only ever grows. It begins at 0 with the recording, so that an increase from 0 to 1 is seen."""
+    """A count that only grows. It begins at 0 with the recording, so that an increase from 0 to 1 is seen."""
 
     kind = "counter"
 
@@ -111,18 +111,13 @@ STEP_SECONDS = Counter("step_seconds", "Seconds of training steps, with their wa
 BATCH_WAIT_SECONDS = Counter("batch_wait_seconds", "Of these, seconds waited for a batch to be decoded")
 GENERATION_WAIT_SECONDS = Counter("generation_wait_seconds", "Seconds that training stood still for a generation")
 
-METRICS: tuple[Metric, ...] = tuple(one for one in globals().values() if isinstance(one, Metric))
+METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
 """All of them."""
 
 
 @contextmanager
 def recording(run: str, role: Literal["job", "trainer"]) -> Iterator[None]:
-    """Inside the block, and while Ray is there, what this thread records is of the run; elsewhere it goes nowhere.
-
-    Args:
-        run: Name of the run.
-        role: What this process is to it.
-    """
+    """Records what this thread sets inside the block, under a run's name; outside, and without Ray, it goes nowhere."""
     recorder = _Recorder(run)
     current = _recorder.set(recorder)
     try:
@@ -138,7 +133,7 @@ def recording(run: str, role: Literal["job", "trainer"]) -> Iterator[None]:
 
 
 @contextmanager
-def timed(stage: str) -> Iterator[None]:
+def stage_timer(stage: str) -> Iterator[None]:
     """Adds the block's time to the seconds of a stage."""
     start = time.monotonic()
     try:
@@ -148,7 +143,7 @@ def timed(stage: str) -> Iterator[None]:
 
 
 def stopwatch(seconds: Counter) -> Callable[[], None]:
-    """What adds the seconds since its last call to a counter: a long wait shows while it lasts."""
+    """A function that adds the seconds since its last call to a counter: a long wait shows while it lasts."""
     last = time.monotonic()
 
     def add() -> None:
@@ -161,7 +156,7 @@ def stopwatch(seconds: Counter) -> Callable[[], None]:
 
 
 @contextmanager
-def refusals_counted() -> Iterator[None]:
+def counting_refusals() -> Iterator[None]:
     """Counts what the audit refuses inside the block."""
     try:
         yield
@@ -171,7 +166,7 @@ def refusals_counted() -> Iterator[None]:
 
 
 class _Recorder:
-    """Passes numbers on to Ray, and says each gauge again every few seconds."""
+    """Passes values on to Ray, and sets each gauge again every second."""
 
     def __init__(self, run: str) -> None:
         self._run = ("run", run)

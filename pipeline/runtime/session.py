@@ -1,4 +1,4 @@
-"""A connection to Ray, and the check that a job's wishes can be met before anything starts."""
+"""A connection to Ray, and the check before anything starts that the cluster can hold what a job reserves."""
 
 import logging
 import math
@@ -17,19 +17,20 @@ from ray.exceptions import RayError
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
 from pipeline.progress import say
-from pipeline.runtime.actor_pool import first_line
-from pipeline.runtime.resources import Reservation, actors_of, find_misfit, live_nodes, trainers_of, wait_for_nodes
+from pipeline.runtime.remote import first_line
+from pipeline.runtime.resources import (
+    Reservation,
+    actor_reservation,
+    live_nodes,
+    trainer_reservation,
+    unschedulable_reason,
+    wait_for_nodes,
+)
 
 
 def required_resources(config: RunConfig, *, pool: bool, trainer: bool) -> list[Reservation]:
-    """What a job reserves.
-
-    Args:
-        config: The run.
-        pool: Whether it embeds or mines.
-        trainer: Whether it trains.
-    """
-    return [actors_of(config.cluster)] * pool + [trainers_of(config)] * trainer
+    """What a job reserves: a ``pool`` where it embeds or mines, and a ``trainer`` where it trains."""
+    return [actor_reservation(config.cluster)] * pool + [trainer_reservation(config)] * trainer
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
         return
     with _loopback_only() if local else nullcontext():
         try:
-            with _same_answer_to_sigterm():
+            with _sigterm_handler_kept():
                 _connect(config, local, required)
             yield check_resources(required, None if local else config.wait_for_nodes_s)
         finally:
@@ -67,17 +68,17 @@ def session(config: ClusterConfig, required: Sequence[Reservation]) -> Iterator[
 
 def _connect(config: ClusterConfig, local: bool, required: Sequence[Reservation]) -> None:
     if local and config.metrics_port is not None:
-        _check_free(config.metrics_port)
+        _check_port(config.metrics_port)
     try:
         if local:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # Who ends all processes of a job at once, as `timeout` does, ends Ray's too: they need no 5 s.
+            # What ends all processes of a job at once, as `timeout` does, ends Ray's too: they need no 5 s.
             os.environ.setdefault("RAY_task_events_shutdown_flush_timeout_ms", "500")
-            # A process that asked about one block is there for the next: with few CPUs Ray would end it after a second.
+            # A process that made a block's queries makes the next: with few CPUs Ray would end it after a second.
             os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, math.ceil(sum(one.total("CPU") for one in required))),
+                num_cpus=max(os.cpu_count() or 1, math.ceil(sum(processes.total("CPU") for processes in required))),
                 include_dashboard=False,
                 _metrics_export_port=config.metrics_port,
                 logging_level=logging.ERROR,
@@ -90,7 +91,7 @@ def _connect(config: ClusterConfig, local: bool, required: Sequence[Reservation]
         raise UnavailableError(f"Ray cannot be reached {where} ({first_line(error)}): check cluster.address") from error
 
 
-def _check_free(port: int) -> None:
+def _check_port(port: int) -> None:
     """Ray would go on without its metrics, and say nothing."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
@@ -116,24 +117,25 @@ def check_resources(required: Sequence[Reservation], wait_s: float | None) -> fl
     Raises:
         UnavailableError: The request could never be met, and would wait for ever.
     """
-    misfit = find_misfit(required, live_nodes())
-    if misfit is not None and wait_s:
+    reason = unschedulable_reason(required, live_nodes())
+    if reason is not None and wait_s:
         begun = time.monotonic()
-        misfit = wait_for_nodes(required, wait_s)
-        if misfit is None:
+        reason = wait_for_nodes(required, wait_s)
+        if reason is None:
             return time.monotonic() - begun
-    elif misfit is not None and wait_s is not None:
-        misfit += "; or let the job wait for nodes that are being added (cluster.wait_for_nodes_s)"
-    if misfit is not None:
-        raise UnavailableError(misfit)
+    elif reason is not None and wait_s is not None:
+        reason += "; or let the job wait for nodes that are being added (cluster.wait_for_nodes_s)"
+    if reason is not None:
+        raise UnavailableError(reason)
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    if any(sum(one.total(name) for one in required) > available.get(name, 0.0) + 1e-9 for name in ("CPU", "GPU")):
+    reserved = {name: sum(processes.total(name) for processes in required) for name in ("CPU", "GPU")}
+    if any(amount > available.get(name, 0.0) + 1e-9 for name, amount in reserved.items()):
         say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
     return 0.0
 
 
 @contextmanager
-def _same_answer_to_sigterm() -> Iterator[None]:
+def _sigterm_handler_kept() -> Iterator[None]:
     """Keeps a handler of SIGTERM that the program has in force while and after the block runs ``ray.init``.
 
     That would put two of its own in its place: one by which a signal that comes during ``ray.get`` ends as an error of

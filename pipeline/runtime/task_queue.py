@@ -1,78 +1,97 @@
-"""Lanes: who is handed which task next, without Ray."""
+"""A task queue with affinity, without Ray: which actor is given which task next."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-K = TypeVar("K")
+P = ParamSpec("P")
+# The class of the actors; a task for a class is one for its subclasses too.
+W_contra = TypeVar("W_contra", contravariant=True)
+K_co = TypeVar("K_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
-_LONGEST_LANE = 32  # with so many tasks waiting in one lane, others help
+_MAX_WAITING = 32  # tasks that wait for one affinity; of more than these, other actors take some
 
 
-@dataclass(frozen=True)
-class Task(Generic[K]):
-    """A method call for any actor of a pool. It must be harmless to repeat.
+class Task(Generic[W_contra, K_co, R_co]):
+    """A call of a method, for any actor of a pool. Running it twice must do no harm.
 
-    Attributes:
-        key: What the caller knows it by.
-        method: Name of the actor's method.
-        args: Its arguments; object references are resolved before the call.
-        place: Whoever keeps what the task needs: the number of an actor (with an index, or a shard on its GPU), or the
-            id of a node. Others take it only when these have fallen far behind, or are gone.
+    The key identifies it to the caller. For references among the arguments see ``pipeline.runtime.remote.resolved``.
     """
 
-    key: K
-    method: str
-    args: tuple[Any, ...]
-    place: Hashable = None
+    def __init__(
+        self, key: K_co, method: Callable[Concatenate[W_contra, P], R_co], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Holds the call of a method of the actors' class, or of its base."""
+        self.key = key
+        self.method: Callable[..., R_co] = method
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
+        self.affinity: Hashable = None
+
+    def with_affinity(self, affinity: Hashable) -> Self:
+        """The same task, for the actors that hold what it needs.
+
+        Args:
+            affinity: The number of an actor (which holds an index, or a shard on its GPU), or the id of a node. Other
+                actors take the task only when these have fallen far behind, or are gone.
+        """
+        task = copy.copy(self)
+        task.affinity = affinity
+        return task
 
 
-class Lanes(Generic[K]):
-    """Draws tasks one by one, and keeps those that are for somebody who is busy; but never many of them."""
+T = TypeVar("T", bound=Task[Any, Any, Any])
 
-    def __init__(self, tasks: Iterable[Task[K]]) -> None:
+
+class TaskQueue(Generic[T]):
+    """Draws tasks one by one, and holds those whose actors are busy, but never many of them."""
+
+    def __init__(self, tasks: Iterable[T]) -> None:
         """Takes the tasks, which are drawn as actors become free."""
-        self._tasks: Iterator[Task[K]] = iter(tasks)
-        self._ready: deque[Task[K]] = deque()
-        self._lanes: dict[Hashable, deque[Task[K]]] = {}
+        self._tasks: Iterator[T] = iter(tasks)
+        self._without_affinity: deque[T] = deque()
+        self._by_affinity: dict[Hashable, deque[T]] = {}
 
-    def give_back(self, task: Task[K]) -> None:
-        """Takes a task that was handed out and not done: the next one of its lane."""
-        self._lane_of(task).appendleft(task)
+    def put_back(self, task: T) -> None:
+        """Takes a task that was taken and not finished: it is the next one of its affinity."""
+        self._waiting(task).appendleft(task)
 
-    def has_some(self) -> bool:
-        """Whether there is a task that was not handed out."""
-        if not self._ready and not any(self._lanes.values()):
+    def has_tasks(self) -> bool:
+        """Whether a task is left to take."""
+        if not self._without_affinity and not any(self._by_affinity.values()):
             task = next(self._tasks, None)
             if task is not None:
-                self._lane_of(task).append(task)
-        return bool(self._ready) or any(self._lanes.values())
+                self._waiting(task).append(task)
+        return bool(self._without_affinity) or any(self._by_affinity.values())
 
-    def next_for(self, places: Collection[Hashable], is_served: Callable[[Hashable], bool]) -> Task[K] | None:
+    def take(self, affinities: Collection[Hashable], is_available: Callable[[Hashable], bool]) -> T | None:
         """The next task for an actor that is free; None where there is none.
 
         Args:
-            places: Where the actor is: its number, its node.
-            is_served: Whether anybody is left in a place.
+            affinities: The number of the actor, and the id of its node.
+            is_available: Whether an affinity has an actor.
         """
         while True:
-            for place in places:
-                if self._lanes.get(place):
-                    return self._lanes[place].popleft()
-            if self._ready:
-                return self._ready.popleft()
-            for place, lane in self._lanes.items():
-                if lane and not is_served(place):
-                    return lane.popleft()
-            longest = max(self._lanes.values(), key=len, default=self._ready)
-            if len(longest) >= _LONGEST_LANE:
+            for affinity in affinities:
+                if self._by_affinity.get(affinity):
+                    return self._by_affinity[affinity].popleft()
+            if self._without_affinity:
+                return self._without_affinity.popleft()
+            for affinity, waiting in self._by_affinity.items():
+                if waiting and not is_available(affinity):
+                    return waiting.popleft()
+            longest = max(self._by_affinity.values(), key=len, default=self._without_affinity)
+            if len(longest) >= _MAX_WAITING:
                 return longest.popleft()
             task = next(self._tasks, None)
             if task is None:
-                # The last one of a lane is left to whoever is prepared for it.
+                # The last task of an affinity is left to the actor that holds what it needs.
                 return longest.popleft() if len(longest) > 1 else None
-            self._lane_of(task).append(task)
+            self._waiting(task).append(task)
 
-    def _lane_of(self, task: Task[K]) -> deque[Task[K]]:
-        return self._ready if task.place is None else self._lanes.setdefault(task.place, deque())
+    def _waiting(self, task: T) -> deque[T]:
+        if task.affinity is None:
+            return self._without_affinity
+        return self._by_affinity.setdefault(task.affinity, deque())

@@ -17,7 +17,7 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import PipelineError, UnavailableError
 from pipeline.mining.backends.registry import resolve_backend
-from pipeline.runtime.actor_pool import first_line
+from pipeline.runtime.remote import first_line
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.node_facts import describe_room, differences, look_at_node, look_at_nodes
 from pipeline.storage.leases import list_leases

@@ -16,7 +16,7 @@ from pipeline.stages.evaluate.examination import has_test_pairs
 from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
 from pipeline.stages.job import Job
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
-from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, show_training
+from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, print_training_progress
 from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.locks import training_lock
 
@@ -64,7 +64,7 @@ def _follow_training(job: Job, run: TrainingRun) -> None:
 
         training = job.config.training
         end = min(checkpoint.step + training.steps_per_round, training.num_steps)
-        show_training(run, checkpoint.step, end, no_newer_checkpoint)
+        print_training_progress(run, checkpoint.step, end, no_newer_checkpoint)
         run.status()
 
     follow_checkpoints(job, idle)

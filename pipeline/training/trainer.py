@@ -56,13 +56,8 @@ class Trainer:
     ) -> None:
         """Takes an encoder that is on its device already, wrapped in DDP where there are several workers.
 
-        Args:
-            encoder: What is trained; parameters that need no gradient stay as they are.
-            config: The training run.
-            seed: Seeds what the network draws.
-            rank: This worker.
-            world_size: Workers in all.
-            band: For the selection "positive_aware".
+        Its parameters that need no gradient stay as they are. ``seed`` is for what the network draws, ``band`` for the
+        selection "positive_aware".
         """
         self.encoder, self._config, self._seed = encoder, config, seed
         self._rank, self._world_size = rank, world_size
@@ -82,10 +77,10 @@ class Trainer:
         config, num_images = self._config, len(batch.labels_B)
         self.encoder.train()
         inputs = self._inputs(batch)
-        # Near-equal pieces: a remainder of one image would have no batch statistics.
-        pieces = torch.tensor_split(inputs, -(-len(inputs) // (config.images_per_forward or num_images)))
-        alone = len(pieces) == 1
-        local = self._forward(pieces[0], batch.step, 0) if alone else self._look_ahead(pieces, batch.step)
+        # Near-equal chunks: a remainder of one image would have no batch statistics.
+        chunks = torch.tensor_split(inputs, -(-len(inputs) // (config.images_per_forward or num_images)))
+        is_whole, step = len(chunks) == 1, batch.step
+        local = self._forward(chunks[0], step, 0) if is_whole else self._embed_without_graph(chunks, step)
         embeddings = gather_rows(local, self._rank, self._world_size, num_images)
         listed = None if batch.listed_T3 is None else batch.listed_T3.to(self._device)
         old = None if batch.old_BD is None else batch.old_BD.to(self._device)
@@ -93,8 +88,8 @@ class Trainer:
         spread = self._check(result, embeddings.detach(), batch)
         self.optimiser.zero_grad(set_to_none=True)
         (result.loss * self._world_size).backward()  # type: ignore[no-untyped-call]
-        if not alone:
-            self._backward_pieces(pieces, local, batch.step)
+        if not is_whole:
+            self._backward(chunks, local, step)
         rate = learning_rate(config.optimiser, batch.step, config.num_steps) * self._plateau.factor
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -107,10 +102,10 @@ class Trainer:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs
 
-    def _forward(self, inputs: Tensor, step: int, piece: int) -> Tensor:
+    def _forward(self, inputs: Tensor, step: int, number: int) -> Tensor:
         # Whatever the network draws (dropout) depends on the step alone, so a resumed run draws the same, and so
-        # does the second pass over a piece.
-        seed = (((self._seed * 1_000_003 + step) * 1_009 + self._rank) * 101 + piece) % 2**63
+        # does the second pass over a chunk.
+        seed = (((self._seed * 1_000_003 + step) * 1_009 + self._rank) * 101 + number) % 2**63
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 80 times as long where there is no GPU
         if self._device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -118,27 +113,27 @@ class Trainer:
             embeddings: Tensor = self.encoder(inputs)
         return embeddings.float()
 
-    def _look_ahead(self, pieces: tuple[Tensor, ...], step: int) -> Tensor:
-        """The embeddings of all pieces, to take the loss's gradient by; the network remembers nothing of it.
+    def _embed_without_graph(self, chunks: tuple[Tensor, ...], step: int) -> Tensor:
+        """The embeddings of all chunks, to take the loss's gradient by; autograd records nothing.
 
-        The gradient of the whole batch's loss then flows back piece by piece (Gao et al. 2021, arXiv 2101.06983,
-        "GradCache"). Batch statistics are those of a piece.
+        The gradient of the whole batch's loss then flows back chunk by chunk ("GradCache", Gao et al. 2021,
+        arXiv 2101.06983). Batch statistics are those of a chunk.
         """
         before = [buffer.clone() for buffer in self.encoder.buffers()]
         with torch.no_grad():
-            ahead = torch.cat([self._forward(piece, step, place) for place, piece in enumerate(pieces)])
+            embeddings = torch.cat([self._forward(chunk, step, number) for number, chunk in enumerate(chunks)])
             for buffer, value in zip(self.encoder.buffers(), before, strict=True):
                 buffer.copy_(value)
-        return ahead.requires_grad_()
+        return embeddings.requires_grad_()
 
-    def _backward_pieces(self, pieces: tuple[Tensor, ...], ahead: Tensor, step: int) -> None:
-        assert ahead.grad is not None
-        gradients = torch.tensor_split(ahead.grad, len(pieces))
-        for place, (piece, gradient) in enumerate(zip(pieces, gradients, strict=True)):
-            last = place == len(pieces) - 1
+    def _backward(self, chunks: tuple[Tensor, ...], embeddings: Tensor, step: int) -> None:
+        assert embeddings.grad is not None
+        gradients = torch.tensor_split(embeddings.grad, len(chunks))
+        for number, (chunk, gradient) in enumerate(zip(chunks, gradients, strict=True)):
+            is_last = number == len(chunks) - 1
             no_sync: Any = getattr(self.encoder, "no_sync", contextlib.nullcontext)
-            with contextlib.nullcontext() if last else no_sync():  # DDP sums once, after the last piece
-                self._forward(piece, step, place).backward(gradient)  # type: ignore[no-untyped-call]
+            with contextlib.nullcontext() if is_last else no_sync():  # DDP sums once, after the last chunk
+                self._forward(chunk, step, number).backward(gradient)  # type: ignore[no-untyped-call]
 
     def _check(self, result: BatchLoss, embeddings_BD: Tensor, batch: LoadedBatch) -> float:
         """The batch's spread; refuses what no further step would mend."""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.settings_file import read_settings
-from pipeline.config import CorpusConfig, EncoderConfig
+from pipeline.config import CorpusConfig, EncoderConfig, RunConfig
 from pipeline.corpus.cache import SOURCE_DIGEST, ExampleCache
 from pipeline.corpus.lfw_files import read_pairs
 from pipeline.corpus.reader import Corpus
@@ -68,8 +68,7 @@ class Place:
             self.workspace,
             4,
             initial_encoder(ENCODER, TRANSFORM, 4),
-            encoder_config=ENCODER,
-            transform_config=TRANSFORM,
+            RunConfig(encoder=ENCODER, transform=TRANSFORM),
             generation=0,
             steps=b"",
             parent=0,

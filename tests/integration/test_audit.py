@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder, save_checkpoint
+from pipeline.encoders.checkpoints import CheckpointContents, checkpoints, config_of, load_encoder, save_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
@@ -58,20 +58,8 @@ def publish_spoilt(workspace: Workspace, step: int, spoil: Spoil) -> None:
     assert isinstance(head, torch.nn.Linear)
     with torch.no_grad():
         spoil(head)
-    save_checkpoint(
-        dataset,
-        step=step,
-        encoder_module=encoder,
-        encoder_config=start.encoder,
-        transform_config=start.transform,
-        trainer_state={},
-        corpus_fingerprint=start.corpus_fingerprint,
-        generation=0,
-        metrics={},
-        seed=0,
-        config_digest=start.config_digest,
-        parent=0,
-    )
+    contents = CheckpointContents(step, encoder, start.corpus_fingerprint, generation=0, parent=0)
+    save_checkpoint(dataset, config, contents)
 
 
 @pytest.mark.parametrize(

@@ -49,15 +49,8 @@ class Schedule:
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step)))
-        checkpoint(
-            self.workspace,
-            step,
-            encoder,
-            encoder_config=start.encoder,
-            transform_config=start.transform,
-            corpus_fingerprint=start.corpus_fingerprint,
-            parent=0,
-        )
+        fingerprint = start.corpus_fingerprint
+        checkpoint(self.workspace, step, encoder, config, corpus_fingerprint=fingerprint, parent=0)
 
     def mined(self) -> list[int]:
         """The checkpoint of each generation."""

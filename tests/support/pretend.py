@@ -42,8 +42,7 @@ from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.job import Job
 from pipeline.stages.mine.refresh import refresh
 from pipeline.stages.mine.request import RefreshRequest
-from pipeline.stages.mine.search import Search
-from pipeline.stages.mine.worker import RefreshWorker
+from pipeline.stages.mine.worker import RefreshWorker, Search
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.support.jobs import ROOT, environment

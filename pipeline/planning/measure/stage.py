@@ -19,7 +19,7 @@ from pipeline.planning.measure.worker import RateWorker
 from pipeline.planning.rates import CorpusFacts, EmbedRates, Machine, Rates, SearchRates, deciding_settings
 from pipeline.progress import say
 from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.runtime.remote import value_of
+from pipeline.runtime.remote import fetch, resolved
 from pipeline.runtime.resources import live_nodes
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.job import Job
@@ -62,14 +62,17 @@ def measure_rates(job: Job, train_s_per_step: float | None = None) -> Rates:
         start_s = time.perf_counter() - begun - waited_s
         say(f"measuring: {cluster.num_actors} actors on {corpus.num_examples:,} examples")
         firsts = [actor * corpus.num_parts // cluster.num_actors for actor in range(cluster.num_actors)]
-        embedding = (Task(i, "embed_stretch", (scratch, step, first, wanted)) for i, first in enumerate(firsts))
+        embedding = (Task(i, RateWorker.embed_stretch, scratch, step, first, wanted) for i, first in enumerate(firsts))
         embedded = dict(pool.run(embedding))
         # All begin at once, as in a refresh: they share caches, the memory's bandwidth, and what a core is made of.
-        searching = (Task(i, "search_stretch", (backend, one.shard), place=i) for i, one in sorted(embedded.items()))
+        searching = (
+            Task(i, RateWorker.search_stretch, backend, resolved(one.shard)).with_affinity(i)
+            for i, one in sorted(embedded.items())
+        )
         found = dict(pool.run(searching))
         pings = _PINGS * cluster.num_actors
-        ping_s, _ = timed(lambda: list(pool.run(Task(i, "ping", ()) for i in range(pings))))
-        shard = value_of(cluster, embedded[0].shard)
+        ping_s, _ = timed(lambda: list(pool.run(Task(i, RateWorker.ping) for i in range(pings))))
+        shard = fetch(embedded[0].shard, cluster.stall_timeout_s)
         measured = measure_driver(Job(config, scratch, corpus), shard, found[0].searched, ping_s / pings)
         nodes, ended = live_nodes(), time.perf_counter()
     stop_s = time.perf_counter() - ended

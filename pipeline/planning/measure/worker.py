@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.mining.shards import Shard
 from pipeline.planning.measure.search_rates import Searched, computing_clock, measure_searches, timed
 from pipeline.planning.rates import EmbedRates
-from pipeline.runtime.remote import Reference, share
+from pipeline.runtime.remote import Reference, put
 from pipeline.stages.mine.shard_loader import collect_shard
 from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.stages.node_facts import NodeFacts, look_at_node, resident_bytes
@@ -81,7 +81,7 @@ class RateWorker(RefreshWorker):
         idle_bytes = resident_bytes()
         parts = EmbeddingParts(scratch, f"{first_part:06d}")
         embed, numbers = self._embed_parts(parts, first_part, num_wanted)
-        load_s, shard = timed(lambda: share(self._load_parts(parts, numbers)))
+        load_s, shard = timed(lambda: put(self._load_parts(parts, numbers)))
         num_examples = sum(len(self._corpus.part_ids(part)) for part in numbers)
         facts = look_at_node(self._config.cluster.cache_dir)
         return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)

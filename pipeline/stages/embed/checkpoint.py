@@ -1,6 +1,12 @@
 """The checkpoint that a job works with: the newest of its run, or the one that training starts from."""
 
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
+from pipeline.encoders.checkpoints import (
+    CheckpointContents,
+    CheckpointManifest,
+    checkpoints,
+    load_encoder,
+    save_checkpoint,
+)
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import takes_images
 from pipeline.errors import InputError
@@ -33,23 +39,9 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
     dataset = checkpoints(workspace)
     latest = dataset.latest()
     if latest is None:
-        latest, _ = save_checkpoint(
-            dataset,
-            step=0,
-            encoder_module=pretrained_encoder(
-                config.encoder, config.transform, config.seed, workspace, corpus.fingerprint
-            ),
-            encoder_config=config.encoder,
-            transform_config=config.transform,
-            trainer_state={},
-            corpus_fingerprint=corpus.fingerprint,
-            generation=None,
-            metrics={},
-            seed=config.seed,
-            config_digest=config.digest(),
-            parent=None,
-            harmonic=choose_old(job),
-        )
+        start = pretrained_encoder(config.encoder, config.transform, config.seed, workspace, corpus.fingerprint)
+        contents = CheckpointContents(0, start, corpus.fingerprint, choose_old(job))
+        latest, _ = save_checkpoint(dataset, config, contents)
     elif latest.encoder.pretrained != config.encoder.pretrained:
         say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
     check_old(config, latest)

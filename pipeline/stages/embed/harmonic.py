@@ -16,9 +16,9 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.mixture import Mixture, check_usable
 from pipeline.stages.embed.stage import embed, key_of, missing_parts
+from pipeline.stages.embed.worker import EncodePool
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
@@ -100,7 +100,7 @@ def open_old(workspace: Workspace, old: OldEncoder) -> tuple[Workspace, Checkpoi
     return place, manifest
 
 
-def embed_old(pool: ActorPool, job: Job, checkpoint: CheckpointManifest) -> Mixture | None:
+def embed_old(pool: EncodePool, job: Job, checkpoint: CheckpointManifest) -> Mixture | None:
     """Embeds the corpus with the old encoder of a run's checkpoint, unless that is done; None where it has none."""
     if checkpoint.harmonic is None or job.config.harmonic is None:
         return None

@@ -5,7 +5,8 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts, embeddings_key
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.progress import say, stage
-from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.actor_pool import Task
+from pipeline.stages.embed.worker import EncodePool, EncodeWorker
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
@@ -24,11 +25,11 @@ def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) ->
     )
 
 
-def embed(pool: ActorPool, job: Job, checkpoint: CheckpointManifest, key: str) -> None:
+def embed(pool: EncodePool, job: Job, checkpoint: CheckpointManifest, key: str) -> None:
     """Embeds the whole corpus with a checkpoint; parts that are stored already are skipped.
 
     Args:
-        pool: Of ``EncodeWorker``, or of what extends it.
+        pool: Embeds.
         job: Its workspace is the checkpoint's, which may be of another run, architecture and preprocessing.
         checkpoint: Embeds with its own encoder and preprocessing.
         key: As ``key_of`` gave it.
@@ -39,9 +40,10 @@ def embed(pool: ActorPool, job: Job, checkpoint: CheckpointManifest, key: str) -
         return
     if len(missing) < corpus.num_parts:
         say(f"embed: {corpus.num_parts - len(missing)} of {corpus.num_parts} parts are there already")
-    tasks = (Task(part, "embed_part", (workspace.run, checkpoint.step, key, part)) for part in missing)
+    run, step = workspace.run, checkpoint.step
+    tasks = (Task(part, EncodeWorker.embed_part, run, step, key, part) for part in missing)
     total = sum(len(corpus.part_ids(part)) for part in missing)
-    with stage(f"embed step {checkpoint.step}", total, "examples") as done:
+    with stage(f"embed step {step}", total, "examples") as done:
         for part, num_examples in pool.run(tasks):
             done(num_examples, f"part {part}")
 

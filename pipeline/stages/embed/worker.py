@@ -17,6 +17,7 @@ from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.evaluation.robustness.perturbations import Perturbation
+from pipeline.runtime.actor_pool import ActorPool
 from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 
@@ -100,3 +101,6 @@ class EncodeWorker:
             encoder = load_encoder(dataset, manifest, config.encoder, config.transform, self._device)
             self._encoder = ((run, step), config, encoder)
         return self._encoder[1:]
+
+
+EncodePool = ActorPool[EncodeWorker]

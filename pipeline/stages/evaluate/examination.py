@@ -13,8 +13,8 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
 from pipeline.progress import say
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.stage import embed, key_of
+from pipeline.stages.embed.worker import EncodePool
 from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
@@ -54,7 +54,7 @@ class Examination:
     """
 
     name: str
-    pool: ActorPool
+    pool: EncodePool
     asked: RunConfig
     config: RunConfig
     workspace: Workspace
@@ -113,7 +113,7 @@ class Examination:
         return {"examples": self.config.evaluation.examples, "num_trained_labels": num_trained}
 
 
-def examine(pool: ActorPool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
+def examine(pool: EncodePool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
     """Embeds the corpus with a checkpoint, and finds out what it was trained on.
 
     Args:

@@ -12,6 +12,7 @@ from pipeline.evaluation.robustness.perturbations import Perturbation, sweeps
 from pipeline.evaluation.robustness.protocol import Robustness, measure_robustness, sample_examples
 from pipeline.progress import stage
 from pipeline.runtime.actor_pool import Task
+from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.evaluate.examination import Examination
 
 EXAMPLES_PER_TASK = 256
@@ -42,7 +43,7 @@ def _spoilt(one: Examination, ids_N: npt.NDArray[np.int64]) -> Iterator[tuple[Pe
     chunks = np.array_split(ids_N, -(-len(ids_N) // EXAMPLES_PER_TASK))
     run, step = one.workspace.run, one.checkpoint.step
     tasks = (
-        Task((place, chunk), "embed_spoilt", (run, step, ids, perturbation))
+        Task((place, chunk), EncodeWorker.embed_spoilt, run, step, ids, perturbation)
         for place, perturbation in enumerate(perturbations)
         for chunk, ids in enumerate(chunks)
     )

@@ -13,12 +13,12 @@ from pipeline.mining.audit.neighbours import concat_blocks, neighbour_statistics
 from pipeline.mining.audit.suspects import MinDistances, Suspects, find_suspects, find_twins
 from pipeline.mining.shards import LabelGroups
 from pipeline.progress import stage
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.mine.queries import build_neighbour_queries
 from pipeline.stages.mine.request import RefreshRequest
-from pipeline.stages.mine.search import QuerySpec, Search, run_search
+from pipeline.stages.mine.search import QuerySpec, run_search
 from pipeline.stages.mine.shard_loader import ShardStatistics
 from pipeline.stages.mine.shards import LoadedShard, ShardedCorpus, drop_from
+from pipeline.stages.mine.worker import RefreshPool, Search
 from pipeline.triplets.quarantine import Evidence, quarantine_rows
 
 
@@ -46,7 +46,7 @@ class AuditedCorpus:
 
 
 def audit_shards(
-    pool: ActorPool, request: RefreshRequest, shards: list[LoadedShard], statistics: ShardStatistics
+    pool: RefreshPool, request: RefreshRequest, shards: list[LoadedShard], statistics: ShardStatistics
 ) -> AuditedCorpus:
     """Looks at the loaded embeddings, and leaves out what must not be mined.
 
@@ -85,7 +85,7 @@ def audit_shards(
 
 
 def search_suspects(
-    pool: ActorPool, config: RunConfig, sharded: ShardedCorpus, search: Search, spread: float
+    pool: RefreshPool, config: RunConfig, sharded: ShardedCorpus, search: Search, spread: float
 ) -> Suspects:
     """Finds the nearest neighbours of all examples that may be mined, and judges by them.
 

@@ -12,17 +12,19 @@ from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.topk import Nearest
 from pipeline.mining.triplets import Triplets
 from pipeline.mining.verify import Agreement, compare
-from pipeline.runtime.actor_pool import ActorPool, Task
+from pipeline.runtime.actor_pool import Task
+from pipeline.runtime.remote import resolved
 from pipeline.stages.mine.audit import AuditedCorpus
 from pipeline.stages.mine.queries import AnchorBlock, build_negative_queries
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.search import Block, QuerySpec, run_search
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker
 from pipeline.triplets.reader import Generation, TripletStream
 from pipeline.triplets.schema import from_arrow
 
 
 def search_blocks(
-    pool: ActorPool, request: RefreshRequest, audited: AuditedCorpus, previous: Generation | None
+    pool: RefreshPool, request: RefreshRequest, audited: AuditedCorpus, previous: Generation | None
 ) -> Iterator[Block]:
     """Mines; blocks come in order of anchors, computed as they are drawn.
 
@@ -80,7 +82,7 @@ class AnswerSample:
         return (Pairs.concat(self._pairs), Nearest.concat(self._nearest)) if self._pairs else None
 
 
-def check_sample(pool: ActorPool, request: RefreshRequest, audited: AuditedCorpus, sample: AnswerSample) -> Agreement:
+def check_sample(pool: RefreshPool, request: RefreshRequest, audited: AuditedCorpus, sample: AnswerSample) -> Agreement:
     """How the mined answers of a sample of anchors compare with brute force over the same candidates."""
     if (answers := sample.answers()) is None:
         return Agreement(0, 0)
@@ -89,14 +91,15 @@ def check_sample(pool: ActorPool, request: RefreshRequest, audited: AuditedCorpu
     min_distances = None if audited.min_distances is None else audited.min_distances.among(pairs.anchor_P)
     ids = np.unique(np.concatenate([pairs.anchor_P, pairs.positive_P, mined.id_PM[mined.found_PM]]))
     sources = sharded.vectors_of(config.cluster, ids, pool.nodes)
-    args = (sharded.shared_groups, min_distances)
+    groups, vectors = resolved(sharded.shared_groups), [resolved(source) for source in sources]
+    args = (config.mining, pairs, groups, min_distances)
     tasks = (
-        Task(index, "brute_force", (config.mining, pairs, *args, shard.candidates, *sources), shard.node)
+        Task(index, RefreshWorker.brute_force, *args, resolved(shard.candidates), *vectors).with_affinity(shard.node)
         for index, shard in enumerate(sharded.shards)
     )
     expected = Nearest.empty(*mined.id_PM.shape)
     for _, nearest in pool.run(tasks):
         expected.merge(nearest)
-    consistency = Task(0, "check_consistency", (config.mining, pairs, mined, *args, *sources))
-    ((_, is_consistent_P),) = pool.run([consistency])
+    task = Task(0, RefreshWorker.check_consistency, config.mining, pairs, mined, groups, min_distances, *vectors)
+    ((_, is_consistent_P),) = pool.run([task])
     return compare(mined, is_consistent_P, expected)

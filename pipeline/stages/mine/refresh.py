@@ -13,7 +13,6 @@ from pipeline.mining.triplets import to_triplets
 from pipeline.mining.verify import Agreement
 from pipeline.progress import say, stage
 from pipeline.runtime import metrics
-from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.harmonic import embed_old, old_key
 from pipeline.stages.embed.stage import embed
 from pipeline.stages.mine.audit import AuditedCorpus, audit_shards, hub_rows
@@ -21,6 +20,7 @@ from pipeline.stages.mine.collector import TripletCollector
 from pipeline.stages.mine.mining_pass import AnswerSample, check_sample, search_blocks
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shards import load_shards
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker
 from pipeline.storage.leases import Lease, acquire_pins
 from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.triplets.reader import Generation, generations
@@ -29,7 +29,7 @@ from pipeline.triplets.schema import GenerationManifest
 from pipeline.triplets.writer import add_side_tables
 
 
-def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
+def refresh(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
     """Publishes the generation that is asked for, unless it stands already; waits where another job is at it.
 
     Returns:
@@ -47,7 +47,7 @@ def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifes
     with found.renewing():
         while standing is None:
             published, ours = _mine(pool, request)
-            pool.tell_all("rest")
+            pool.broadcast(RefreshWorker.release)
             if ours:
                 return published, True
             standing = request.find_generation()
@@ -57,7 +57,7 @@ def refresh(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifes
     return standing, False
 
 
-def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
+def _mine(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
     """Embeds, mines and publishes; returns the manifest that then stands under the number, and whether it is ours."""
     job, config, checkpoint, corpus = request.job, request.config, request.checkpoint, request.job.corpus
     dataset = generations(job.workspace)
@@ -77,7 +77,7 @@ def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest,
         embed(pool, job, checkpoint, request.embeddings_key)
         mixture = embed_old(pool, job, checkpoint)
         of_it = (checkpoint.step, checkpoint.weights_digest, corpus.fingerprint, config.mining)
-        with recorded_refusal(job.workspace, *of_it), metrics.refusals_counted():
+        with recorded_refusal(job.workspace, *of_it), metrics.counting_refusals():
             audited = audit_shards(pool, request, *load_shards(pool, request, mixture))
             previous = _previous(request, dataset, latest)
             with transaction.rollback_on_error():
@@ -102,7 +102,7 @@ def _mine(pool: ActorPool, request: RefreshRequest) -> tuple[GenerationManifest,
             old_share=0.0 if mixture is None else mixture.share,
             old_embeddings_key=None if mixture is None else mixture.key,
         )
-        with metrics.timed("publish"):
+        with metrics.stage_timer("publish"):
             return transaction.commit(manifest)
 
 
@@ -137,7 +137,7 @@ def _check(backend: str, agreement: Agreement) -> None:
 
 
 def _write(
-    pool: ActorPool,
+    pool: RefreshPool,
     request: RefreshRequest,
     transaction: Transaction[GenerationManifest],
     audited: AuditedCorpus,
@@ -171,7 +171,7 @@ def _write(
     quarantine = pa.concat_tables([audited.quarantine, hub_rows(hubs, rules)])
     neighbours = collector.tally.table(corpus.label_names, config.mining.neighbours_per_label)
     add_side_tables(transaction, quarantine, neighbours)
-    with metrics.timed("verify"):
+    with metrics.stage_timer("verify"):
         agreement = check_sample(pool, request, audited, sample)
         _check(request.backend, agreement)
     hub_figures = {

@@ -6,37 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import ClusterConfig, MiningConfig
-from pipeline.mining.backends.registry import BACKENDS
+from pipeline.config import ClusterConfig
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.topk import Nearest
-from pipeline.runtime.actor_pool import ActorPool, Task
-from pipeline.runtime.remote import Reference, call_on, value_of
+from pipeline.runtime.actor_pool import Task
+from pipeline.runtime.remote import Reference, fetch, resolved, submit_several
 from pipeline.stages.mine.queries import BlockQueries
 from pipeline.stages.mine.shards import ShardedCorpus
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is asked of every shard in one pass.
-
-    Attributes:
-        mining_pass: Names the pass: what actors keep belongs to one only.
-        mining: What is mined; a curriculum changes it from refresh to refresh.
-        backend: As ``resolve_backend`` gave it.
-        num_negatives: How many are wanted for each pair.
-    """
-
-    mining_pass: str
-    mining: MiningConfig
-    backend: str
-    num_negatives: int
-
-    @property
-    def keeps_shards(self) -> bool:
-        """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies."""
-        return BACKENDS[self.backend].keeps_state
+from pipeline.stages.mine.worker import RefreshPool, RefreshWorker, Search
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,7 @@ class Block:
 
 
 def run_search(
-    pool: ActorPool, config: ClusterConfig, corpus: ShardedCorpus, search: Search, specs: Iterable[QuerySpec]
+    pool: RefreshPool, config: ClusterConfig, corpus: ShardedCorpus, search: Search, specs: Iterable[QuerySpec]
 ) -> Iterator[tuple[int, Block]]:
     """Answers blocks; they come as they are complete, with their numbers, and are drawn as actors become free.
 
@@ -91,18 +69,20 @@ def run_search(
         for number, spec in enumerate(specs):
             nodes = pool.nodes
             sources = corpus.vectors_of(config, spec.ids, nodes)
-            queries, pairs[number] = call_on(config, nodes[number % len(nodes)], 2, spec.build, *spec.args, *sources)
+            node = nodes[number % len(nodes)]
+            queries, pairs[number] = submit_several(config, node, 2, spec.build, *spec.args, *sources)
             yield number, queries
 
-    def tasks() -> Iterator[Task[tuple[int, int]]]:
+    def tasks() -> Iterator[Task[RefreshWorker, tuple[int, int], tuple[Nearest, int]]]:
         for number, queries in _ahead(built(), pool.num_actors):
             for index, shard in enumerate(corpus.shards):
-                place = index % pool.num_actors if search.keeps_shards else shard.node
-                yield Task((number, index), "search_block", (search, index, shard.candidates, queries), place)
+                affinity = index % pool.num_actors if search.keeps_shards else shard.node
+                args = (search, index, resolved(shard.candidates), resolved(queries))
+                yield Task((number, index), RefreshWorker.search_block, *args).with_affinity(affinity)
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:
-            block_pairs, known = value_of(config, pairs.pop(number))
+            block_pairs, known = fetch(pairs.pop(number), config.stall_timeout_s)
             blocks[number] = Block(block_pairs, known.copy())  # what Ray shares is read-only
         blocks[number].merge(*answer)
         if blocks[number].num_shards == len(corpus.shards):

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.mining.distance import Int64Array
 from pipeline.mining.shards import LabelGroups
 from pipeline.runtime.actor_pool import ActorPool
-from pipeline.runtime.remote import Reference, call_on, value_of
+from pipeline.runtime.remote import Reference, fetch, resolved, submit, submit_several
 from pipeline.stages.embed.mixture import Mixture
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shard_loader import ShardStatistics, Span, drop_examples, load_shard, located, take_rows
@@ -78,11 +78,11 @@ class ShardedCorpus:
             return [shard.shard for shard in self.shards]
         edges = np.searchsorted(ids_P, [shard.first_id for shard in self.shards[1:]])
         wanted = zip(np.split(ids_P, edges), self.shards, strict=True)
-        return [call_on(config, shard.node, 1, take_rows, ids, shard.shard) for ids, shard in wanted if len(ids)]
+        return [submit(config, shard.node, take_rows, ids, resolved(shard.shard)) for ids, shard in wanted if len(ids)]
 
 
 def load_shards(
-    pool: ActorPool, request: RefreshRequest, mixture: Mixture | None
+    pool: ActorPool[Any], request: RefreshRequest, mixture: Mixture | None
 ) -> tuple[list[LoadedShard], ShardStatistics]:
     """Loads the training examples, spread over the nodes of the pool.
 
@@ -155,7 +155,7 @@ def _call_on_nodes(
     """
     running: deque[list[Reference]] = deque()
     for node, function, args in calls:
-        running.append(call_on(config, node, 3, located, function, *args))
+        running.append(submit_several(config, node, 3, located, function, *args))
         if len(running) == num_at_once:
             yield _awaited(config, running.popleft())
     while running:
@@ -164,7 +164,7 @@ def _call_on_nodes(
 
 def _awaited(config: ClusterConfig, returned: list[Reference]) -> tuple[Sequence[Reference], Any, str]:
     *kept, last = returned
-    value, node = value_of(config, last)
+    value, node = fetch(last, config.stall_timeout_s)
     return kept, value, node
 
 

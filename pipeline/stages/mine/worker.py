@@ -1,5 +1,7 @@
 """The actor of a refresh: embeds as its base does, and searches a shard for what is asked about a block of anchors."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,14 +9,36 @@ import torch
 from pipeline.config import MiningConfig, RunConfig
 from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit.suspects import MinDistances
-from pipeline.mining.backends.registry import ShardSearch, open_search
+from pipeline.mining.backends.registry import BACKENDS, ShardSearch, open_search
 from pipeline.mining.positives import Pairs
 from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force, check_consistency
+from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.worker import EncodeWorker
-from pipeline.stages.mine.search import Search
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is asked of every shard in one pass.
+
+    Attributes:
+        mining_pass: Names the pass: what actors keep belongs to one only.
+        mining: What is mined; a curriculum changes it from refresh to refresh.
+        backend: As ``resolve_backend`` gave it.
+        num_negatives: How many are wanted for each pair.
+    """
+
+    mining_pass: str
+    mining: MiningConfig
+    backend: str
+    num_negatives: int
+
+    @property
+    def keeps_shards(self) -> bool:
+        """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies."""
+        return BACKENDS[self.backend].keeps_state
 
 
 class RefreshWorker(EncodeWorker):
@@ -76,9 +100,12 @@ class RefreshWorker(EncodeWorker):
             build_queries(pairs, vectors, groups, mining.band, min_distances), nearest, vectors, groups
         )
 
-    def rest(self) -> None:
-        """Gives back what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
+    def release(self) -> None:
+        """Frees what a refresh needed: a trainer may share the device, and the next refresh has other weights."""
         self._searches = ("", {})
         self._encoder = None
         if self._device == "cuda":
             torch.cuda.empty_cache()
+
+
+RefreshPool = ActorPool[RefreshWorker]

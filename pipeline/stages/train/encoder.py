@@ -13,13 +13,7 @@ from pipeline.storage.publish import VersionedDataset
 def prepare_encoder(
     config: RunConfig, dataset: VersionedDataset[CheckpointManifest], checkpoint: CheckpointManifest
 ) -> nn.Module:
-    """Loads a checkpoint's encoder on the device of this worker.
-
-    Args:
-        config: The run.
-        dataset: Its checkpoints.
-        checkpoint: The one to go on from.
-    """
+    """Loads the encoder of the checkpoint to go on from, on the device of this worker."""
     encoder: nn.Module = load_encoder(dataset, checkpoint, config.encoder, config.transform, "cpu")
     freeze(encoder, config.training.frozen)
     if config.training.channels_last:

@@ -1,4 +1,4 @@
-"""Fit: what the task of a training run does: one TorchTrainer, and another one where Ray's own gives up too early."""
+"""Fit: the task of a training run: one TorchTrainer, and another one where Ray's own gives up too early."""
 
 import itertools
 import os
@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
@@ -17,21 +16,18 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from pipeline.config import RunConfig
+from pipeline.runtime.remote import Actor
+from pipeline.stages.train.monitor import TrainingMonitor
 from pipeline.stages.train.worker import train_worker
 
 
-def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+def fit(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) -> None:
     """Trains to the last step; workers that die are started again, as often as ``training.max_failures`` says.
-
-    Args:
-        config: The run.
-        corpus_number: The pinned corpus.
-        monitor: Of a TrainingMonitor.
 
     Raises:
         ray.train.TrainingFailedError: They died too often.
     """
-    places_before = set(placement_group_table())
+    groups_before = set(placement_group_table())
     for num_deaths in itertools.count(1):
         try:
             return _fit_once(config, corpus_number, monitor)
@@ -40,14 +36,14 @@ def fit(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> N
             # the second that loading our code takes, Ray 2.60 believes that its own controller has failed.
             if not isinstance(error.controller_failure, RayActorError) or num_deaths > config.training.max_failures:
                 raise
-            free_places(places_before)
+            remove_placement_groups(groups_before)
 
 
-def free_places(keep: Collection[str]) -> None:
-    """Frees what a controller that has ended left reserved, and ends the workers that hold it.
+def remove_placement_groups(keep: Collection[str]) -> None:
+    """Removes the placement groups that an ended controller left, and with them the workers that they hold.
 
     Args:
-        keep: Placement groups of this Ray job that were there before it.
+        keep: Ids of those that this Ray job had before it.
     """
     job = ray.get_runtime_context().get_job_id()
     for group, description in placement_group_table().items():
@@ -56,7 +52,7 @@ def free_places(keep: Collection[str]) -> None:
 
 
 _UNUSED_CALLBACKS = (
-    # The end of our job frees its places anyway. Without a dashboard the cleaner keeps the end of every training
+    # The end of our job removes its placement groups. Without a dashboard the cleaner keeps the end of every training
     # waiting for 12 s, and outlives a job that is killed.
     PlacementGroupCleanerCallback,
     # Batches come from the workspace, so the actor that would manage Ray's datasets is a process for nothing.
@@ -72,7 +68,7 @@ class _Trainer(TorchTrainer):
         return [callback for callback in callbacks if not isinstance(callback, _UNUSED_CALLBACKS)]
 
 
-def _fit_once(config: RunConfig, corpus_number: int, monitor: "ActorHandle[Any]") -> None:
+def _fit_once(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) -> None:
     training, cluster = config.training, config.cluster
     # Ray's watcher of preempted nodes would tell workers, which do not ask: what is lost is resumed from a checkpoint.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"

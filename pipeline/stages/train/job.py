@@ -43,25 +43,25 @@ def train_alone(job: Job) -> CheckpointManifest:
         metrics.recording(config.run, "job"),
         TrainingRun(config, corpus, start.step) as run,
     ):
-        show_training(run, start.step, config.training.num_steps, lambda: run.running)
+        print_training_progress(run, start.step, config.training.num_steps, lambda: run.running)
         run.status()
     return newest_checkpoint(job)
 
 
-def show_training(run: TrainingRun, first: int, last: int, go_on: Callable[[], bool]) -> None:
-    """Shows the steps from ``first`` to ``last`` until ``go_on`` says no."""
-    with stage(f"train from step {first}", last - first, "steps") as done:
-        shown = first
-        while go_on():
+def print_training_progress(run: TrainingRun, first: int, last: int, is_active: Callable[[], bool]) -> None:
+    """Prints the progress from step ``first`` to ``last`` as long as ``is_active`` says so."""
+    with stage(f"train from step {first}", last - first, "steps") as advance:
+        printed = first
+        while is_active():
             status = run.status()
-            done(max(status.step - shown, 0), status.note)
-            shown = max(shown, status.step)
+            advance(max(status.step - printed, 0), status.note)
+            printed = max(printed, status.step)
             time.sleep(POLL_INTERVAL_S)
-        done(max(min(run.status().step, last) - shown, 0))
+        advance(max(min(run.status().step, last) - printed, 0))
 
 
 def nothing_to_train(config: RunConfig, checkpoint: CheckpointManifest) -> str:
-    """Says so, where the last step is taken already."""
+    """The message where the last step is taken already."""
     return (
         f"run {config.run!r} stands at step {checkpoint.step}, and training.num_steps is {config.training.num_steps}: "
         "nothing to train"

@@ -1,4 +1,4 @@
-"""What a round of training was like: a row for each step, and their means."""
+"""Statistics of a round of training: a row for each step, and their means."""
 
 import time
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ seconds in all."""
 
 
 @dataclass
-class RoundMeter:
-    """What is reported of the steps since the last checkpoint.
+class RoundStatistics:
+    """Of the steps since the last checkpoint.
 
     Attributes:
         rows: By column of STEPS.
@@ -54,7 +54,7 @@ class RoundMeter:
         return self._sum("num_active") / max(self._sum("num_triplets"), 1)
 
     def metrics(self) -> dict[str, float]:
-        """Means and rates since the meter was made."""
+        """Means and rates since the round began."""
         wall_s = max(time.monotonic() - self.start, 1e-9)
         training_s = max(wall_s - self.generation_wait_s, 1e-9)
         return {
@@ -66,15 +66,15 @@ class RoundMeter:
             "generation_wait_share": self.generation_wait_s / wall_s,
         } | self.staleness
 
-    def note(self) -> str:
+    def summary(self) -> str:
         """For people."""
         metrics = self.metrics()
-        note = (
+        summary = (
             f"loss {metrics['loss']:.3f}, active {metrics['active_share']:.0%}, {metrics['images_per_s']:,.0f} images/s"
         )
         if self.staleness:
-            note += f", {self.staleness['listed_in_band_share']:.0%} of the mined triplets still in band"
-        return note
+            summary += f", {self.staleness['listed_in_band_share']:.0%} of the mined triplets still in band"
+        return summary
 
     def steps(self) -> bytes:
         """The round's rows as a Parquet file."""

@@ -1,10 +1,9 @@
 """Train: one TorchTrainer for the whole run, in a task of its own, so that mining can go on beside it."""
 
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.placement_group import placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,8 +13,9 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.frozen import freeze
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import InputError, UnavailableError
-from pipeline.runtime.resources import what_is_there
-from pipeline.stages.train.fit import fit, free_places
+from pipeline.runtime.remote import Actor
+from pipeline.runtime.resources import format_cluster
+from pipeline.stages.train.fit import fit, remove_placement_groups
 from pipeline.stages.train.monitor import TrainingMonitor, TrainingStatus
 from pipeline.training.losses import loss_function
 from pipeline.training.scalars import check_packages
@@ -45,19 +45,13 @@ class TrainingRun:
     """
 
     def __init__(self, config: RunConfig, corpus: Corpus, start_step: int) -> None:
-        """Starts the workers; they resume from the newest checkpoint.
-
-        Args:
-            config: The run.
-            corpus: The pinned corpus.
-            start_step: The newest checkpoint's step.
-        """
-        here = {"num_cpus": 0, "scheduling_strategy": _here()}
-        self._places_before = set(placement_group_table())
-        monitor_class: Any = ray.remote(TrainingMonitor)
-        self._monitor: ActorHandle[Any] = monitor_class.options(**here).remote(start_step)
+        """Starts the workers; they resume from the newest checkpoint, whose step is ``start_step``."""
+        driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": driver_node}
+        self._groups_before = set(placement_group_table())
+        (self._monitor,) = Actor.start(1, options, TrainingMonitor, start_step)
         remote_fit: Any = ray.remote(fit)
-        self._finished: ray.ObjectRef[None] = remote_fit.options(**here, max_retries=0).remote(
+        self._finished: ray.ObjectRef[None] = remote_fit.options(**options, max_retries=0).remote(
             config, corpus.manifest.number, self._monitor
         )
         self._stall_timeout_s = config.cluster.stall_timeout_s
@@ -72,17 +66,17 @@ class TrainingRun:
         if self.running:
             ray.cancel(self._finished, force=True)  # the controller and the workers are its own, and end with it
             ray.wait([self._finished], timeout=_END_TIMEOUT_S)
-            free_places(self._places_before)
-        ray.kill(self._monitor)
+            remove_placement_groups(self._groups_before)
+        ray.kill(self._monitor.handle)
 
     def status(self) -> TrainingStatus:
-        """How far it is.
+        """The last report of the workers.
 
         Raises:
             PipelineError: Training cannot go on.
-            UnavailableError: The workers failed too often, or told nothing for ``stall_timeout_s``.
+            UnavailableError: The workers failed too often, or reported nothing for ``stall_timeout_s``.
         """
-        status = cast(TrainingStatus, ray.get(self._monitor.status.remote()))
+        status = ray.get(self._monitor.submit(TrainingMonitor.status))
         if status.error is not None:
             raise status.error
         if not self.running:
@@ -94,20 +88,15 @@ class TrainingRun:
             raise UnavailableError(
                 f"nothing was heard of the training workers for {status.silent_s:.0f} s (cluster.stall_timeout_s); the "
                 f"last was {status.note!r} at step {status.step}: they are stuck or find no place, as "
-                f"{what_is_there()}; look at `ray status`, or raise the limit if one step takes so long"
+                f"{format_cluster()}; look at `ray status`, or raise the limit if one step takes so long"
             )
         return status
 
     @property
     def running(self) -> bool:
-        """Whether the workers are still at it."""
+        """Whether the workers still train."""
         finished, _ = ray.wait([self._finished], timeout=0)
         return not finished
-
-
-def _here() -> NodeAffinitySchedulingStrategy:
-    """On the driver's own node."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,21 +1,18 @@
-"""What the generation that is trained on is still worth under the current weights."""
+"""Staleness of the generation that is trained on, under the current weights."""
 
 from pipeline.config import BandConfig
 from pipeline.mining.staleness import Embed, Staleness, draw_listed, score_again
-from pipeline.training.mined import Mined
+from pipeline.training.triplet_shard import TripletShard
 
 
-def measure(mined: Mined, embed: Embed, num_triplets: int, band: BandConfig, margin: float, seed: int) -> Staleness:
-    """Scores a sample of triplets again. Images are seen as the miner sees them: the encoder in evaluation mode.
+def measure_staleness(
+    shard: TripletShard, embed: Embed, num_triplets: int, band: BandConfig, margin: float, seed: int
+) -> Staleness:
+    """Scores at most ``num_triplets`` of a shard again, the same ones for one generation and seed.
 
-    Args:
-        mined: The triplets; the sample is the same for one generation and seed.
-        embed: example_ids (n,) to embeddings (n, D) under the current weights.
-        num_triplets: At most so many.
-        band: What they were mined for.
-        margin: The loss's.
-        seed: The run's.
+    Images are seen as the miner sees them: ``embed`` takes example_ids (n,) to embeddings (n, D) under the current
+    weights, with the encoder in evaluation mode. ``band`` is what the triplets were mined for.
     """
-    rows = draw_listed(len(mined), num_triplets, seed, mined.generation)
-    d_ap, d_an = score_again(mined.anchor_T[rows], mined.positive_T[rows], mined.negative_T[rows], embed)
+    rows = draw_listed(len(shard), num_triplets, seed, shard.generation)
+    d_ap, d_an = score_again(shard.anchor_T[rows], shard.positive_T[rows], shard.negative_T[rows], embed)
     return Staleness.of(d_ap, d_an, band, margin)

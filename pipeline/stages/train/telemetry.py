@@ -1,4 +1,4 @@
-"""Telemetry: what the first training worker tells of its steps, to Prometheus, TensorBoard and MLflow alike."""
+"""Telemetry: the first training worker reports its steps to Prometheus, TensorBoard and MLflow."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,16 +15,10 @@ from pipeline.training.trainer import StepReport
 
 
 class Telemetry:
-    """A context around the steps of one worker; of any but the first it tells nothing."""
+    """A context around the steps of one worker; only the first worker reports."""
 
     def __init__(self, config: RunConfig, checkpoint: CheckpointManifest, is_first: bool) -> None:
-        """Opens nothing yet.
-
-        Args:
-            config: The run.
-            checkpoint: Which training resumes from.
-            is_first: Whether this worker speaks for all.
-        """
+        """Opens nothing yet; training resumes from ``checkpoint``."""
         self._config, self._checkpoint, self._is_first = config, checkpoint, is_first
         self._scalars: list[Scalars] = []
         self._open = ExitStack()
@@ -51,12 +45,12 @@ class Telemetry:
             for sink in self._scalars:
                 sink.close(finished=error is None)
 
-    def waits(self) -> Callable[[], None]:
-        """What is to be called again and again while training waits for a generation, and once after it."""
+    def wait_timer(self) -> Callable[[], None]:
+        """A function to call again and again while training waits for a generation, and once after it."""
         return metrics.stopwatch(metrics.GENERATION_WAIT_SECONDS)
 
     def step(self, step: int, segment: Segment, report: StepReport, wait_s: float, step_s: float) -> None:
-        """Tells of a step.
+        """Reports a step.
 
         Args:
             step: How many steps were taken, with this one.
@@ -81,14 +75,14 @@ class Telemetry:
             sink.add(step, values | {"images_per_s": report.num_images / max(step_s, 1e-9)})
 
     def staleness(self, step: int, found: Staleness) -> None:
-        """Tells what the generation in use is still worth after a step."""
+        """Reports the staleness of the generation in use after a step."""
         values = {"listed_active_share": found.active_share, "in_band_share": found.in_band_share}
         self._set(values)
         for sink in self._scalars:
             sink.add(step, values)
 
     def checkpoint(self, checkpoint: CheckpointManifest) -> None:
-        """Tells that a checkpoint stands."""
+        """Reports a published checkpoint."""
         metrics.CHECKPOINT_STEP.set(checkpoint.step)
         for sink in self._scalars:
             sink.checkpoint(checkpoint.step, checkpoint.weights_digest)
@@ -111,4 +105,4 @@ _GAUGES = {
         metrics.IN_BAND_SHARE,
     )
 }
-"""Those that TensorBoard and MLflow show under the same names."""
+"""By the names that TensorBoard and MLflow show too."""

@@ -24,16 +24,16 @@ from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.stages.embed.worker import limit_gpu_memory
-from pipeline.stages.train.generation_feed import to_mined
-from pipeline.stages.train.staleness import measure
+from pipeline.stages.train.generation_selector import to_triplet_shard
+from pipeline.stages.train.staleness import measure_staleness
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.training.augment import make_augment
 from pipeline.training.dataset import StepDataset
-from pipeline.training.mined import Mined
+from pipeline.training.label_index import LabelIndex
 from pipeline.training.planner import NEEDS_MINING, make_planner
-from pipeline.training.pool import Pool
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
+from pipeline.training.triplet_shard import TripletShard
 from pipeline.triplets.neighbours import NeighbourTally
 
 
@@ -130,14 +130,14 @@ class _ArmRun:
         config = task.config
         self._task, self._config, self._corpus, self._inputs, self._device = task, config, corpus, inputs, device
         self._train_ids = training_ids(corpus, task.num_labels, config.seed)
-        self._pool = Pool(self._train_ids, corpus.labels[self._train_ids])
+        self._label_index = LabelIndex(self._train_ids, corpus.labels[self._train_ids])
         workspace = Workspace.open(config.workspace, config.run)
         encoder = pretrained_encoder(config.encoder, config.transform, config.seed, workspace, corpus.fingerprint)
         freeze(encoder, config.training.frozen)
         self._encoder = encoder.to(device)
         self._trainer = Trainer(self._encoder, config.training, config.seed, band=config.mining.band)
         self._progress = _Progress()
-        self._mined: Mined | None = None
+        self._mined: TripletShard | None = None
         self._mined_band = config.mining.band
 
     def run(self) -> ArmResult:
@@ -183,15 +183,15 @@ class _ArmRun:
             start = time.perf_counter()
             self._mined = self._mine(config, step)
             self._progress.refresh_s += time.perf_counter() - start
-        planner = make_planner(config.training, self._pool, config.seed, step, self._mined, previous)
+        planner = make_planner(config.training, self._label_index, config.seed, step, self._mined, previous)
         augment = make_augment(self._config.training.augment, self._config.seed)
         return StepDataset(planner, self._inputs.__getitem__, rank=0, world_size=1, augment=augment)
 
-    def _mine(self, config: RunConfig, step: int) -> Mined:
+    def _mine(self, config: RunConfig, step: int) -> TripletShard:
         corpus = self._corpus
         num_sampled = config.training.staleness.num_triplets
         if self._mined is not None and num_sampled:
-            stale = measure(
+            stale = measure_staleness(
                 self._mined,
                 self._embed,
                 num_sampled,
@@ -210,7 +210,7 @@ class _ArmRun:
         tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
         neighbours = tally.table(corpus.label_names, config.mining.neighbours_per_label)
         columns = {"anchor": triplets.anchor_T, "positive": triplets.positive_T, "negative": triplets.negative_T}
-        return to_mined(step, columns, neighbours, corpus.labels, corpus.label_names)
+        return to_triplet_shard(step, columns, neighbours, corpus.labels, corpus.label_names)
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         embed = self._config.embed

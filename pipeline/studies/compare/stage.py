@@ -84,7 +84,7 @@ def train_arms(
     open_tasks = {key: task for key, task in tasks.items() if not workspace.store.exists(key)}
     if open_tasks:
         cluster = config.cluster.model_copy(update={"stall_timeout_s": _LONGEST_ARM_S})
-        waiting = (Task(key, "train", (task,)) for key, task in open_tasks.items())
+        waiting = (Task(key, ArmWorker.train, task) for key, task in open_tasks.items())
         with (
             acquire_pins(workspace.store, title, corpus.manifest_key).renewing(),
             session(cluster, required_resources(config, pool=True, trainer=False)),

@@ -4,13 +4,17 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.config import RunConfig
+from pipeline.encoders.checkpoints import CheckpointContents, CheckpointManifest, checkpoints, save_checkpoint
 from pipeline.storage.workspace import Workspace
 
 
 def checkpoint(
-    workspace: Workspace, step: int = 0, encoder: nn.Module | None = None, **changes: object
+    workspace: Workspace,
+    step: int = 0,
+    encoder: nn.Module | None = None,
+    config: RunConfig | None = None,
+    **contents: Any,  # noqa: ANN401 — attributes of all types
 ) -> CheckpointManifest:
     """Publishes a checkpoint: of one weight, if no encoder is given.
 
@@ -18,19 +22,9 @@ def checkpoint(
         workspace: Whose run it is.
         step: Its number.
         encoder: Its weights.
-        changes: Other arguments of :func:`save_checkpoint`.
+        config: The run; its encoder is the manifest's, whatever the weights are.
+        contents: Other attributes of :class:`CheckpointContents`.
     """
-    arguments: dict[str, Any] = {
-        "step": step,
-        "encoder_module": encoder or nn.Linear(1, 1),
-        "encoder_config": EncoderConfig(),
-        "transform_config": TransformConfig(),
-        "trainer_state": {},
-        "corpus_fingerprint": "f" * 64,
-        "generation": None,
-        "metrics": {},
-        "seed": 0,
-        "config_digest": "c" * 64,
-        "parent": None,
-    }
-    return save_checkpoint(checkpoints(workspace), **arguments | changes)[0]
+    fields: dict[str, Any] = {"step": step, "encoder": encoder or nn.Linear(1, 1), "corpus_fingerprint": "f" * 64}
+    saved = CheckpointContents(**(fields | contents))
+    return save_checkpoint(checkpoints(workspace), config or RunConfig(), saved)[0]

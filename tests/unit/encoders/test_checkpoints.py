@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.config import EncoderConfig, HarmonicConfig, OldEncoder, RunConfig, TransformConfig
 from pipeline.encoders.checkpoints import (
+    CheckpointContents,
     CheckpointManifest,
     checkpoints,
     config_of,
@@ -48,20 +49,10 @@ def save(
     step: int = 300,
     trainer_state: dict[str, Any] | None = None,
 ) -> tuple[CheckpointManifest, bool]:
-    return save_checkpoint(
-        dataset,
-        step=step,
-        encoder_module=encoder,
-        encoder_config=config,
-        transform_config=TRANSFORM,
-        trainer_state=trainer_state or {},
-        corpus_fingerprint="f" * 64,
-        generation=2,
-        metrics={"loss": 0.25},
-        seed=7,
-        config_digest="c" * 64,
-        parent=0,
+    contents = CheckpointContents(
+        step, encoder, "f" * 64, None, trainer_state or {}, generation=2, metrics={"loss": 0.25}, parent=0
     )
+    return save_checkpoint(dataset, RunConfig(encoder=config, transform=TRANSFORM, seed=7), contents)
 
 
 def publish_parts(dataset: Checkpoints, like: CheckpointManifest, encoder: bytes, trainer: bytes) -> CheckpointManifest:

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import EncoderConfig, TransformConfig
+from pipeline.config import EncoderConfig, RunConfig, TransformConfig
 from pipeline.encoders.checkpoints import (
     CheckpointManifest,
     check_architecture,
@@ -54,15 +54,8 @@ def save_file(state: State, path: Path) -> str:
 def publish(
     workspace: Workspace, run: str, step: int, encoder: nn.Module, config: EncoderConfig = ENCODER
 ) -> CheckpointManifest:
-    return checkpoint(
-        Workspace(workspace.store, run),
-        step,
-        encoder,
-        encoder_config=config,
-        transform_config=TRANSFORM,
-        corpus_fingerprint=CORPUS,
-        seed=7,
-    )
+    run_config = RunConfig(encoder=config, transform=TRANSFORM, seed=7)
+    return checkpoint(Workspace(workspace.store, run), step, encoder, run_config, corpus_fingerprint=CORPUS)
 
 
 def start_from(

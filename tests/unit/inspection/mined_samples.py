@@ -56,15 +56,8 @@ def prepared(uri: str, folder: Path) -> tuple[Workspace, Corpus]:
 
 def save(workspace: Workspace, step: int, generation: int | None = None, **metrics: float) -> None:
     """Publishes a checkpoint with weights of its own."""
-    checkpoint(
-        workspace,
-        step,
-        initial_encoder(ENCODER, TRANSFORM, step),
-        encoder_config=ENCODER,
-        transform_config=TRANSFORM,
-        generation=generation,
-        metrics=metrics,
-    )
+    encoder, config = initial_encoder(ENCODER, TRANSFORM, step), RunConfig(encoder=ENCODER, transform=TRANSFORM)
+    checkpoint(workspace, step, encoder, config, generation=generation, metrics=metrics)
 
 
 def embedded(workspace: Workspace, corpus: Corpus, step: int) -> npt.NDArray[np.float32]:

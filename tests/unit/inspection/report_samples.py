@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, TransformConfig
+from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, RunConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.mining.triplets import Triplets
 from pipeline.stages.train.round_statistics import STEPS
@@ -108,8 +108,10 @@ def publish_checkpoint(
     checkpoint(
         workspace,
         step,
-        encoder_config=EncoderConfig(name="small_cnn", embedding_dim=16),
-        transform_config=transform or TransformConfig(height=32, width=32, channels=3),
+        config=RunConfig(
+            encoder=EncoderConfig(name="small_cnn", embedding_dim=16),
+            transform=transform or TransformConfig(height=32, width=32, channels=3),
+        ),
         metrics={"listed_active_share": 0.625, "listed_in_band_share": 0.5} if num else {},
         steps=serialise(pa.table(rows, schema=STEPS), None) if num else None,
     )

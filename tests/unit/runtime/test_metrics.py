@@ -53,10 +53,10 @@ def told() -> Iterator[Told]:
 
 
 def test_what_the_audit_refuses_is_counted_and_nothing_else_is(told: Told) -> None:
-    with metrics.refusals_counted():
+    with metrics.counting_refusals():
         pass
     for error in (InputError("no label"), AuditRefusedError("collapsed")):
-        with pytest.raises(type(error)), metrics.refusals_counted():
+        with pytest.raises(type(error)), metrics.counting_refusals():
             raise error
     assert told.counted == {"generations_refused": 1}
 
@@ -68,7 +68,7 @@ def test_seconds_of_a_wait_and_of_a_stage_that_fails_are_counted(told: Told, mon
     for now in (10.5, 12.0):
         add()
         assert told.counted == {"generation_wait_seconds": now - 10.0}
-    with pytest.raises(InputError), metrics.timed("publish"):
+    with pytest.raises(InputError), metrics.stage_timer("publish"):
         now = 15.0
         raise InputError("no room")
     assert told.counted["stage_seconds publish"] == 3.0
@@ -77,6 +77,6 @@ def test_seconds_of_a_wait_and_of_a_stage_that_fails_are_counted(told: Told, mon
 def test_outside_of_a_recording_nothing_is_recorded_and_nothing_fails(capfd: pytest.CaptureFixture[str]) -> None:
     metrics.STEP.set(3.0)
     metrics.ACTORS_LOST.add()
-    with metrics.timed("publish"):
+    with metrics.stage_timer("publish"):
         metrics.stopwatch(metrics.GENERATION_WAIT_SECONDS)()
     assert capfd.readouterr() == ("", "")

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.runtime.resources import Reservation, Resources, describe, find_misfit
+from pipeline.runtime.resources import Reservation, Resources, format_nodes, unschedulable_reason
 
 
 def actors(count: int, cpus: float, gpus: float = 0.0) -> Reservation:
@@ -29,7 +29,7 @@ GPU_NODE: Resources = {"CPU": 1.0, "GPU": 1.0}
     ],
 )
 def test_what_fits_on_the_nodes_is_let_through(wanted: list[Reservation]) -> None:
-    assert find_misfit(wanted, [GPU_NODE, CPU_NODE, CPU_NODE]) is None
+    assert unschedulable_reason(wanted, [GPU_NODE, CPU_NODE, CPU_NODE]) is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_what_fits_on_the_nodes_is_let_through(wanted: list[Reservation]) -> Non
     ],
 )
 def test_a_process_that_no_single_node_can_hold_is_named(wanted: list[Reservation], nodes: list[Resources]) -> None:
-    found = find_misfit(wanted, nodes)
+    found = unschedulable_reason(wanted, nodes)
     assert found is not None and "and no node of the cluster has that" in found and wanted[0].settings in found
 
 
@@ -56,13 +56,13 @@ def test_a_process_that_no_single_node_can_hold_is_named(wanted: list[Reservatio
 def test_processes_that_fit_one_by_one_but_not_together_are_refused(
     wanted: list[Reservation], nodes: list[Resources]
 ) -> None:
-    found = find_misfit(wanted, nodes)
-    assert found is not None and "too small for" in found and all(str(one) in found for one in wanted)
+    found = unschedulable_reason(wanted, nodes)
+    assert found is not None and "too small for" in found and all(str(reservation) in found for reservation in wanted)
 
 
 def test_the_sentence_says_what_was_asked_what_is_there_and_what_to_change() -> None:
-    assert find_misfit([trainers(2, 4.0, 1.0)], [CPU_NODE, CPU_NODE, GPU_NODE]) == (
+    assert unschedulable_reason([trainers(2, 4.0, 1.0)], [CPU_NODE, CPU_NODE, GPU_NODE]) == (
         "one training worker reserves 4 CPU and 1 GPU, and no node of the cluster has that (1 node of 1 CPU and 1 GPU, "
         "2 nodes of 2 CPU): add a larger node, or lower training.num_workers"
     )
-    assert describe([]) == "no node"
+    assert format_nodes([]) == "no node"

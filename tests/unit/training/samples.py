@@ -14,9 +14,9 @@ from torch.multiprocessing.spawn import start_processes
 from pipeline.config import BatchConfig, LossConfig, OptimiserConfig, TrainingConfig
 from pipeline.training.batches import Batch, RandomLabels
 from pipeline.training.dataset import LoadedBatch, StepDataset, batches
-from pipeline.training.mined import Mined, Neighbours
-from pipeline.training.pool import Pool
+from pipeline.training.label_index import LabelIndex
 from pipeline.training.trainer import StepReport, Trainer
+from pipeline.training.triplet_shard import Neighbours, TripletShard
 
 NOT_A_FUNCTION = 7
 
@@ -39,7 +39,7 @@ class Examples:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.labels_N = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
         self.ids_N = np.arange(len(self.labels_N), dtype=np.int64) * 3
-        self.pool = Pool(self.ids_N, self.labels_N)
+        self.index = LabelIndex(self.ids_N, self.labels_N)
 
     def of(self, label: int) -> npt.NDArray[np.int64]:
         """The ids of a label."""
@@ -57,7 +57,7 @@ class Examples:
         per_label: int = 1,
         generation: int = 1,
         neighbours: Mapping[int, Sequence[int]] | None = None,
-    ) -> Mined:
+    ) -> TripletShard:
         """A generation whose triplets join the label of the anchor to that of the negative, ``per_label`` each."""
         triplets = []
         for label, other in joined:
@@ -67,7 +67,7 @@ class Examples:
         columns = np.array(sorted(triplets), dtype=np.int64).reshape(-1, 3)
         rows = [(label, near) for label, nearest in sorted((neighbours or {}).items()) for near in nearest]
         table = np.array(rows, dtype=np.int32).reshape(-1, 2)
-        return Mined(
+        return TripletShard(
             generation,
             columns[:, 0],
             columns[:, 1],
@@ -138,7 +138,7 @@ def dataset(
     old_ND: npt.NDArray[np.floating] | None = None,
 ) -> StepDataset:
     """Batches of random labels."""
-    planner = RandomLabels(Pool(np.arange(48), LABELS), config.batch, config.selection, seed=3)
+    planner = RandomLabels(LabelIndex(np.arange(48), LABELS), config.batch, config.selection, seed=3)
     return StepDataset(planner, lambda example: inputs[example], rank, world_size, old_ND)
 
 

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import BatchConfig
-from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill
-from pipeline.training.mined import Int64Array, Mined
+from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill_batch
+from pipeline.training.label_index import Int64Array
+from pipeline.training.triplet_shard import TripletShard
 from tests.unit.training.samples import Examples, equal
 
 EXAMPLES = Examples([y % 6 + 1 for y in range(30)])
@@ -18,9 +19,9 @@ CONFIGS = st.builds(BatchConfig, num_labels=st.integers(2, 8), images_per_label=
 
 def planner(kind: str, seed: int = 0) -> BatchPlanner:
     if kind == "online":
-        return RandomLabels(EXAMPLES.pool, CONFIG, "semi_hard", seed)
+        return RandomLabels(EXAMPLES.index, CONFIG, "semi_hard", seed)
     if kind == "random":
-        return RandomTriplets(EXAMPLES.pool, CONFIG, seed)
+        return RandomTriplets(EXAMPLES.index, CONFIG, seed)
     return ListedTriplets(MINED, CONFIG, seed, first_step=2)
 
 
@@ -48,7 +49,7 @@ def test_a_batch_of_random_labels_is_full_its_labels_are_true_and_its_images_dis
     sizes: list[int], config: BatchConfig, step: int
 ) -> None:
     examples = Examples(sizes)
-    batch = RandomLabels(examples.pool, config, "hard", seed=0).plan(step)
+    batch = RandomLabels(examples.index, config, "hard", seed=0).plan(step)
     examples.check(batch, config)
     there = sum(min(size, config.images_per_label) for size in sizes if size > 1)
     assert len(batch.ids_B) == min(config.num_images, there)
@@ -63,7 +64,7 @@ def test_chosen_labels_come_first_with_their_images_and_random_ones_fill_the_bat
     examples = Examples(sizes)
     labels = data.draw(st.lists(st.integers(0, len(sizes) - 1), unique=True, max_size=config.num_labels))
     chosen = {label: examples.of(label)[::-1][: data.draw(st.integers(0, 2))] for label in labels}
-    batch = fill(chosen, examples.pool, config, np.random.default_rng(seed), "all")
+    batch = fill_batch(chosen, examples.index, config, np.random.default_rng(seed), "all")
     examples.check(batch, config)
     assert list(dict.fromkeys(batch.labels_B.tolist()))[: len(labels)] == labels
     assert all(np.isin(images, batch.ids_B).all() for images in chosen.values())
@@ -81,7 +82,7 @@ def test_random_triplets_are_triplets_of_all_labels() -> None:
         assert (anchor == positive).all() and (anchor != negative).all() and (triplets[:, 0] != triplets[:, 1]).all()
         seen.append(np.stack([anchor, negative]))
     anchors, negatives = np.concatenate(seen, axis=1)
-    assert set(anchors.tolist()) == set(EXAMPLES.pool.labels_L.tolist())
+    assert set(anchors.tolist()) == set(EXAMPLES.index.labels_L.tolist())
     assert set(negatives.tolist()) == set(range(30))
 
 
@@ -91,7 +92,7 @@ def test_every_listed_triplet_comes_once_before_any_comes_again(
     num: int, num_labels: int, images_per_label: int, first_step: int, seed: int
 ) -> None:
     rows = np.arange(num) % len(MINED)
-    some = Mined(
+    some = TripletShard(
         7,
         MINED.anchor_T[rows],
         MINED.positive_T[rows],

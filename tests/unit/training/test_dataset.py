@@ -9,10 +9,10 @@ from pipeline.config import BatchConfig
 from pipeline.errors import InputError
 from pipeline.training.batches import ListedTriplets, RandomLabels
 from pipeline.training.dataset import LoadedBatch, StepDataset, batches
-from pipeline.training.pool import Pool
+from pipeline.training.label_index import LabelIndex
 from tests.unit.training.samples import CONFIG, INPUTS, LABELS, OLD, Examples, dataset
 
-PLANNER = RandomLabels(Pool(np.arange(48), LABELS), CONFIG.batch, "all", seed=3)
+PLANNER = RandomLabels(LabelIndex(np.arange(48), LABELS), CONFIG.batch, "all", seed=3)
 
 
 def refuse(example: int) -> npt.NDArray[np.float32]:

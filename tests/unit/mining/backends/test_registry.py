@@ -10,7 +10,7 @@ from pipeline.mining.backends.registry import BACKENDS, Backend, open_search, re
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import LabelGroups, Shard
 from pipeline.stages.mine.queries import AnchorBlock, build_negative_queries
-from pipeline.stages.mine.search import Search
+from pipeline.stages.mine.worker import Search
 from tests.support.oracle import listed, unit_vectors
 
 LABELS = np.repeat(np.arange(20, dtype=np.int32), 5)
@@ -29,7 +29,7 @@ def test_auto_is_exact_and_can_be_had() -> None:
 
 def test_what_cannot_be_had_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Backend(BACKENDS["reference"].open, lambda: "the moon is not installed: pip install moon")
-    monkeypatch.setitem(BACKENDS, "native", missing)  # type: ignore[arg-type]  # a dict
+    monkeypatch.setitem(BACKENDS, "native", missing)
     assert resolve_backend(MiningConfig()) == "reference"
     with pytest.raises(
         InputError, match=r"backend is native, but the moon is not .*, or set mining\.backend reference"
@@ -50,7 +50,7 @@ def test_a_new_entry_of_the_table_is_found_everywhere(monkeypatch: pytest.Monkey
         return search
 
     fake = Backend(open_counting, lambda: None, is_exact=is_exact, keeps_state=True)
-    monkeypatch.setitem(BACKENDS, "fake", fake)  # type: ignore[arg-type]  # a dict
+    monkeypatch.setitem(BACKENDS, "fake", fake)
     config = MiningConfig(backend="reference", band=BandConfig(mode="hard")).model_copy(update={"backend": "fake"})
     assert resolve_backend(config) == "fake"
     mined = mine_whole(EXAMPLES, config)

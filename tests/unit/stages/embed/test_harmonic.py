@@ -28,7 +28,7 @@ from pipeline.stages.job import Job
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.shard_loader import ShardStatistics, Span, load_shard
 from pipeline.stages.mine.worker import RefreshWorker
-from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.unit.encoders.samples import checkpoint
@@ -57,14 +57,8 @@ def save(
     workspace: Workspace, config: RunConfig, step: int = 0, seed: int = 0, harmonic: OldEncoder | None = None
 ) -> CheckpointManifest:
     """Publishes a checkpoint of the config's architecture."""
-    return checkpoint(
-        workspace,
-        step,
-        initial_encoder(config.encoder, config.transform, seed),
-        encoder_config=config.encoder,
-        transform_config=config.transform,
-        harmonic=harmonic,
-    )
+    encoder = initial_encoder(config.encoder, config.transform, seed)
+    return checkpoint(workspace, step, encoder, config, harmonic=harmonic)
 
 
 @pytest.fixture
@@ -177,18 +171,18 @@ def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Worksp
     publish(Path(config.workspace) / "plain", [triplets(3)], 10)
     published = generations(workspace)
 
-    def looked() -> int | None:
-        found = GenerationChooser(workspace, corpus, config).look(first)
+    def found_number() -> int | None:
+        found = GenerationSelector(workspace, corpus, config).find(first)
         return None if found is None else found.number
 
     for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
-        assert looked() is None
+        assert found_number() is None
         transaction = published.begin(number)
         as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
         transaction.commit(manifest_of(transaction, 0).model_copy(update=as_mixed))
-    assert looked() == 2
-    stood = GenerationChooser(workspace, corpus, config).stands_old(2, IDS)
-    np.testing.assert_array_equal(stood, is_old(IDS, 0.5, sample_seed(0, 0)))
+    assert found_number() == 2
+    old = GenerationSelector(workspace, corpus, config).uses_old_vectors(2, IDS)
+    np.testing.assert_array_equal(old, is_old(IDS, 0.5, sample_seed(0, 0)))
 
 
 def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Workspace, Corpus, RunConfig]) -> None:

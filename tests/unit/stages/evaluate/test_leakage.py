@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, SourceConfig
+from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, RunConfig, SourceConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
@@ -37,7 +37,7 @@ def checkpoint(
     return samples.checkpoint(
         Workspace(workspace.store, run),
         step,
-        encoder_config=EncoderConfig(pretrained=pretrained),
+        config=RunConfig(encoder=EncoderConfig(pretrained=pretrained)),
         corpus_fingerprint=fingerprint,
         parent=parent,
     )

@@ -6,10 +6,10 @@ import numpy as np
 from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig, TrainingConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.stages.train.generation_feed import GenerationChooser
-from pipeline.stages.train.segments import GenerationFeed, shard_at
+from pipeline.stages.train.generation_selector import GenerationSelector
+from pipeline.stages.train.segments import SegmentSchedule, shard_at
 from pipeline.storage.workspace import Workspace
-from tests.unit.stages.train.test_generation_feed import checkpoint
+from tests.unit.stages.train.test_generation_selector import checkpoint
 from tests.unit.triplets.samples import publish, triplets
 
 T = TypeVar("T")
@@ -55,8 +55,8 @@ def test_the_order_of_shards_is_drawn_for_each_generation() -> None:
     assert len(orders) == 4 and all(np.array_equal(np.sort(order), np.arange(8)) for order in orders)
 
 
-def alone(found: T | None) -> T | None:
-    return found
+def alone(value: T | None) -> T | None:
+    return value
 
 
 def fail(words: str) -> None:
@@ -70,11 +70,12 @@ def test_overlap_trains_on_random_labels_until_the_first_generation_stands(tmp_p
     corpus = Corpus.open(workspace)
     corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})  # as in the samples
     config = RunConfig(training=TrainingConfig(mode="overlap", num_steps=100, steps_per_round=20))
-    chooser = GenerationChooser(workspace, corpus, config)
+    selector = GenerationSelector(workspace, corpus, config)
     first = checkpoint(workspace, 0)
-    feed = GenerationFeed(chooser, config, alone, watches=True).begin_round(config, first)
-    segment = feed.segment(0, fail)
-    assert (segment.generation, segment.mined, segment.waited_s) == (None, None, 0.0)
+    schedule, late = (SegmentSchedule(selector, config, alone, watches=True) for _ in range(2))
+    schedule.begin_round(config, first)
+    segment = schedule.segment(0, fail)
+    assert (segment.generation, segment.shard, segment.waited_s) == (None, None, 0.0)
     publish(tmp_path, [triplets(3)], 10, number=0, step=0)
-    late = GenerationFeed(chooser, config, alone, watches=True).begin_round(config, first)
+    late.begin_round(config, first)
     assert late.has_newer(10) and not late.has_newer(11), "asked now and then, not at each step"

@@ -3,13 +3,13 @@ import numpy.typing as npt
 
 from pipeline.config import BandConfig, StalenessConfig
 from pipeline.mining.staleness import Staleness
-from pipeline.stages.train.staleness import measure
-from pipeline.training.mined import Mined, Neighbours
+from pipeline.stages.train.staleness import measure_staleness
+from pipeline.training.triplet_shard import Neighbours, TripletShard
 
 CODES = np.arange(60, dtype=np.int32)
 IDS = np.arange(60, dtype=np.int64)
 NOBODY = Neighbours(CODES[:0], CODES[:0])
-MINED = Mined(4, IDS[:20], IDS[20:40], IDS[40:], CODES[:20], CODES[40:], NOBODY)
+MINED = TripletShard(4, IDS[:20], IDS[20:40], IDS[40:], CODES[:20], CODES[40:], NOBODY)
 
 
 def at(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -25,7 +25,7 @@ def embed_with(num_active: int, num_in_band: int):  # type: ignore[no-untyped-de
 
 
 def test_shares_are_those_of_triplets_scored_again() -> None:
-    found = measure(MINED, embed_with(12, 5), 100, BandConfig(), margin=0.2, seed=0)
+    found = measure_staleness(MINED, embed_with(12, 5), 100, BandConfig(), margin=0.2, seed=0)
     assert found == Staleness(20, 12 / 20, 5 / 20)
 
 
@@ -37,13 +37,13 @@ def test_the_sample_is_the_same_for_one_generation_and_seed() -> None:
         return embed_with(0, 0)(ids)  # type: ignore[no-any-return]
 
     for seed in (0, 0, 1):
-        measure(MINED, embed, 3, BandConfig(), 0.2, seed)
+        measure_staleness(MINED, embed, 3, BandConfig(), 0.2, seed)
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 9
 
 
 def test_a_generation_without_triplets_is_worth_nothing_and_calls_for_nothing() -> None:
-    empty = Mined(0, IDS[:0], IDS[:0], IDS[:0], CODES[:0], CODES[:0], NOBODY)
-    found = measure(empty, embed_with(0, 0), 10, BandConfig(), 0.2, 0)
+    empty = TripletShard(0, IDS[:0], IDS[:0], IDS[:0], CODES[:0], CODES[:0], NOBODY)
+    found = measure_staleness(empty, embed_with(0, 0), 10, BandConfig(), 0.2, 0)
     assert found.num_triplets == 0 and not found.calls_for_refresh(
         StalenessConfig(min_active_share=0.5, check_every_steps=1)
     )

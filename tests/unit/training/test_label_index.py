@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare  # type: ignore[import-untyped]
 
 from pipeline.errors import InputError
-from pipeline.training.pool import Pool, RandomLabelOrder
+from pipeline.training.label_index import LabelIndex, RandomLabelOrder
 from tests.unit.training.samples import Examples
 
 SEEDS = st.integers(0, 2**32)
@@ -54,7 +54,7 @@ def test_a_draw_keeps_what_comes_first_and_adds_others_of_the_label_each_once(
     label = data.draw(st.integers(0, len(sizes)))
     members = examples.of(label).tolist()
     first = data.draw(st.permutations(members))[: data.draw(st.integers(0, len(members)))]
-    drawn = examples.pool.draw(np.random.default_rng(seed), label, number, np.array(first, dtype=np.int64)).tolist()
+    drawn = examples.index.draw(np.random.default_rng(seed), label, number, np.array(first, dtype=np.int64)).tolist()
     assert len(drawn) == len(set(drawn)) == min(number, len(members))
     assert drawn[: len(first)] == first[:number]
     assert set(drawn) <= set(members)
@@ -63,44 +63,44 @@ def test_a_draw_keeps_what_comes_first_and_adds_others_of_the_label_each_once(
 def test_a_draw_favours_no_example() -> None:
     examples, rng = Examples([3, 6]), np.random.default_rng(0)
     first = examples.of(1)[2:3]
-    counts = Counter(int(drawn) for _ in range(2000) for drawn in examples.pool.draw(rng, 1, 3, first)[1:])
+    counts = Counter(int(drawn) for _ in range(2000) for drawn in examples.index.draw(rng, 1, 3, first)[1:])
     assert set(counts) == set(examples.of(1).tolist()) - {int(first[0])}
     assert chisquare(list(counts.values())).pvalue > 0.01
 
 
 def test_only_labels_that_can_form_a_pair_are_drawn_at_random() -> None:
-    pool = Examples([1, 2, 1, 5, 1]).pool
-    assert sorted(pool.random_labels(np.random.default_rng(0))) == [1, 3]
-    assert pool.draw(np.random.default_rng(0), 2, 4).tolist() == [9]
+    index = Examples([1, 2, 1, 5, 1]).index
+    assert sorted(index.random_labels(np.random.default_rng(0))) == [1, 3]
+    assert index.draw(np.random.default_rng(0), 2, 4).tolist() == [9]
 
 
-def test_what_was_left_out_of_a_pool_is_never_drawn_though_it_be_asked_for_first() -> None:
+def test_what_was_left_out_of_an_index_is_never_drawn_though_it_be_asked_for_first() -> None:
     examples, rng = Examples([4, 3, 1, 2]), np.random.default_rng(0)
     left_out = np.concatenate([examples.of(0)[:1], examples.of(1)[:2], examples.of(3)])
-    pool = examples.pool.without(left_out)
-    assert pool.labels_L.tolist() == [0]
+    index = examples.index.without(left_out)
+    assert index.labels_L.tolist() == [0]
     for label in range(4):
         kept = set(examples.of(label).tolist()) - set(left_out.tolist())
         for _ in range(9):
-            assert set(pool.draw(rng, label, 9).tolist()) == kept
-            assert set(pool.draw(rng, label, 9, examples.of(label)[:2]).tolist()) == kept
-    assert pool.without(np.empty(0, dtype=np.int64)) is pool
+            assert set(index.draw(rng, label, 9).tolist()) == kept
+            assert set(index.draw(rng, label, 9, examples.of(label)[:2]).tolist()) == kept
+    assert index.without(np.empty(0, dtype=np.int64)) is index
     with pytest.raises(InputError, match="a triplet needs two labels"):
-        pool.without(examples.of(0))
+        index.without(examples.of(0))
 
 
 @pytest.mark.parametrize("label", [-1, 1, 5])
 def test_a_label_that_is_not_there_has_no_examples(label: int) -> None:
-    pool = Pool(np.arange(6), np.array([0, 0, 2, 2, 4, 4], dtype=np.int32))
-    assert len(pool.draw(np.random.default_rng(0), label, 3, np.array([1]))) == 0
+    index = LabelIndex(np.arange(6), np.array([0, 0, 2, 2, 4, 4], dtype=np.int32))
+    assert len(index.draw(np.random.default_rng(0), label, 3, np.array([1]))) == 0
 
 
 def test_a_pool_sorts_what_it_is_given() -> None:
-    pool = Pool(np.array([9, 4, 7, 1]), np.array([1, 0, 1, 0], dtype=np.int32))
-    assert pool.ids_N.tolist() == [1, 4, 7, 9] and pool.labels_N.tolist() == [0, 0, 1, 1]
+    index = LabelIndex(np.array([9, 4, 7, 1]), np.array([1, 0, 1, 0], dtype=np.int32))
+    assert index.ids_N.tolist() == [1, 4, 7, 9] and index.labels_N.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("labels", [[4, 4, 4], [1, 2, 3], []])
 def test_examples_that_cannot_form_a_triplet_are_refused_before_the_first_step(labels: list[int]) -> None:
     with pytest.raises(InputError, match="a triplet needs two labels"):
-        Pool(np.arange(len(labels)), np.array(labels, dtype=np.int32))
+        LabelIndex(np.arange(len(labels)), np.array(labels, dtype=np.int32))

@@ -13,7 +13,7 @@ from pipeline.config import (
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.stages.train.generation_feed import GenerationChooser
+from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
 from tests.unit.encoders import samples
 from tests.unit.triplets.samples import publish, triplets
@@ -32,13 +32,13 @@ def test_a_trainer_takes_only_generations_of_its_corpus_and_config(tmp_path: Pat
     first, second = checkpoint(workspace, 0), checkpoint(workspace, 10)
     publish(tmp_path / "w", [triplets(3)], 10, number=0, step=0)  # of another corpus
     config = RunConfig()
-    assert GenerationChooser(workspace, corpus, config).look(first) is None
+    assert GenerationSelector(workspace, corpus, config).find(first) is None
     corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})
     publish(tmp_path / "w", [triplets(3)], 10, number=1, step=0)
     publish(tmp_path / "w", [triplets(3)], 10, number=2, step=10)
 
     def numbers(config: RunConfig) -> list[int | None]:
-        found = [GenerationChooser(workspace, corpus, config).look(each) for each in (first, second)]
+        found = [GenerationSelector(workspace, corpus, config).find(each) for each in (first, second)]
         return [None if manifest is None else manifest.number for manifest in found]
 
     assert numbers(config) == [0, 2], "alternate: the first one of each checkpoint, whatever comes later"

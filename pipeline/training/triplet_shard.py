@@ -1,19 +1,17 @@
-"""What the batch builder is given of a generation, and the order in which its triplets come up."""
+"""A shard of mined triplets, as batch planners take it, and the triplets that seed its cliques."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
+from pipeline.training.label_index import Int32Array, Int64Array
 
-_LEADER_STREAM = 0x6C6561646572  # keeps these random numbers apart from others of the same seed
+_SEED_STREAM = 0x6C6561646572  # keeps these random numbers apart from others of the same seed
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The mined neighbours of labels, most mined first.
+    """The mined neighbours of labels.
 
     Attributes:
         label_R: Label codes, int32, ascending, shape (R,).
@@ -30,7 +28,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class Mined:
+class TripletShard:
     """One shard of a generation's triplets, and the neighbours of every label.
 
     Attributes:
@@ -40,7 +38,7 @@ class Mined:
         negative_T: example_id, int64, shape (T,).
         anchor_label_T: Label codes, int32, shape (T,).
         negative_label_T: Label codes, int32, shape (T,).
-        neighbours: Of all labels, those of other shards too.
+        neighbours: Of all labels, those of other shards' anchors too.
     """
 
     generation: int
@@ -55,32 +53,33 @@ class Mined:
         return len(self.anchor_T)
 
 
-class Leaders:
-    """The triplet that leads the n-th clique: each label in turn, in an order drawn anew for every epoch.
+class CliqueSeeds:
+    """The triplet that seeds the n-th clique: each label in turn, in an order drawn anew for every epoch.
 
-    So no label leads twice before all have led, whatever its number of triplets, and a label that looks like another
-    one in every picture cannot fill the batches. From epoch to epoch a label goes through its triplets.
+    So no label seeds a second clique before all have seeded one, whatever its number of triplets, and a label that
+    looks like another one in every picture cannot fill the batches. From epoch to epoch a label goes through its
+    triplets.
     """
 
-    def __init__(self, mined: Mined, seed: int) -> None:
+    def __init__(self, shard: TripletShard, seed: int) -> None:
         """Groups triplets by their anchor's label."""
-        self._mined, self._seed = mined, seed
-        self._rows_T = np.argsort(mined.anchor_label_T, kind="stable")
-        labels_T = mined.anchor_label_T[self._rows_T]
+        self._generation, self._seed = shard.generation, seed
+        self._rows_T = np.argsort(shard.anchor_label_T, kind="stable")
+        labels_T = shard.anchor_label_T[self._rows_T]
         _, self._starts_L, self._counts_L = np.unique(labels_T, return_index=True, return_counts=True)
-        rng = np.random.default_rng((_LEADER_STREAM, seed, mined.generation))
+        rng = np.random.default_rng((_SEED_STREAM, seed, shard.generation))
         self._first_L = rng.integers(self._counts_L) if len(self._counts_L) else self._counts_L
         self._epoch, self._order_L = -1, self._starts_L
 
     def __len__(self) -> int:
-        """Labels that lead: those that have a triplet in the shard."""
+        """Labels that seed cliques: those that have a triplet in the shard."""
         return len(self._starts_L)
 
     def row(self, clique: int) -> int:
-        """The triplet (its row) that leads a clique."""
-        epoch, place = divmod(clique, len(self))
+        """The row of the triplet that seeds a clique."""
+        epoch, position = divmod(clique, len(self))
         if epoch != self._epoch:
-            rng = np.random.default_rng((_LEADER_STREAM, self._seed, self._mined.generation, epoch))
+            rng = np.random.default_rng((_SEED_STREAM, self._seed, self._generation, epoch))
             self._epoch, self._order_L = epoch, rng.permutation(len(self))
-        label = self._order_L[place]
+        label = self._order_L[position]
         return int(self._rows_T[self._starts_L[label] + (self._first_L[label] + epoch) % self._counts_L[label]])

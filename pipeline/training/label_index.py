@@ -1,4 +1,4 @@
-"""The training examples by label: where every batch draws its images from."""
+"""An index of the training examples by label: every batch draws its images from it."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +8,11 @@ from pipeline.errors import InputError
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 
-NONE_FIRST = np.empty(0, dtype=np.int64)
+NO_IDS: Int64Array = np.empty(0, dtype=np.int64)
 
 
-class Pool:
-    """Examples grouped by label; only labels with at least two can form a positive pair.
+class LabelIndex:
+    """Maps a label to its examples; only labels with at least two can form a positive pair.
 
     Attributes:
         ids_N: example_id, int64, by label, then ascending.
@@ -42,17 +42,17 @@ class Pool:
             )
         self.labels_L: Int32Array = self._labels[self._sizes >= 2]
 
-    def without(self, excluded: Int64Array) -> "Pool":
-        """The pool without some examples; itself where there are none to leave out."""
+    def without(self, excluded: Int64Array) -> "LabelIndex":
+        """An index without some examples; this one where it holds none of them."""
         kept_N = ~np.isin(self.ids_N, excluded)
-        return self if kept_N.all() else Pool(self.ids_N[kept_N], self.labels_N[kept_N])
+        return self if kept_N.all() else LabelIndex(self.ids_N[kept_N], self.labels_N[kept_N])
 
-    def draw(self, rng: np.random.Generator, label: int, number: int, first: Int64Array = NONE_FIRST) -> Int64Array:
-        """Up to ``number`` distinct examples of a label: ``first`` (those that are in the pool), then random others."""
-        place = np.searchsorted(self._labels, np.int32(label))  # of the same type: otherwise all labels are converted
-        if place == len(self._labels) or self._labels[place] != label:
-            return NONE_FIRST
-        members = self.ids_N[self._starts[place] : self._starts[place] + self._sizes[place]]
+    def draw(self, rng: np.random.Generator, label: int, number: int, first: Int64Array = NO_IDS) -> Int64Array:
+        """Up to ``number`` distinct examples of a label: ``first`` (those that the index holds), then random others."""
+        row = np.searchsorted(self._labels, np.int32(label))  # of the same type: otherwise all labels are converted
+        if row == len(self._labels) or self._labels[row] != label:
+            return NO_IDS
+        members = self.ids_N[self._starts[row] : self._starts[row] + self._sizes[row]]
         if len(first):
             is_first = members[:, None] == first
             members, first = members[~is_first.any(axis=1)], first[is_first.any(axis=0)]
@@ -70,18 +70,18 @@ class RandomLabelOrder:
     def __init__(self, rng: np.random.Generator, labels_L: Int32Array) -> None:
         self._rng, self._labels_L = rng, labels_L
         self._moved: dict[int, int] = {}
-        self._place = 0
+        self._position = 0
 
     def __iter__(self) -> "RandomLabelOrder":
         return self
 
     def __next__(self) -> int:
-        """One step of Fisher and Yates' shuffle, which keeps only the places that it has moved."""
-        place, last = self._place, len(self._labels_L)
-        if place == last:
+        """One step of Fisher and Yates' shuffle, which keeps only the positions that it has moved."""
+        position, last = self._position, len(self._labels_L)
+        if position == last:
             raise StopIteration
-        other = int(self._rng.integers(place, last))
+        other = int(self._rng.integers(position, last))
         chosen = self._moved.get(other, other)
-        self._moved[other] = self._moved.get(place, place)
-        self._place += 1
+        self._moved[other] = self._moved.get(position, position)
+        self._position += 1
         return int(self._labels_L[chosen])
