@@ -1,10 +1,11 @@
 """The checkpoint that a job works with: the newest of its run, or the one that training starts from."""
 
 from pipeline.config import RunConfig
+from pipeline.corpus.payloads import payload_of
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, load_encoder, save_checkpoint
 from pipeline.encoders.pretrained import pretrained_encoder
-from pipeline.encoders.registry import takes_images
+from pipeline.encoders.registry import payload_taken
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.stages.embed.harmonic import check_old, choose_old
@@ -21,16 +22,7 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
         InputError: The checkpoint has another architecture or old encoder than the config, or the encoder does not
             take what the corpus holds.
     """
-    if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
-        raise InputError(
-            f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
-            "set encoder.name identity to mine the vectors as they are"
-        )
-    dim = corpus.manifest.vector_dim
-    if config.encoder.name == "identity" and dim not in (None, config.encoder.embedding_dim):
-        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
-    if corpus.manifest.payload == "image" and config.encoder.name == "identity":
-        raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
+    _check_fit(config, corpus)
     publication = checkpoints(workspace)
     latest = publication.latest()
     if latest is None:
@@ -61,3 +53,16 @@ def newest_checkpoint(config: RunConfig, workspace: Workspace, corpus: Corpus) -
             "and may have seen labels that are test labels now"
         )
     return latest
+
+
+def _check_fit(config: RunConfig, corpus: Corpus) -> None:
+    """Refuses an encoder that is known to take something else than what the corpus holds."""
+    name, payload, dim = config.encoder.name, corpus.payload, corpus.manifest.vector_dim
+    taken = payload_taken(name)
+    if taken not in (None, payload.name):
+        advice = "set encoder.name identity to mine the vectors as they are" if payload.is_derived else "name a network"
+        raise InputError(
+            f"the corpus holds {payload.plural}, but encoder.name {name!r} takes {payload_of(taken).plural}: {advice}"
+        )
+    if name == "identity" and dim != config.encoder.embedding_dim:
+        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
