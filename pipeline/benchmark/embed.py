@@ -54,23 +54,24 @@ def benchmark_embedding(config: RunConfig, plan: EmbedPlan, output: Path) -> dic
 
 def measure(examples: Examples, num_rounds: int) -> dict[str, Any]:
     """All contestants in turn, in both precisions."""
-    config, payloads = examples.config, examples.payloads
+    config, contents = examples.config, examples.contents
+    to_input = examples.corpus.payload.to_input(config.transform)
     batch_size, device = config.embed.batch_size, config.cluster.actor_device
     encoder = initial_encoder(config.encoder, config.transform, config.seed).eval().to(device)
     inputs = torch.from_numpy(examples.inputs_N).to(device)
-    contestants: dict[str, Callable[[], object]] = {DECODING: lambda: [examples.transform(one) for one in payloads]}
+    contestants: dict[str, Callable[[], object]] = {DECODING: lambda: [to_input(content) for content in contents]}
     for precision in PRECISIONS:
         embed = config.embed.model_copy(update={"precision": precision})
         contestants[f"{precision} bare"] = partial(forward_only, encoder, inputs, batch_size, device, precision)
         for name, what, load in (
-            ("arrays", range(len(payloads)), examples.recall),
-            ("payloads", payloads, examples.transform),
+            ("arrays", range(len(contents)), examples.recall),
+            ("payloads", contents, to_input),
         ):
             contestants[f"{precision} {name}"] = partial(encode, encoder, what, load, embed, device)
     times = compete(contestants, num_rounds)
     return {
-        "decoding_images_per_s": len(payloads) / times.median(DECODING),
-        "cases": [_case(times, precision, len(payloads)) for precision in PRECISIONS],
+        "decoding_images_per_s": len(contents) / times.median(DECODING),
+        "cases": [_case(times, precision, len(contents)) for precision in PRECISIONS],
         "bfloat16_times_as_fast": {
             name: times.ratio(f"float32 {name}", f"bfloat16 {name}") for name in ("bare", "arrays", "payloads")
         },

@@ -1,5 +1,6 @@
 """A small real corpus to train on and to encode: glyphs, drawn into a workspace that is thrown away."""
 
+import functools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,15 @@ import numpy.typing as npt
 from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.ingest import prepare
+from pipeline.corpus.payloads import Content
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
+from pipeline.training.dataset import LoadExample
 from pipeline.training.label_index import LabelIndex
 from pipeline.training.triplet_shard import Neighbours, TripletShard
 from pipeline.triplets.neighbours import NeighbourTally
@@ -35,14 +37,12 @@ class Examples:
         config: The run; its transform and encoder are used.
         corpus: Glyphs, all for training.
         cache: Their encoded images, in mapped files as a training worker has them.
-        transform: Decodes.
         inputs_N: All of them decoded, float32, shape (N, C, H, W).
     """
 
     config: RunConfig
     corpus: Corpus
     cache: ExampleCache
-    transform: Transform
     inputs_N: Float32Array
 
     @property
@@ -51,19 +51,14 @@ class Examples:
         return LabelIndex(np.arange(self.corpus.num_examples), self.corpus.labels)
 
     @property
-    def payloads(self) -> list[bytes]:
+    def contents(self) -> list[Content]:
         """The encoded images."""
-        return [self.payload(example) for example in range(self.corpus.num_examples)]
+        return [self.cache.content(example) for example in range(self.corpus.num_examples)]
 
-    def payload(self, example: int) -> bytes:
-        """An encoded image."""
-        payload = self.cache.payload(example)
-        assert isinstance(payload, bytes)
-        return payload
-
-    def decode(self, example: int) -> Float32Array:
+    @functools.cached_property
+    def decode(self) -> LoadExample:
         """Reads and decodes an image: what a training worker does."""
-        return self.transform(self.payload(example))
+        return self.cache.loader(self.config.transform)
 
     def recall(self, example: int) -> Float32Array:
         """An image that was decoded before."""
@@ -109,9 +104,9 @@ def glyph_examples(config: RunConfig, num_labels: int) -> Iterator[Examples]:
         workspace = Workspace.open(str(Path(folder) / "workspace"), "benchmark")
         prepare(source, workspace, config.seed, config.digest())
         corpus = Corpus.open(workspace)
-        cache, transform = ExampleCache(corpus, Path(folder) / "cache"), Transform(config.transform)
+        cache = ExampleCache(corpus, Path(folder) / "cache")
         shape = (corpus.num_examples, config.transform.channels, config.transform.height, config.transform.width)
-        examples = Examples(config, corpus, cache, transform, np.empty(shape, dtype=np.float32))
+        examples = Examples(config, corpus, cache, np.empty(shape, dtype=np.float32))
         for example in range(corpus.num_examples):
             examples.inputs_N[example] = examples.decode(example)
         yield examples

@@ -10,7 +10,6 @@ from pipeline.benchmark.train_lap import Product
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 
 _STEPS = 5
 
@@ -23,12 +22,11 @@ def measure_step(config: RunConfig, corpus: Corpus) -> float | None:
     Raises:
         InputError: Training fails with these settings.
     """
-    if config.encoder.name == "identity" or corpus.manifest.payload != "image":
+    if config.encoder.name == "identity" or corpus.payload.is_derived:
         return None
     online = config.training.model_copy(update={"source": "online", "curriculum": ()})
     config = config.model_copy(update={"training": online})
     with tempfile.TemporaryDirectory(prefix="motherlode-plan-") as folder, threads(online.threads_per_worker):
-        cache, transform = ExampleCache(corpus, folder), Transform(config.transform)
-        examples = Examples(config, corpus, cache, transform, np.empty(0, dtype=np.float32))
+        examples = Examples(config, corpus, ExampleCache(corpus, folder), np.empty(0, dtype=np.float32))
         product = Product(examples, None, _STEPS, online.decode_workers, decoded=False)
         return product.lap().step_s

@@ -1,18 +1,22 @@
-"""Random access to payloads: the corpus as memory-mapped Arrow files on a local disk."""
+"""Random access to examples: the corpus as memory-mapped Arrow files on a local disk."""
 
 import mmap
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from PIL import Image
 
+from pipeline.config import ClusterConfig, TransformConfig
 from pipeline.config.run import DEFAULT_CACHE_GIB
 from pipeline.corpus.cache_folder import CacheFolder
-from pipeline.corpus.items import Payload
+from pipeline.corpus.payloads import Content
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
 
@@ -21,7 +25,7 @@ SOURCE_DIGEST = b"motherlode.part_sha256"
 
 
 class ExampleCache:
-    """Payloads by example id. A part is fetched once per machine, when first needed, then shared by its processes.
+    """Contents by example id. A part is fetched once per machine, when first needed, then shared by its processes.
 
     What this object has opened stays as long as it lives. Older parts, of this corpus and others, make room for new
     ones; see ``CacheFolder``. A file that is cut off, or was made from another part, is made again.
@@ -49,11 +53,22 @@ class ExampleCache:
             raise _unavailable(self.folder, error) from error
         self._columns: dict[int, pa.Array] = {}
 
-    def payload(self, example_id: int) -> Payload:
-        """Returns the payload of an example.
+    @classmethod
+    def of(cls, corpus: Corpus, cluster: ClusterConfig) -> "ExampleCache":
+        """The cache that a config asks for."""
+        return cls(corpus, cluster.cache_dir, cluster.cache_gib)
 
-        Returns:
-            The encoded image as bytes, or the vector as a read-only float32 (D,) view of the mapped file.
+    def loader(
+        self, transform: TransformConfig, alter: Callable[[Image.Image, int], Image.Image] | None = None
+    ) -> Callable[[int], npt.NDArray[np.float32]]:
+        """What loads an example, given its id, as the encoder's input; ``alter`` changes its picture, given its id."""
+        to_input = self._corpus.payload.to_input(transform)
+        if alter is None:
+            return lambda example_id: to_input(self.content(example_id))
+        return lambda example_id: to_input(self.content(example_id), lambda image: alter(image, example_id))
+
+    def content(self, example_id: int) -> Content:
+        """The content of an example: an encoded image, or a vector, as a read-only view of the mapped file.
 
         Raises:
             IndexError: There is no such example.
@@ -64,12 +79,9 @@ class ExampleCache:
         part = self._corpus.part_of(example_id)
         if part not in self._columns:
             self._columns[part] = self._open(part)
-        value = self._columns[part][example_id - self._corpus.part_ids(part).start]
-        if self._corpus.manifest.payload == "image":
-            content: bytes = value.as_py()
-            return content
-        vector: np.ndarray[tuple[int], np.dtype[np.float32]] = value.values.to_numpy(zero_copy_only=True)
-        return vector
+        row = example_id - self._corpus.part_ids(part).start
+        content: Content = self._corpus.payload.from_scalar(self._columns[part][row])
+        return content
 
     def build(self) -> None:
         """Fetches every part that is not there yet, instead of at first use."""
@@ -92,7 +104,7 @@ class ExampleCache:
         return column
 
     def _column(self, mapped: mmap.mmap | None, part: int) -> pa.Array | None:
-        """The payloads in a mapped file; None if it is absent, cut off, or not made from this part."""
+        """The contents in a mapped file; None if it is absent, cut off, or not made from this part."""
         if mapped is None:
             return None
         try:
@@ -107,16 +119,13 @@ class ExampleCache:
         return batch.column(0) if batch.num_rows == len(self._corpus.part_ids(part)) else None
 
     def _make(self, unfinished: BinaryIO, file: Path, part: int) -> mmap.mmap:
-        table = self._corpus.read_part(part)
-        is_image = self._corpus.manifest.payload == "image"
-        column = table.column("image" if is_image else "vector").combine_chunks()
-        payloads = column.field("bytes") if is_image else column
+        column = self._corpus.payload.column(self._corpus.read_part(part))
         metadata = {SOURCE_DIGEST: self._corpus.part_sha256(part).encode()}
-        schema = pa.schema([pa.field("payload", payloads.type)], metadata=metadata)
+        schema = pa.schema([pa.field("payload", column.type)], metadata=metadata)
 
         def write(sink: BinaryIO | pa.MockOutputStream) -> None:
             with pa.ipc.new_file(sink, schema) as writer:
-                writer.write_batch(pa.record_batch([payloads], schema=schema))
+                writer.write_batch(pa.record_batch([column], schema=schema))
 
         measured = pa.MockOutputStream()
         write(measured)

@@ -89,13 +89,7 @@ class CacheFolder:
             Path(unfinished.name).unlink(missing_ok=True)
 
     def finish(self, unfinished: BinaryIO, file: Path, num_bytes: int, fill: Callable[[BinaryIO], object]) -> mmap.mmap:
-        """Makes room, fills the file, gives it its name and maps it.
-
-        Args:
-            unfinished: From ``sole_maker``.
-            file: Its name-to-be.
-            num_bytes: What ``fill`` will write.
-            fill: Writes it.
+        """Makes room for the bytes that ``fill`` will write, has it write them, gives the file its name and maps it.
 
         Raises:
             InputError: What others have open leaves no room below the limit.

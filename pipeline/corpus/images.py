@@ -51,17 +51,17 @@ def size_fault(num_bytes: int, limits: ImageLimits) -> Fault | None:
     return Fault("too_large", f"{num_bytes} bytes, more than max_image_bytes {limits.max_bytes}")
 
 
-def find_fault(payload: bytes, limits: ImageLimits) -> Fault | None:
+def find_fault(content: bytes, limits: ImageLimits) -> Fault | None:
     """Tells what is wrong with an encoded image, or None once all of it was decoded.
 
     The size in the header is judged first: a decompression bomb is turned away without being decoded.
     """
-    if fault := size_fault(len(payload), limits):
+    if fault := size_fault(len(content), limits):
         return fault
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > limits.max_pixels:
                     found = f"{image.width}x{image.height} pixels"
                     return Fault("too_large", f"{found}, more than max_image_pixels {limits.max_pixels}")

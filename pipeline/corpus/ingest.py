@@ -2,9 +2,9 @@
 
 from pipeline import progress
 from pipeline.config import CorpusConfig
-from pipeline.corpus.items import Item, Source
 from pipeline.corpus.publishing import Origin, publish_corpus
 from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.sources.items import Item, Source
 from pipeline.corpus.sources.registry import open_source
 from pipeline.corpus.split import read_split
 from pipeline.corpus.writer import CorpusWriter

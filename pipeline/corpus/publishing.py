@@ -16,15 +16,7 @@ from pipeline.storage.publish import Transaction, VersionedDataset
 
 @dataclass(frozen=True)
 class Origin:
-    """What a manifest records of how its corpus came about.
-
-    Attributes:
-        source: Kind and place of the source, for a person.
-        source_key: Digest of the request.
-        seed: The run's.
-        config_digest: Of the whole run's config.
-        num_relabelled: Labels that were changed since the source was read.
-    """
+    """What a manifest records of how its corpus came about; see ``CorpusManifest``."""
 
     source: str
     source_key: str
@@ -40,14 +32,9 @@ def publish_corpus(
     origin: Origin,
     write: Callable[[Transaction[CorpusManifest]], CorpusWriter],
 ) -> tuple[CorpusManifest, bool]:
-    """Writes a corpus and publishes it under the next number, unless the newest one is just that.
+    """Writes a corpus and publishes it under the next number, unless the newest one, its parent, is just that.
 
-    Args:
-        dataset: Where.
-        latest: The newest one, which becomes the parent.
-        split: Which labels are kept for evaluation.
-        origin: For the manifest.
-        write: Writes all examples and what was rejected, and finishes the writer.
+    ``write`` writes all examples and what was rejected, and finishes the writer.
 
     Returns:
         The manifest that stands, and whether this call published it.
@@ -57,19 +44,8 @@ def publish_corpus(
     """
     transaction = dataset.begin(0 if latest is None else latest.number + 1)
     being_written = f"{dataset.data_folder(transaction.number, transaction.writer)}/"
-    with acquire_pins(dataset.store, f"writing of corpus {transaction.number}", being_written).renewing():
-        return _publish(dataset, latest, split, origin, write, transaction)
-
-
-def _publish(
-    dataset: VersionedDataset[CorpusManifest],
-    latest: CorpusManifest | None,
-    split: Split,
-    origin: Origin,
-    write: Callable[[Transaction[CorpusManifest]], CorpusWriter],
-    transaction: Transaction[CorpusManifest],
-) -> tuple[CorpusManifest, bool]:
-    with ExitStack() as cleanup:
+    lease = acquire_pins(dataset.store, f"writing of corpus {transaction.number}", being_written)
+    with lease.renewing(), ExitStack() as cleanup:
         cleanup.callback(_discard, dataset.store, transaction)
         writer = write(transaction)
         check_usable(origin.source, split, writer)
@@ -77,24 +53,20 @@ def _publish(
         if latest is not None and (latest.source_key, latest.fingerprint) == (origin.source_key, fingerprint):
             return latest, False
         cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
-    manifest = CorpusManifest(
-        **transaction.manifest_fields(),
-        parent=None if latest is None else latest.number,
-        seed=origin.seed,
-        config_digest=origin.config_digest,
-        fingerprint=fingerprint,
-        num_examples=writer.num_examples,
-        num_labels=len(writer.label_counts),
-        payload=writer.payload,
-        vector_dim=writer.vector_dim,
-        test_fraction=split.test_fraction,
-        test_labels=None if split.test_labels is None else tuple(sorted(split.test_labels)),
-        source=origin.source,
-        source_key=origin.source_key,
-        num_relabelled=origin.num_relabelled,
-        quarantined=dict(sorted(writer.quarantined.items())),
-    )
-    committed, ours = transaction.commit(manifest)
+        manifest = CorpusManifest(
+            **transaction.manifest_fields(),
+            **vars(origin),
+            parent=None if latest is None else latest.number,
+            fingerprint=fingerprint,
+            num_examples=writer.num_examples,
+            num_labels=len(writer.label_counts),
+            payload=writer.payload.name,
+            vector_dim=writer.vector_dim,
+            test_fraction=split.test_fraction,
+            test_labels=None if split.test_labels is None else tuple(sorted(split.test_labels)),
+            quarantined=dict(sorted(writer.quarantined.items())),
+        )
+        committed, ours = transaction.commit(manifest)
     if not ours:
         progress.say(f"corpus {committed.number} was published by another job meanwhile: it is kept")
     return committed, ours
@@ -105,7 +77,7 @@ def check_usable(source: str, split: Split, writer: CorpusWriter) -> None:
     counts = writer.label_counts
     if not counts:
         raise InputError(
-            f"{source} holds no usable {writer.payload}: {_rejections(writer)}; "
+            f"{source} holds no usable {writer.payload.name}: {_rejections(writer)}; "
             f"check corpus.source.path and corpus.source.kind"
         )
     if len(counts) == 1:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.corpus.payloads import payload_of
 from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet
 from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
@@ -17,14 +18,11 @@ from pipeline.storage.workspace import Workspace
 
 
 class Corpus:
-    """One pinned corpus. Opening reads the labels; payloads are read part by part.
-
-    Args:
-        dataset: Where the corpus lies.
-        manifest: The pinned manifest.
+    """One pinned corpus. Opening reads the labels; contents are read part by part.
 
     Attributes:
         manifest: What was published.
+        payload: What an example holds.
         split: Which labels are kept for evaluation.
         label_names: Names of the labels, sorted; a label's code is its place here.
         labels: int32 (N,), the label's code of each example id.
@@ -37,7 +35,7 @@ class Corpus:
     def __init__(self, dataset: VersionedDataset[CorpusManifest], manifest: CorpusManifest) -> None:
         self._dataset = dataset
         self.manifest_key = dataset.manifest_key(manifest.number)
-        self.manifest = manifest
+        self.manifest, self.payload = manifest, payload_of(manifest.payload)
         self._parts = manifest.parts_of(EXAMPLES)
         self._starts = [0, *itertools.accumulate(part.num_rows for part in self._parts)]
         self.label_names, self.labels = self._read_labels()
@@ -65,7 +63,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over labels and payloads in order, and the split."""
+        """SHA-256 over labels and contents in order, and the split."""
         return self.manifest.fingerprint
 
     @property
@@ -112,9 +110,7 @@ class Corpus:
             CorruptDataError: The stored bytes are not those that the manifest promises.
         """
         data = self._dataset.read_part(self._parts[part])
-        column = "image.path" if self.manifest.payload == "image" else "source_id"
-        values = from_parquet(data, [column]).column(0)
-        paths: list[str] = values.to_pylist()
+        paths: list[str] = from_parquet(data, [self.payload.path_column]).column(0).to_pylist()
         return paths
 
     def paths_of(self, example_ids: Iterable[int]) -> dict[int, str]:

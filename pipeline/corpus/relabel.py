@@ -1,16 +1,13 @@
 """Relabel: publishes a corpus anew with other labels for some examples; the old corpus stays as it is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
 from pipeline import progress
-from pipeline.corpus.items import Item, Payload, PayloadKind, Rejected
 from pipeline.corpus.publishing import Origin, publish_corpus
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
 from pipeline.storage.publish import Transaction, VersionedDataset
@@ -38,11 +35,7 @@ class Changes:
 
 
 def find_changes(corpus: Corpus, wanted: Mapping[int, str]) -> Changes:
-    """Compares wanted labels with those of a corpus.
-
-    Args:
-        corpus: As it is.
-        wanted: Label by example id, never empty.
+    """Compares wanted labels, never empty, by example id, with those of a corpus.
 
     Raises:
         InputError: There is no such example.
@@ -74,13 +67,6 @@ def relabel(
     The request's key stays, so that `prepare` with the same config finds nothing to do instead of bringing the old
     labels back.
 
-    Args:
-        workspace: Of the corpus.
-        corpus: The newest one.
-        changes: Of its labels.
-        seed: The run's, for the record.
-        config_digest: Of the whole run's config, for the record.
-
     Returns:
         The manifest that stands, and whether this call published it; False where there is nothing to change.
 
@@ -98,11 +84,9 @@ def relabel(
     num_relabelled = old.num_relabelled + len(changes.label_of)
     source = old.source.removesuffix(_words(old.num_relabelled)) + _words(num_relabelled)
     origin = Origin(source, old.source_key, seed, config_digest, num_relabelled)
-
-    def write(transaction: Transaction[CorpusManifest]) -> CorpusWriter:
-        return _rewrite(dataset, corpus, changes.label_of, transaction)
-
-    committed, ours = publish_corpus(dataset, old, corpus.split, origin, write)
+    committed, ours = publish_corpus(
+        dataset, old, corpus.split, origin, lambda transaction: _rewrite(dataset, corpus, changes.label_of, transaction)
+    )
     if not ours:
         raise _overtaken(old.number)
     return committed, True
@@ -123,34 +107,21 @@ def _rewrite(
     label_of: Mapping[int, str],
     transaction: Transaction[CorpusManifest],
 ) -> CorpusWriter:
-    manifest = corpus.manifest
-    part_ids = [corpus.part_ids(part) for part in range(corpus.num_parts)]
-    writer = CorpusWriter(transaction, manifest.payload, max(map(len, part_ids)))
+    payload, part_ids = corpus.payload, [corpus.part_ids(part) for part in range(corpus.num_parts)]
+    writer = CorpusWriter(transaction, payload, max(map(len, part_ids)))
     with progress.stage("relabel", corpus.num_examples, "examples") as done:
         for part, ids in enumerate(part_ids):
             table = corpus.read_part(part)
-            labels = table.column("label").to_pylist()
-            for example_id, label, (payload, path) in zip(ids, labels, _payloads(table, manifest.payload), strict=True):
-                writer.add(Item(label_of.get(example_id, label), payload, path))
+            columns = (table.column("label").to_pylist(), payload.contents(table), payload.paths(table))
+            for example_id, label, content, path in zip(ids, *columns, strict=True):
+                writer.add(Item(label_of.get(example_id, label), content, path))
             writer.end_part()
             done(len(ids))
-    for record in manifest.parts_of(QUARANTINE):
+    for record in corpus.manifest.parts_of(QUARANTINE):
         for row in from_parquet(dataset.read_part(record)).to_pylist():
             writer.reject(Rejected(**row))
     writer.finish()
     return writer
-
-
-def _payloads(table: pa.Table, payload: PayloadKind) -> Iterator[tuple[Payload, str]]:
-    """Payload and path of each row of a part."""
-    if payload == "image":
-        images = table.column("image").combine_chunks()
-        for content, path in zip(images.field("bytes"), images.field("path"), strict=True):
-            yield content.as_py(), path.as_py()
-        return
-    vectors = table.column("vector").combine_chunks()
-    matrix_ND = vectors.flatten().to_numpy().reshape(len(vectors), -1).astype(np.float32, copy=False)
-    yield from zip(matrix_ND, table.column("source_id").to_pylist(), strict=True)
 
 
 def _words(num_relabelled: int) -> str:

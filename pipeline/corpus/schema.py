@@ -1,12 +1,14 @@
 """The corpus as it is stored: Arrow schemas, Parquet bytes, and the manifest."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import field_validator
 
-from pipeline.corpus.items import PayloadKind
+from pipeline.corpus.payloads import IMAGE_TYPE, PAYLOADS, Payload, payload_of
 from pipeline.errors import CorruptDataError
 from pipeline.storage.publish import Manifest
 
@@ -15,17 +17,16 @@ EXAMPLES, LABELS, QUARANTINE = "examples", "labels", "quarantine"
 
 LABELS_SCHEMA = pa.schema([("example_id", pa.int64()), ("label", pa.dictionary(pa.int32(), pa.string()))])
 QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
-IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 class CorpusManifest(Manifest):
     """A published corpus.
 
     Attributes:
-        fingerprint: SHA-256 over labels and payloads in order, however they are cut into parts.
+        fingerprint: SHA-256 over labels and contents in order, however they are cut into parts.
         num_examples: Examples; their ids are 0 to num_examples - 1.
         num_labels: Different labels.
-        payload: What an example holds.
+        payload: Name of what an example holds, one of PAYLOADS.
         vector_dim: Length of the vectors; None for images.
         test_fraction: Expected share of the labels that is kept for evaluation.
         test_labels: The labels that are kept, where they were listed; None: drawn by test_fraction.
@@ -39,7 +40,7 @@ class CorpusManifest(Manifest):
     fingerprint: str
     num_examples: int
     num_labels: int
-    payload: PayloadKind
+    payload: str
     vector_dim: int | None
     test_fraction: float
     test_labels: tuple[str, ...] | None = None
@@ -48,27 +49,27 @@ class CorpusManifest(Manifest):
     num_relabelled: int = 0
     quarantined: dict[str, int]
 
+    _known_payload = field_validator("payload")(lambda name: payload_of(name).name)
 
-def examples_schema(payload: PayloadKind, vector_dim: int | None) -> pa.Schema:
-    """The schema of an examples part, with the metadata in which Hugging Face ``datasets`` finds features.
 
-    Args:
-        payload: What an example holds.
-        vector_dim: Length of the vectors; None for images.
-    """
-    text = {"dtype": "string", "_type": "Value"}
-    features: dict[str, Any] = {"example_id": {"dtype": "int64", "_type": "Value"}, "label": text}
-    fields = [("example_id", pa.int64()), ("label", pa.string())]
-    if payload == "image":
-        fields.append(("image", IMAGE_TYPE))
-        features["image"] = {"_type": "Image"}
-    else:
-        fields += [("vector", pa.list_(pa.float32(), vector_dim)), ("source_id", pa.string())]
-        element = {"dtype": "float32", "_type": "Value"}
-        features["vector"] = {"feature": element, "length": vector_dim, "_type": "Sequence"}
-        features["source_id"] = text
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    return pa.schema(fields, metadata=metadata)
+def examples_schema(payload: Payload[Any], vector_dim: int | None) -> pa.Schema:
+    """The schema of an examples part; ``vector_dim`` as in the manifest."""
+    fields = [pa.field("example_id", pa.int64()), pa.field("label", pa.string())]
+    return with_features(fields + payload.fields(vector_dim))
+
+
+def with_features(fields: Sequence[pa.Field]) -> pa.Schema:
+    """A schema with the metadata in which Hugging Face ``datasets`` finds features."""
+    features = {field.name: _feature(field.type) for field in fields}
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _feature(of: pa.DataType) -> dict[str, Any]:
+    if of == IMAGE_TYPE:
+        return {"_type": "Image"}
+    if pa.types.is_fixed_size_list(of):
+        return {"feature": _feature(of.value_type), "length": of.list_size, "_type": "Sequence"}
+    return {"dtype": {"float": "float32"}.get(str(of), str(of)), "_type": "Value"}
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -78,8 +79,8 @@ def to_parquet(table: pa.Table) -> bytes:
         CorruptDataError: The footer does not say what was written.
     """
     sink = pa.BufferOutputStream()
-    # Statistics and dictionaries of payloads cost space and answer no question; zstd leaves JPEG bytes alone.
-    plain = [name for name in table.column_names if name not in ("image", "vector")]
+    # Statistics and dictionaries of contents cost space and answer no question; zstd leaves JPEG bytes alone.
+    plain = [name for name in table.column_names if name not in PAYLOADS]
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=plain, write_statistics=plain)
     data: bytes = sink.getvalue().to_pybytes()
     num_rows = pq.read_metadata(pa.BufferReader(data)).num_rows
@@ -91,10 +92,5 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Reads the bytes of a part that were checked by their digest.
-
-    Args:
-        data: The part.
-        columns: Only these; a field of a struct is named ``image.path``.
-    """
+    """Reads the checked bytes of a part, or only some columns of it; ``image.path`` is a field of a struct."""
     return pq.read_table(pa.BufferReader(data), columns=columns)

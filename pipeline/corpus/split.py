@@ -26,13 +26,10 @@ class Split:
         return is_test_label(label, self.test_fraction) if self.test_labels is None else label in self.test_labels
 
     def fingerprint(self, content: str) -> str:
-        """The fingerprint of a corpus: of its examples and of which of them are kept for evaluation.
+        """The fingerprint of a corpus: of its examples (``content``) and of which of them are kept for evaluation.
 
         Embeddings, generations and checkpoints name it, so nothing that was mined or trained under one split is taken
         for fit to be evaluated under another.
-
-        Args:
-            content: SHA-256 over labels and payloads in order.
         """
         if self.test_labels is None:
             rule = f"test_fraction {self.test_fraction!r}"
@@ -48,12 +45,7 @@ class Split:
 
 
 def is_test_label(label: str, test_fraction: float) -> bool:
-    """Tells whether a label is kept for evaluation: by a hash of its name, so new labels move no old one.
-
-    Args:
-        label: The label's name.
-        test_fraction: Expected share of test labels, in [0, 1].
-    """
+    """Tells whether a label is kept for evaluation: by a hash of its name, so new labels move no old one."""
     draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) / 2**64
     return draw < test_fraction
 

@@ -11,49 +11,37 @@ from pipeline.config import TransformConfig
 from pipeline.corpus.images import DECODE_ERRORS, FORMATS, to_upright_eight_bits
 from pipeline.errors import InputError
 
+Alter = Callable[[Image.Image], Image.Image]
+"""Given the cropped image (mode L or RGB, 8 bits) before it is resized, returns the one to go on with."""
+
 
 class Transform:
-    """Decodes, turns upright, crops the centre, resizes and scales an image.
-
-    Args:
-        config: Size, channels and crop.
-
-    Attributes:
-        digest: Of the config: equal digests, equal arrays.
-    """
+    """Decodes, turns upright, crops the centre, resizes and scales an image."""
 
     def __init__(self, config: TransformConfig) -> None:
         self._config = config
-        self.digest = config.digest()
 
-    def __call__(
-        self, payload: bytes, alter: Callable[[Image.Image], Image.Image] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, content: bytes, /, alter: Alter | None = None) -> npt.NDArray[np.float32]:
         """Returns float32 (C, H, W) in [-1, 1], black to white.
-
-        Args:
-            payload: The encoded image.
-            alter: Given the cropped image (mode L or RGB, 8 bits) before it is resized, returns the one to go on with.
-                The digest does not know of it.
 
         Raises:
             InputError: The bytes are no image that can be decoded.
         """
-        cropped = self.view(payload)
+        cropped = self.view(content)
         return self._scale(alter(cropped) if alter else cropped)
 
-    def view(self, payload: bytes) -> Image.Image:
+    def view(self, content: bytes) -> Image.Image:
         """The part of an image that the encoder sees, at its own size: mode L or RGB, 8 bits.
 
         Raises:
             InputError: The bytes are no image that can be decoded.
         """
         try:
-            with Image.open(io.BytesIO(payload), formats=FORMATS) as encoded:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as encoded:
                 image = to_upright_eight_bits(encoded)
         except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise InputError(
-                f"an image of {len(payload)} bytes cannot be decoded ({error}): jobs.prepare leaves such out"
+                f"an image of {len(content)} bytes cannot be decoded ({error}): jobs.prepare leaves such out"
             ) from error
         return self._crop(image.convert("L" if self._config.channels == 1 else "RGB"))
 

@@ -3,14 +3,14 @@
 import hashlib
 from array import array
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.items import Item, Payload, PayloadKind, Rejected
+from pipeline.corpus.payloads import Payload
 from pipeline.corpus.schema import (
     EXAMPLES,
-    IMAGE_TYPE,
     LABELS,
     LABELS_SCHEMA,
     QUARANTINE,
@@ -19,6 +19,7 @@ from pipeline.corpus.schema import (
     examples_schema,
     to_parquet,
 )
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.storage.publish import Transaction
 
 MAX_PART_BYTES = 64 * 2**20
@@ -27,14 +28,13 @@ QUARANTINE_ROWS_PER_PART = 100_000
 
 
 class Fingerprint:
-    """Streaming SHA-256 over (label, payload) in order, each led by its length; part size does not matter."""
+    """Streaming SHA-256 over (label, content) in order, each led by its length; part size does not matter."""
 
-    def __init__(self, payload: PayloadKind) -> None:
-        self._hash = hashlib.sha256(f"motherlode corpus 1 {payload}\n".encode())
+    def __init__(self, payload: Payload[Any]) -> None:
+        self._hash = hashlib.sha256(f"motherlode corpus 1 {payload.name}\n".encode())
 
-    def add(self, label: str, payload: Payload) -> None:
-        """Takes in the next example."""
-        content = payload if isinstance(payload, bytes) else payload.astype("<f4", copy=False).tobytes()
+    def add(self, label: str, content: bytes) -> None:
+        """Takes in the next example, its content as the payload's ``to_bytes`` gives it."""
         name = label.encode()
         for field in (name, content):
             self._hash.update(len(field).to_bytes(8, "little"))
@@ -46,12 +46,7 @@ class Fingerprint:
 
 
 class CorpusWriter:
-    """Cuts a stream of items into parts and keeps what the manifest will say about them.
-
-    Args:
-        transaction: Where the parts go.
-        payload: What every item holds.
-        examples_per_part: Rows of a part; fewer where its payloads reach MAX_PART_BYTES.
+    """Cuts a stream of items into parts, large ones at MAX_PART_BYTES; keeps what the manifest will say about them.
 
     Attributes:
         payload: What every item holds.
@@ -62,7 +57,7 @@ class CorpusWriter:
         vector_dim: Length of the vectors; None for images, and before the first item.
     """
 
-    def __init__(self, transaction: Transaction[CorpusManifest], payload: PayloadKind, examples_per_part: int) -> None:
+    def __init__(self, transaction: Transaction[CorpusManifest], payload: Payload[Any], examples_per_part: int) -> None:
         self._transaction, self.payload, self._examples_per_part = transaction, payload, examples_per_part
         self._fingerprint = Fingerprint(payload)
         self._items: list[Item] = []
@@ -85,13 +80,13 @@ class CorpusWriter:
 
     def add(self, item: Item) -> None:
         """Takes the next example; its id is the number of those before it."""
-        if not isinstance(item.payload, bytes):
-            self.vector_dim = len(item.payload)
-        self._fingerprint.add(item.label, item.payload)
+        content = self.payload.to_bytes(item.content)
+        self.vector_dim = self.payload.vector_dim(item.content)
+        self._fingerprint.add(item.label, content)
         self._codes.append(self._code_of.setdefault(item.label, len(self._code_of)))
         self.label_counts[item.label] += 1
         self._items.append(item)
-        self._item_bytes += len(item.payload) if isinstance(item.payload, bytes) else item.payload.nbytes
+        self._item_bytes += len(content)
         self.num_examples += 1
         if len(self._items) >= self._examples_per_part or self._item_bytes >= MAX_PART_BYTES:
             self.end_part()
@@ -102,7 +97,9 @@ class CorpusWriter:
             return
         first_id = self.num_examples - len(self._items)
         ids = pa.array(np.arange(first_id, self.num_examples, dtype=np.int64))
-        columns = [ids, pa.array([item.label for item in self._items], pa.string()), *self._payload_columns()]
+        labels = pa.array([item.label for item in self._items], pa.string())
+        contents, paths = [item.content for item in self._items], [item.path for item in self._items]
+        columns = [ids, labels, *self.payload.to_columns(contents, paths)]
         table = pa.Table.from_arrays(columns, schema=examples_schema(self.payload, self.vector_dim))
         self._add_part(EXAMPLES, f"examples-{self._num_parts:05d}.parquet", table)
         self._num_parts += 1
@@ -125,15 +122,6 @@ class CorpusWriter:
         labels = pa.DictionaryArray.from_arrays(codes, pa.array(list(self._code_of), pa.string()))
         ids = pa.array(np.arange(self.num_examples, dtype=np.int64))
         self._add_part(LABELS, "_labels.parquet", pa.Table.from_arrays([ids, labels], schema=LABELS_SCHEMA))
-
-    def _payload_columns(self) -> list[pa.Array]:
-        paths = pa.array([item.path for item in self._items], pa.string())
-        payloads = [item.payload for item in self._items]
-        if self.payload == "image":
-            encoded = pa.array(payloads, pa.binary())
-            return [pa.StructArray.from_arrays([encoded, paths], fields=list(IMAGE_TYPE))]
-        numbers = pa.array(np.concatenate(payloads), pa.float32())
-        return [pa.FixedSizeListArray.from_arrays(numbers, self.vector_dim), paths]
 
     def _flush_quarantine(self) -> None:
         rows = [{"path": r.path, "reason": r.reason, "detail": r.detail} for r in self._rejected]

@@ -15,17 +15,17 @@ from pipeline.errors import InputError
 
 def encode(
     encoder: nn.Module,
-    payloads: Sequence[Any],
+    contents: Sequence[Any],
     load: Callable[[Any], npt.NDArray[np.float32]],
     config: EmbedConfig,
     device: str,
 ) -> npt.NDArray[np.float32]:
-    """Encodes payloads in order, in batches that depend on their number alone (so a repeat gives the same bits).
+    """Encodes examples in order, in batches that depend on their number alone (so a repeat gives the same bits).
 
     Args:
         encoder: In evaluation mode, on ``device``; (B, ...) to (B, D).
-        payloads: N encoded images or vectors.
-        load: Payload to input array, float32.
+        contents: N encoded images or vectors, or the ids of examples.
+        load: One of them to input array, float32.
         config: Batch size, precision of the forward pass, and whether mirror images count too.
         device: "cpu" or "cuda".
 
@@ -37,8 +37,8 @@ def encode(
     """
     outputs = []
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        for start in range(0, len(payloads), config.batch_size):
-            batch = np.stack([load(payload) for payload in payloads[start : start + config.batch_size]])
+        for start in range(0, len(contents), config.batch_size):
+            batch = np.stack([load(content) for content in contents[start : start + config.batch_size]])
             inputs = torch.from_numpy(batch).to(device)
             found = encoder(inputs).float()
             if config.mirror:

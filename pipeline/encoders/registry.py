@@ -31,6 +31,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "identity": Identity,
 }
 
+NOT_OF_IMAGES = {"identity": "vector"}
+"""What those take that take no images."""
+
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 CALL_FORM = "Class(in_channels=…, embedding_dim=…, height=…, width=…, **encoder.options)"
 
@@ -58,9 +61,9 @@ class Encoder(nn.Module):
         return F.normalize(self.network(batch).float(), dim=1)
 
 
-def takes_images(name: str) -> bool:
-    """Whether a network of this name is known to take images; of an import path nothing is known."""
-    return is_backbone(name) or (name in NETWORKS and NETWORKS[name] is not Identity)
+def payload_taken(name: str) -> str | None:
+    """The name of the payload that a network of this name takes; None of an import path: nothing is known of it."""
+    return NOT_OF_IMAGES.get(name, "image") if name in NETWORKS or is_backbone(name) else None
 
 
 def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
@@ -99,7 +102,7 @@ def build_encoder(config: EncoderConfig, transform: TransformConfig) -> Encoder:
             f"encoder {config.name!r} cannot be built with encoder.options {config.options} for images of "
             f"{_image_size(transform)} ({_one_line(error)}): it is called as {CALL_FORM}"
         ) from error
-    if not isinstance(network, Identity):  # it takes vectors and checks each batch itself
+    if config.name not in NOT_OF_IMAGES and not isinstance(network, Identity):  # they check each batch themselves
         _check_output(network, config, transform)
     return Encoder(network)
 

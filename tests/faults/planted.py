@@ -196,7 +196,7 @@ def cache_of_examples(place: Place, data: bytes) -> object:
         writer.write_table(pa.table([list(range(10))], schema=schema))
     for content in (data, sink.getvalue().to_pybytes()):
         (cache.folder / "part-00000.arrow").write_bytes(content)
-        ExampleCache(corpus, place.folder / "planted").payload(0)
+        ExampleCache(corpus, place.folder / "planted").content(0)
     return None
 
 

@@ -50,7 +50,7 @@ def auc(folder: Path, one: str, other: str) -> float:
         dataset = checkpoints(Workspace(workspace.store, run_name))
         manifest = dataset.read(STEPS)
         encoder = load_encoder(dataset, manifest, manifest.encoder, manifest.transform, "cpu")
-        images = [cache.payload(int(example)) for example in ids]
+        images = [cache.content(int(example)) for example in ids]
         vectors.append(encode(encoder, images, Transform(manifest.transform), EmbedConfig(), "cpu"))
     similarity: npt.NDArray[np.float32] = vectors[0] @ vectors[1].T
     labels, apart = corpus.labels[ids], ~np.eye(len(ids), dtype=bool)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageFont
 
 from pipeline.config import GlyphsConfig
-from pipeline.corpus.items import Item, PayloadKind, Rejected
+from pipeline.corpus.payloads import IMAGE
 from pipeline.corpus.sources.glyph_faces import (
     Character,
     Ink,
@@ -19,6 +19,7 @@ from pipeline.corpus.sources.glyph_faces import (
     load_font,
     merge_identical,
 )
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.errors import InputError
 
 OVERSAMPLING = 2
@@ -44,7 +45,7 @@ class Glyphs:
     look-alikes gives some images another label, and changes nothing else: images, paths and their order stay.
     """
 
-    payload: PayloadKind = "image"
+    payload = IMAGE
 
     def __init__(self, config: GlyphsConfig) -> None:
         self._config = config
@@ -79,8 +80,8 @@ class Glyphs:
         fonts = {name: load_font(name, font_size) for name in names}
         for character in self._characters:
             for name in character.fonts:
-                payload = draw_face(fonts[name], character.code, name, self._config)
-                yield Item(labels[character.code], payload, f"glyphs/U+{character.code:04X}/{name}.png")
+                content = draw_face(fonts[name], character.code, name, self._config)
+                yield Item(labels[character.code], content, f"glyphs/U+{character.code:04X}/{name}.png")
 
 
 def draw_face(font: ImageFont.FreeTypeFont, code: int, name: str, config: GlyphsConfig) -> bytes:

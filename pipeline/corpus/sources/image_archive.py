@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpus.images import ImageLimits, size_fault
-from pipeline.corpus.items import Item, PayloadKind, Rejected
+from pipeline.corpus.payloads import IMAGE
 from pipeline.corpus.sources.image_folder import judge_image, name_fault, printable
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.errors import InputError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -22,7 +23,7 @@ class ImageArchive:
         limits: Larger images are rejected.
     """
 
-    payload: PayloadKind = "image"
+    payload = IMAGE
     num_entries: int | None = None
 
     def __init__(self, file: Path, limits: ImageLimits) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpus.images import SUFFIXES, Fault, ImageLimits, find_fault, size_fault
-from pipeline.corpus.items import Item, PayloadKind, Rejected
+from pipeline.corpus.payloads import IMAGE
+from pipeline.corpus.sources.items import Item, Rejected
 
 
 class ImageFolder:
@@ -19,7 +20,7 @@ class ImageFolder:
         limits: Larger images are rejected.
     """
 
-    payload: PayloadKind = "image"
+    payload = IMAGE
     num_entries: int | None = None
 
     def __init__(self, root: Path, limits: ImageLimits) -> None:
@@ -59,10 +60,10 @@ class ImageFolder:
         try:
             if fault := size_fault(file.stat().st_size, self._limits):
                 return Rejected(str(path), fault.reason, fault.detail)
-            payload = file.read_bytes()
+            content = file.read_bytes()
         except OSError as error:
             return Rejected(str(path), "unreadable", str(error))
-        return judge_image(path, payload, self._limits)
+        return judge_image(path, content, self._limits)
 
 
 def name_fault(path: PurePosixPath) -> Fault | None:
@@ -78,11 +79,11 @@ def name_fault(path: PurePosixPath) -> Fault | None:
     return None
 
 
-def judge_image(path: PurePosixPath, payload: bytes, limits: ImageLimits) -> Item | Rejected:
+def judge_image(path: PurePosixPath, content: bytes, limits: ImageLimits) -> Item | Rejected:
     """Turns a well-named file's bytes into an item if they decode."""
-    if fault := find_fault(payload, limits):
+    if fault := find_fault(content, limits):
         return Rejected(str(path), fault.reason, fault.detail)
-    return Item(path.parent.name, payload, str(path))
+    return Item(path.parent.name, content, str(path))
 
 
 def printable(name: str) -> str:

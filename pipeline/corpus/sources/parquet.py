@@ -1,6 +1,6 @@
 """Examples from a user's Parquet files: images in the corpus schema, or vectors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.corpus.images import ImageLimits, find_fault
-from pipeline.corpus.items import Item, PayloadKind, Rejected, Vector
+from pipeline.corpus.payloads import IMAGE, VECTOR, Payload, Vector, payload_of
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.errors import InputError
 
-IMAGE_BATCH_ROWS = 64
-VECTOR_BATCH_ROWS = 8192
 ID_COLUMNS = ("id", "source_id", "example_id")
 """Where a vector's own id is looked for, in this order."""
+
+_Batch = tuple[pa.RecordBatch, Path, int]
+"""Some rows, their file, and the number of the first one in it."""
 
 
 class ParquetSource:
@@ -34,7 +36,7 @@ class ParquetSource:
         InputError: There is no file, or its columns are not what is needed.
     """
 
-    payload: PayloadKind
+    payload: Payload[Any]
 
     def __init__(self, path: Path, limits: ImageLimits) -> None:
         self._path, self._limits = path, limits
@@ -43,7 +45,8 @@ class ParquetSource:
         if not self._files:
             raise InputError(f"{path} holds no *.parquet file: give a Parquet file or a folder of them")
         with _open(self._files[0]) as first:
-            self.payload = "image" if "image" in first.schema_arrow.names else "vector"
+            names = first.schema_arrow.names
+        self.payload = payload_of(next((name for name in _READERS if name in names), VECTOR.name))
         self.num_entries: int | None = sum(self._check(file) for file in self._files)
 
     @property
@@ -57,58 +60,31 @@ class ParquetSource:
         Raises:
             InputError: A file is damaged, or a vector's length differs from those before it.
         """
-        dim: int | None = None
-        for file in self._files:
-            for batch, first_row in self._batches(file):
-                if self.payload == "image":
-                    yield from self._images(batch, file.name, first_row)
-                else:
-                    vectors = _Vectors(batch, file, first_row)
-                    dim = vectors.check_length(dim)
-                    yield from vectors.items()
+        _, read = _READERS[self.payload.name]
+        return read((batch for file in self._files for batch in self._batches(file)), self._limits)
 
-    def _batches(self, file: Path) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """The needed columns of a file: a batch and the row at which it starts."""
-        rows = IMAGE_BATCH_ROWS if self.payload == "image" else VECTOR_BATCH_ROWS
+    def _batches(self, file: Path) -> Iterator[_Batch]:
+        """The needed columns of a file."""
         first_row = 0
         with _open(file) as parquet:
-            ids = [_id_column(parquet.schema_arrow)] if self.payload == "vector" else []
+            columns = ["label", self.payload.name, *self._ids(parquet.schema_arrow.names)]
             try:
-                for batch in parquet.iter_batches(rows, columns=["label", self.payload, *ids]):
-                    yield batch, first_row
-                    first_row += batch.num_rows
+                for rows in parquet.iter_batches(self.payload.batch_rows, columns=columns):
+                    yield rows, file, first_row
+                    first_row += rows.num_rows
             except (pa.ArrowException, OSError) as error:
                 raise InputError(
                     f"{file} cannot be read after row {first_row} ({error}): write or copy it again"
                 ) from error
-
-    def _images(self, batch: pa.RecordBatch, file: str, first_row: int) -> Iterator[Item | Rejected]:
-        labels, images = _texts(batch.column("label")), batch.column("image").to_pylist()
-        for row, (label, image) in enumerate(zip(labels, images, strict=True), first_row):
-            payload = image["bytes"] if image else None
-            path = (image and image["path"]) or f"{file}:{row}"
-            if not label:
-                yield Rejected(path, "no_label", f"{file}, row {row}")
-            elif payload is None:
-                yield Rejected(path, "undecodable", f"{file}, row {row} holds no bytes")
-            elif fault := find_fault(payload, self._limits):
-                yield Rejected(path, fault.reason, fault.detail)
-            else:
-                yield Item(label, payload, path)
 
     def _check(self, file: Path) -> int:
         """Refuses columns that are not what is needed; returns the number of rows."""
         with _open(file) as parquet:
             schema, num_rows = parquet.schema_arrow, int(parquet.metadata.num_rows)
         types = {field.name: _value_type(field.type) for field in schema}
-        ok = "label" in types and _is_text_or_integer(types["label"])
-        if self.payload == "image":
-            ok = ok and "image" in types and _is_image(types["image"])
-        else:
-            ids = [name for name in ID_COLUMNS if name in types]
-            ok = ok and bool(ids) and _is_text_or_integer(types[ids[0]])
-            ok = ok and "vector" in types and _is_vector(types["vector"])
-        if not ok:
+        ok = all(name in types and _is_text_or_integer(types[name]) for name in ("label", *self._ids(schema.names)))
+        is_content, _ = _READERS[self.payload.name]
+        if not (ok and self.payload.name in types and is_content(types[self.payload.name])):
             have = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise InputError(
                 f"{file} has the columns {have}, but needs label (string or integer) and either "
@@ -116,59 +92,79 @@ class ParquetSource:
             )
         return num_rows
 
+    def _ids(self, names: list[str]) -> list[str]:
+        """The column of ids, where the contents do not hold their paths."""
+        return [] if self.payload.holds_path else [_id_column(names)]
 
-class _Vectors:
-    """The vectors of one record batch, as one matrix."""
 
-    def __init__(self, batch: pa.RecordBatch, file: Path, first_row: int) -> None:
-        self._batch, self._file, self._first_row = batch, file, first_row
-        self._lengths: npt.NDArray[np.int64] = np.asarray(
-            pc.fill_null(pc.list_value_length(batch.column("vector")).cast(pa.int64()), -1)
-        )
-
-    def check_length(self, dim: int | None) -> int | None:
-        """Returns the length that all vectors have; None while none was seen."""
-        present = self._lengths[self._lengths >= 0]
-        if dim is None and len(present):
-            dim = int(present[0])
-        wrong = np.flatnonzero((self._lengths >= 0) & (self._lengths != dim))
-        if len(wrong) or dim == 0:
-            row = int(wrong[0]) if len(wrong) else 0
-            raise InputError(
-                f"{self._file}, row {self._first_row + row}: the vector has {self._lengths[row]} numbers "
-                f"instead of {dim or 'one or more'}: give all vectors one length"
-            )
-        return dim
-
-    def items(self) -> Iterator[Item | Rejected]:
-        labels, ids = (_texts(self._batch.column(name)) for name in ("label", _id_column(self._batch.schema)))
-        present = self._lengths >= 0
-        matrix = self._matrix(int(present.sum()))
-        with np.errstate(over="ignore", invalid="ignore"):
-            squared_norms = np.einsum("nd,nd->n", matrix, matrix)
-        row_of = np.cumsum(present) - 1
-        for i, (label, source_id) in enumerate(zip(labels, ids, strict=True)):
-            place = f"{self._file.name}, row {self._first_row + i}"
-            name = source_id or f"{self._file.name}:{self._first_row + i}"
+def _read_images(batches: Iterator[_Batch], limits: ImageLimits) -> Iterator[Item | Rejected]:
+    for rows, file, first_row in batches:
+        labels, images = _texts(rows.column("label")), rows.column("image").to_pylist()
+        for row, (label, image) in enumerate(zip(labels, images, strict=True), first_row):
+            content = image["bytes"] if image else None
+            path = (image and image["path"]) or f"{file.name}:{row}"
             if not label:
-                yield Rejected(name, "no_label", place)
-            elif source_id is None:
-                yield Rejected(name, "no_id", place)
-            elif not present[i]:
-                yield Rejected(name, "no_vector", place)
-            elif not np.isfinite(squared_norms[row_of[i]]):
-                yield Rejected(name, "non_finite_vector", f"{place}: its norm is NaN or infinite")
-            elif squared_norms[row_of[i]] == 0:
-                yield Rejected(name, "zero_vector", f"{place}: its norm is zero")
+                yield Rejected(path, "no_label", f"{file.name}, row {row}")
+            elif content is None:
+                yield Rejected(path, "undecodable", f"{file.name}, row {row} holds no bytes")
+            elif fault := find_fault(content, limits):
+                yield Rejected(path, fault.reason, fault.detail)
             else:
-                yield Item(label, matrix[row_of[i]], source_id)
+                yield Item(label, content, path)
 
-    def _matrix(self, num_present: int) -> Vector:
-        """The vectors that are present, float32 (num_present, D); null numbers become NaN."""
-        numbers = self._batch.column("vector").drop_null().flatten().to_numpy(zero_copy_only=False)
-        with np.errstate(over="ignore"):  # too large for float32: becomes infinite, and so is rejected
-            matrix = numbers.astype(np.float32)
-        return matrix.reshape(num_present, -1) if num_present else np.empty((0, 1), np.float32)
+
+def _read_vectors(batches: Iterator[_Batch], limits: ImageLimits) -> Iterator[Item | Rejected]:
+    dim: int | None = None
+    for rows, file, first_row in batches:
+        lengths_N = np.asarray(pc.fill_null(pc.list_value_length(rows.column("vector")).cast(pa.int64()), -1))
+        dim = _check_lengths(lengths_N, dim, file, first_row)
+        yield from _judge_vectors(rows, lengths_N >= 0, file.name, first_row)
+
+
+def _check_lengths(lengths_N: npt.NDArray[np.int64], dim: int | None, file: Path, first_row: int) -> int | None:
+    """Returns the length that all vectors have; None while none was seen. Where there is no vector, it is -1."""
+    present = lengths_N[lengths_N >= 0]
+    if dim is None and len(present):
+        dim = int(present[0])
+    wrong = np.flatnonzero((lengths_N >= 0) & (lengths_N != dim))
+    if len(wrong) or dim == 0:
+        row = int(wrong[0]) if len(wrong) else 0
+        raise InputError(
+            f"{file}, row {first_row + row}: the vector has {lengths_N[row]} numbers "
+            f"instead of {dim or 'one or more'}: give all vectors one length"
+        )
+    return dim
+
+
+def _judge_vectors(
+    rows: pa.RecordBatch, present_N: npt.NDArray[np.bool_], file: str, first_row: int
+) -> Iterator[Item | Rejected]:
+    labels, ids = (_texts(rows.column(name)) for name in ("label", _id_column(rows.schema.names)))
+    matrix = _matrix(rows.column("vector").drop_null())
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared_norms = np.einsum("nd,nd->n", matrix, matrix)
+    row_of = np.cumsum(present_N) - 1
+    for i, (label, source_id) in enumerate(zip(labels, ids, strict=True)):
+        place, name = f"{file}, row {first_row + i}", source_id or f"{file}:{first_row + i}"
+        if not label:
+            yield Rejected(name, "no_label", place)
+        elif source_id is None:
+            yield Rejected(name, "no_id", place)
+        elif not present_N[i]:
+            yield Rejected(name, "no_vector", place)
+        elif not np.isfinite(squared_norms[row_of[i]]):
+            yield Rejected(name, "non_finite_vector", f"{place}: its norm is NaN or infinite")
+        elif squared_norms[row_of[i]] == 0:
+            yield Rejected(name, "zero_vector", f"{place}: its norm is zero")
+        else:
+            yield Item(label, matrix[row_of[i]], source_id)
+
+
+def _matrix(vectors: pa.Array) -> Vector:
+    """The vectors, float32 (N, D); null numbers become NaN."""
+    with np.errstate(over="ignore"):  # too large for float32: becomes infinite, and so is rejected
+        matrix = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return matrix.reshape(len(vectors), -1) if len(vectors) else np.empty((0, 1), np.float32)
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -178,8 +174,8 @@ def _open(file: Path) -> pq.ParquetFile:
         raise InputError(f"{file} is not readable as Parquet ({error}): write it again") from error
 
 
-def _id_column(schema: pa.Schema) -> str:
-    return next(name for name in ID_COLUMNS if name in schema.names)
+def _id_column(names: list[str]) -> str:
+    return next((name for name in ID_COLUMNS if name in names), ID_COLUMNS[0])
 
 
 def _texts(column: pa.Array) -> list[str | None]:
@@ -206,3 +202,11 @@ def _is_vector(kind: Any) -> bool:  # noqa: ANN401
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     # int8: 128-byte embeddings, as jobs.export writes them; what scaled them is of no account, lengths are made one.
     return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_int8(kind.value_type)))
+
+
+_Reader = Callable[[Iterator[_Batch], ImageLimits], Iterator[Item | Rejected]]
+_READERS: dict[str, tuple[Callable[[Any], bool], _Reader]] = {
+    IMAGE.name: (_is_image, _read_images),
+    VECTOR.name: (_is_vector, _read_vectors),
+}
+"""Of each payload that a user's file may hold: whether a column's type is its, and what reads the rows."""

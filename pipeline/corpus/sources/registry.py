@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pipeline.config import CorpusConfig
 from pipeline.corpus.images import ImageLimits
-from pipeline.corpus.items import Source
 from pipeline.corpus.sources import image_archive
 from pipeline.corpus.sources.glyphs import Glyphs
 from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.sources.image_folder import ImageFolder
+from pipeline.corpus.sources.items import Source
 from pipeline.corpus.sources.parquet import ParquetSource
 from pipeline.errors import InputError
 

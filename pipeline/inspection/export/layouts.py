@@ -1,15 +1,13 @@
 """What an exported row holds, in each layout."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import EXAMPLES, IMAGE_TYPE
+from pipeline.corpus.schema import EXAMPLES, with_features
 from pipeline.inspection.query.rows import ROLES
 
 Format = Literal["datasets", "sentence-transformers", "csv"]
@@ -17,7 +15,7 @@ FORMATS: tuple[Format, ...] = ("datasets", "sentence-transformers", "csv")
 
 ROWS_AT_ONCE = 1000
 BYTES_AT_ONCE = 32 * 2**20
-"""Of three payloads a row: what memory holds, and a row group."""
+"""Of three contents a row: what memory holds, and a row group."""
 
 _IDS = [f"{role}_id" for role in ROLES]
 _PATHS = [f"{role}_path" for role in ROLES]
@@ -27,33 +25,26 @@ _FACTS = {"label": pa.string(), "negative_label": pa.string(), "d_ap": pa.float3
 class Layout:
     """Turns rows of ids, facts and paths into Arrow tables.
 
-    Args:
-        corpus: What the ids mean.
-        name: Which layout.
-        cache_dir: Local folder for copies of the corpus.
-        cache_gib: What it may hold.
-
     Attributes:
         schema: Of the tables, with the metadata in which Hugging Face ``datasets`` finds features.
         selected: Columns of a row, in order: anchor, positive, negative, as ids, and what else the layout needs.
         has_paths: Whether paths in the source are among them.
-        rows_at_once: How many rows a table should have, so that memory holds their payloads.
+        rows_at_once: How many rows a table should have, so that memory holds their contents.
     """
 
     def __init__(self, corpus: Corpus, name: Format, cache_dir: str | None, cache_gib: float) -> None:
-        self._corpus, self._is_image = corpus, corpus.manifest.payload == "image"
-        self._payloads = None if name == "csv" else ExampleCache(corpus, cache_dir, cache_gib)
-        self.has_paths = name == "csv" or (name == "datasets" and self._is_image)
+        self._payload = corpus.payload
+        self._cache = None if name == "csv" else ExampleCache(corpus, cache_dir, cache_gib)
+        self.has_paths = name == "csv" or (name == "datasets" and self._payload.holds_path)
         facts = {} if name == "sentence-transformers" else _FACTS
         self.selected = [*ROLES, *facts, *(_PATHS if self.has_paths else ())]
-        example = pa.int64() if name == "csv" else IMAGE_TYPE if self._is_image else self._vector_type()
-        types = dict.fromkeys(ROLES, example) | facts
+        content, *_ = self._payload.fields(corpus.manifest.vector_dim)
+        types = dict.fromkeys(ROLES, pa.int64() if name == "csv" else content.type) | facts
         if name == "csv":
             types |= dict.fromkeys(_PATHS, pa.string())
         if name == "datasets":
             types |= dict.fromkeys(_IDS, pa.int64())
-        metadata = {"huggingface": json.dumps({"info": {"features": {key: _feature(of) for key, of in types.items()}}})}
-        self.schema = pa.schema(list(types.items()), metadata=metadata)
+        self.schema = with_features([pa.field(key, of) for key, of in types.items()])
         num_bytes = sum(part.num_bytes for part in corpus.manifest.parts_of(EXAMPLES))
         self.rows_at_once = min(ROWS_AT_ONCE, max(1, BYTES_AT_ONCE * corpus.num_examples // (len(ROLES) * num_bytes)))
 
@@ -66,27 +57,9 @@ class Layout:
         """
         columns: dict[str, Any] = dict(zip(self.selected, zip(*rows, strict=True), strict=True))
         columns |= {key: columns[role] for key, role in zip(_IDS, ROLES, strict=True)}
-        if self._payloads is not None:
+        if self._cache is not None:
             paths = [columns.get(name, [None] * len(rows)) for name in _PATHS]
-            examples = [self._examples(columns[role], of) for role, of in zip(ROLES, paths, strict=True)]
+            contents = [[self._cache.content(example_id) for example_id in columns[role]] for role in ROLES]
+            examples = [self._payload.to_columns(*both)[0] for both in zip(contents, paths, strict=True)]
             columns |= dict(zip(ROLES, examples, strict=True))
         return pa.table([pa.array(columns[field.name], field.type) for field in self.schema], schema=self.schema)
-
-    def _vector_type(self) -> pa.DataType:
-        return pa.list_(pa.float32(), self._corpus.manifest.vector_dim)
-
-    def _examples(self, example_ids: Sequence[int], paths: Sequence[str | None]) -> pa.Array:
-        assert self._payloads is not None
-        payloads = [self._payloads.payload(example_id) for example_id in example_ids]
-        if self._is_image:
-            columns = [pa.array(payloads, pa.binary()), pa.array(paths, pa.string())]
-            return pa.StructArray.from_arrays(columns, fields=list(IMAGE_TYPE))
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(payloads)), self._corpus.manifest.vector_dim)
-
-
-def _feature(of: pa.DataType) -> dict[str, Any]:
-    if of == IMAGE_TYPE:
-        return {"_type": "Image"}
-    if pa.types.is_fixed_size_list(of):
-        return {"feature": _feature(of.value_type), "length": of.list_size, "_type": "Sequence"}
-    return {"dtype": {"float": "float32"}.get(str(of), str(of)), "_type": "Value"}

@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.config import TransformConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import Inspected
 from pipeline.inspection.labels.label_list import COLUMNS
@@ -69,17 +68,19 @@ def write_page(
         How many are shown.
 
     Raises:
-        InputError: The corpus holds vectors, the page would be too large, or the file cannot be written.
+        InputError: The corpus holds nothing to look at, the page would be too large, or the file cannot be written.
     """
-    if corpus.manifest.payload != "image":
-        raise InputError("the corpus holds vectors, which are nothing to look at: leave --page out, and use --csv")
+    if corpus.payload.viewer is None:
+        raise InputError(
+            f"the corpus holds {corpus.payload.plural}, which are nothing to look at: leave --page out, and use --csv"
+        )
     if num > MAX_CARDS:
         raise InputError(f"a page shows at most {MAX_CARDS} suspects: give --number {MAX_CARDS} or fewer, or use --csv")
     try:
         transform = inspected.checkpoint.transform
     except InputError:
         say(f"note: checkpoint {inspected.manifest.checkpoint_step} is gone: pictures are cut as the config says")
-    cards = _cards(corpus, found, num, accept_above, Transform(transform))
+    cards = _cards(corpus, found, num, accept_above, transform)
     page = fill(
         {
             "place": shlex.join(["--workspace", inspected.workspace.store.uri, "--run", inspected.workspace.run]),
@@ -103,7 +104,9 @@ def write_page(
     return len(cards)
 
 
-def _cards(corpus: Corpus, found: Suspects, num: int, accept_above: float | None, transform: Transform) -> list[Card]:
+def _cards(
+    corpus: Corpus, found: Suspects, num: int, accept_above: float | None, transform: TransformConfig
+) -> list[Card]:
     rows = found.rows[:num]
     beside = [[_beside(corpus, label, found, one) for label in (one.label, one.suggested_label)] for one in rows]
     ids = [one.example_id for one in rows] + [example for pair in beside for ids in pair for example in ids]

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.config import RunConfig
-from pipeline.corpus.transform import Transform
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.inspection.inspected import open_generation
@@ -88,6 +87,7 @@ def _of_generation(
     return {
         "manifest": newest.manifest,
         "corpus": newest.corpus.manifest,
+        "has_pictures": newest.corpus.payload.viewer is not None,
         "has_checkpoint": checkpoint is not None,
         "tiles": tiles(lineage, training, evaluations, num_dims),
         "seen": lineage.seen,
@@ -102,7 +102,7 @@ def _of_generation(
         "none_found": {reason: known.words for reason, known in REASONS.items() if reason in looked_for - found},
         "hubs": hubs,
         "mean_negatives": lineage.survey.num_triplets / max(1, int((lineage.survey.negative_counts_N > 0).sum())),
-        "examples": read_examples(newest.corpus, shown, Transform(transform), max_chars),
+        "examples": read_examples(newest.corpus, shown, transform, max_chars),
     }
 
 

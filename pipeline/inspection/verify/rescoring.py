@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
-from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError
@@ -90,7 +89,5 @@ def _embed(
     config = config_of(checkpoint, config)
     dataset = checkpoints(inspected.workspace)
     encoder = load_encoder(dataset, checkpoint, config.encoder, config.transform, "cpu")
-    cache = ExampleCache(inspected.corpus, config.cluster.cache_dir, config.cluster.cache_gib)
-    is_image = inspected.corpus.manifest.payload == "image"
-    load: Any = Transform(config.transform) if is_image else np.asarray
-    return encode(encoder, ids.tolist(), lambda example: load(cache.payload(example)), config.embed, "cpu")
+    load = ExampleCache.of(inspected.corpus, config.cluster).loader(config.transform)
+    return encode(encoder, ids.tolist(), load, config.embed, "cpu")

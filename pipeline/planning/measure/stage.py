@@ -107,12 +107,11 @@ def facts_of(config: RunConfig, corpus: Corpus) -> CorpusFacts:
     """What a plan must know of a corpus."""
     sizes, counts = np.unique(np.bincount(corpus.labels[~corpus.is_test]), return_counts=True)
     table, parts = corpus.read_part(0), corpus.manifest.parts_of(EXAMPLES)
-    payload = table.column("image" if corpus.manifest.payload == "image" else "vector")
     return CorpusFacts(
         num_examples=corpus.num_examples,
         label_sizes=tuple((int(size), int(number)) for size, number in zip(sizes, counts, strict=True) if size),
         stored_bytes=sum(part.num_bytes for part in parts),
-        payload_bytes=payload.nbytes / len(table) * corpus.num_examples,
+        payload_bytes=table.column(corpus.payload.name).nbytes / len(table) * corpus.num_examples,
         num_parts=corpus.num_parts,
         mates_per_anchor=_mates_per_anchor(config, corpus),
     )

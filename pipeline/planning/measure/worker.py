@@ -20,7 +20,7 @@ from pipeline.stages.node_facts import NodeFacts, look_at_node, resident_bytes
 from pipeline.storage.workspace import Workspace
 
 _EMBED_BUDGET_S = 3.0
-_DECODED = 256  # payloads of a part whose decoding is timed apart
+_DECODED = 256  # contents of a part whose decoding is timed apart
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class RateWorker(RefreshWorker):
             untrained = initial_encoder(config.encoder, config.transform, config.seed).eval().to(self._device)
             self._encoder = ((config.run, 0), config, untrained)
         config, encoder = self._load(config.run, step or 0)
-        payloads, transform = self._inputs(part, config)
-        encode(encoder, payloads[: config.embed.batch_size], transform, config.embed, self._device)
+        contents, to_input = self._inputs(part, config)
+        encode(encoder, contents[: config.embed.batch_size], to_input, config.embed, self._device)
 
     def _embed_parts(self, parts: EmbeddingParts, first: int, num_wanted: int) -> tuple[EmbedRates, list[int]]:
         """Encodes part after part; returns the rates, and the parts."""
@@ -121,11 +121,11 @@ class RateWorker(RefreshWorker):
             part = (first + len(numbers)) % self._corpus.num_parts
             span = self._corpus.part_ids(part)
             took: dict[str, float] = {}
-            took["read"], (payloads, transform) = timed(lambda: self._inputs(part, config))  # noqa: B023 — at once
-            some = payloads[:_DECODED]
-            decoding_s, _ = timed(lambda: [transform(one) for one in some], clock=clock)  # noqa: B023
-            took["decode"] = decoding_s * len(payloads) / len(some)
-            asked = (encoder, payloads, transform, embed, self._device)
+            took["read"], (contents, to_input) = timed(lambda: self._inputs(part, config))  # noqa: B023 — at once
+            some = contents[:_DECODED]
+            decoding_s, _ = timed(lambda: [to_input(content) for content in some], clock=clock)  # noqa: B023
+            took["decode"] = decoding_s * len(contents) / len(some)
+            asked = (encoder, contents, to_input, embed, self._device)
             encoding_s, vectors = timed(lambda: encode(*asked), clock=clock)  # noqa: B023
             took["encode"] = max(0.0, encoding_s - took["decode"])
             took["write"], _ = timed(lambda: parts.write(part, span.start, vectors, embed.dtype))  # noqa: B023

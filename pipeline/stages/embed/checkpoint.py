@@ -1,5 +1,8 @@
 """The checkpoint that a job works with: the newest of its run, or the one that training starts from."""
 
+from pipeline.config import RunConfig
+from pipeline.corpus.payloads import payload_of
+from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import (
     CheckpointContents,
     CheckpointManifest,
@@ -8,7 +11,7 @@ from pipeline.encoders.checkpoints import (
     save_checkpoint,
 )
 from pipeline.encoders.pretrained import pretrained_encoder
-from pipeline.encoders.registry import takes_images
+from pipeline.encoders.registry import payload_taken
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.stages.embed.harmonic import check_old, choose_old
@@ -26,16 +29,7 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
             take what the corpus holds.
     """
     config, workspace, corpus = job.config, job.workspace, job.corpus
-    if corpus.manifest.payload == "vector" and takes_images(config.encoder.name):
-        raise InputError(
-            f"the corpus holds vectors, but encoder.name {config.encoder.name!r} takes images: "
-            "set encoder.name identity to mine the vectors as they are"
-        )
-    dim = corpus.manifest.vector_dim
-    if config.encoder.name == "identity" and dim not in (None, config.encoder.embedding_dim):
-        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")
-    if corpus.manifest.payload == "image" and config.encoder.name == "identity":
-        raise InputError("the corpus holds images, but encoder.name 'identity' takes vectors: name a network")
+    _check_fit(config, corpus)
     dataset = checkpoints(workspace)
     latest = dataset.latest()
     if latest is None:
@@ -52,3 +46,16 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
             "and may have seen labels that are test labels now"
         )
     return latest
+
+
+def _check_fit(config: RunConfig, corpus: Corpus) -> None:
+    """Refuses an encoder that is known to take something else than what the corpus holds."""
+    name, payload, dim = config.encoder.name, corpus.payload, corpus.manifest.vector_dim
+    taken = payload_taken(name)
+    if taken not in (None, payload.name):
+        advice = "set encoder.name identity to mine the vectors as they are" if payload.is_derived else "name a network"
+        raise InputError(
+            f"the corpus holds {payload.plural}, but encoder.name {name!r} takes {payload_of(taken).plural}: {advice}"
+        )
+    if name == "identity" and dim != config.encoder.embedding_dim:
+        raise InputError(f"the corpus holds vectors of length {dim}: set encoder.embedding_dim {dim}")

@@ -1,7 +1,6 @@
 """What every actor of the pool can do: embed a part of the corpus with a checkpoint."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
+from pipeline.corpus.payloads import ToInput
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
@@ -61,37 +60,27 @@ class EncodeWorker:
         The checkpoint may be of another run and architecture than the config: its own preprocessing is taken too.
         """
         config, encoder = self._load(run, step)
-        payloads, transform = self._inputs(part, config)
-        embed = config.embed
-        vectors = encode(encoder, payloads, transform, embed, self._device)
+        vectors = encode(encoder, *self._inputs(part, config), config.embed, self._device)
         parts = EmbeddingParts(self._workspace, key)
-        parts.write(part, self._corpus.part_ids(part).start, vectors, embed.dtype)
+        parts.write(part, self._corpus.part_ids(part).start, vectors, config.embed.dtype)
         return len(vectors)
 
-    def _inputs(self, part: int, config: RunConfig) -> tuple[list[Any], Callable[[Any], npt.NDArray[Any]]]:
-        """The payloads of a part, and what makes the encoder's input of one."""
-        table = self._corpus.read_part(part)
-        if self._corpus.manifest.payload == "image":
-            return [value["bytes"].as_py() for value in table["image"]], Transform(config.transform)
-        return [value.values.to_numpy() for value in table["vector"]], np.asarray
+    def _inputs(self, part: int, config: RunConfig) -> tuple[list[Any], ToInput[Any]]:
+        """The contents of a part, and what makes the encoder's input of one."""
+        payload = self._corpus.payload
+        return payload.contents(self._corpus.read_part(part)), payload.to_input(config.transform)
 
     def embed_spoilt(
         self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
     ) -> npt.NDArray[np.float32]:
         """Encodes a few examples, each spoilt in the same way every time; stores nothing."""
         config, encoder = self._load(run, step)
-        transform, cache = Transform(config.transform), self._cache
-
-        def load(example: int) -> npt.NDArray[np.float32]:
-            payload = cache.payload(example)
-            return transform(payload, lambda image: perturbation.apply(image, example))  # type: ignore[arg-type]
-
-        embed = config.embed
-        return encode(encoder, ids.tolist(), load, embed, self._device)
+        load = self._cache.loader(config.transform, perturbation.apply)
+        return encode(encoder, ids.tolist(), load, config.embed, self._device)
 
     @functools.cached_property
     def _cache(self) -> ExampleCache:
-        return ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
+        return ExampleCache.of(self._corpus, self._config.cluster)
 
     def _load(self, run: str, step: int) -> tuple[RunConfig, torch.nn.Module]:
         if self._encoder is None or self._encoder[0] != (run, step):

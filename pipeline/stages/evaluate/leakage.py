@@ -29,7 +29,7 @@ def trained_labels(
         workspace, training started from a file of weights, or the corpus holds vectors, made by who knows what.
     """
     fingerprints: set[str] = set()
-    if corpus.manifest.payload == "vector" or not _gather(workspace, checkpoint, fingerprints, set()):
+    if corpus.payload.is_derived or not _gather(workspace, checkpoint, fingerprints, set()):
         return None
     seen = np.zeros(len(corpus.label_names), dtype=np.bool_)
     for fingerprint in fingerprints:

@@ -1,13 +1,10 @@
 """Pictures of a checkpoint's embeddings that show the examples themselves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from PIL import Image
-
 from pipeline.corpus.cache import ExampleCache
-from pipeline.corpus.transform import Transform
 from pipeline.evaluation.plots.faces import draw_worst_pairs
 from pipeline.evaluation.plots.matrix import choose_examples, draw_distance_matrix
 from pipeline.evaluation.plots.projection import choose_points, draw_projection, project
@@ -58,25 +55,19 @@ def draw(one: Examination, results: Mapping[str, Portrait]) -> dict[str, bytes]:
     plane = project(subject.vectors_ND[points], method, seed)
     words = {"pca": "PCA", "t_sne": "t-SNE", "umap": "UMAP"}[method]
     pictures = {"projection.png": draw_projection(plane, subject.labels_N[points], names, f"{words}, {one.name}")}
-    if one.corpus.manifest.payload == "image":
-        image_of, worst = _images(one), portrait.worst
+    if one.corpus.payload.viewer is not None:
+        view, worst = one.corpus.payload.viewer(one.config.transform), portrait.worst
+        cache = ExampleCache.of(one.corpus, one.config.cluster)
         pictures["worst-pairs.png"] = draw_worst_pairs(
-            worst.false_accepts, worst.false_rejects, image_of, names, portrait.threshold
+            worst.false_accepts,
+            worst.false_rejects,
+            lambda example: view(cache.content(example)),
+            names,
+            portrait.threshold,
         )
         rows = choose_examples(subject.labels_N, MATRIX_LABELS, MATRIX_IMAGES, seed)
-        images = [image_of(int(example)) for example in subject.ids_N[rows]]
+        images = [view(cache.content(int(example))) for example in subject.ids_N[rows]]
         pictures["distance-matrix.png"] = draw_distance_matrix(
             subject.vectors_ND[rows], subject.labels_N[rows], names, images, portrait.threshold
         )
     return pictures
-
-
-def _images(one: Examination) -> Callable[[int], Image.Image]:
-    """Shows an example as the network sees it: cropped."""
-    cluster, transform = one.config.cluster, Transform(one.config.transform)
-    cache = ExampleCache(one.corpus, cluster.cache_dir, cluster.cache_gib)
-
-    def image_of(example_id: int) -> Image.Image:
-        return transform.view(cache.payload(example_id))  # type: ignore[arg-type]
-
-    return image_of

@@ -20,9 +20,9 @@ EXAMPLES_PER_TASK = 256
 
 def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
     """What is missing for this protocol."""
-    if corpus.manifest.payload == "image":
+    if corpus.payload.viewer is not None:
         return ""
-    return "robustness spoils images, and this corpus holds vectors: measure another protocol"
+    return f"robustness spoils images, and this corpus holds {corpus.payload.plural}: measure another protocol"
 
 
 def measure(one: Examination) -> Robustness:

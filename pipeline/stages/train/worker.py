@@ -16,7 +16,6 @@ from torch import nn
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import (
     CheckpointContents,
@@ -41,7 +40,7 @@ from pipeline.stages.train.telemetry import Telemetry
 from pipeline.storage.leases import Lease, acquire_pins
 from pipeline.storage.workspace import Workspace
 from pipeline.training.augment import make_augment
-from pipeline.training.dataset import LoadExample, StepDataset, batches
+from pipeline.training.dataset import StepDataset, batches
 from pipeline.training.label_index import LabelIndex
 from pipeline.training.planner import make_planner
 from pipeline.training.trainer import Trainer, TrainingFailedError
@@ -93,7 +92,7 @@ class TrainWorker:
         self._trainer = self._resume(self._checkpoint)
         train_ids = (~self._corpus.is_test).nonzero()[0]
         self._label_index = LabelIndex(train_ids, self._corpus.labels[train_ids])
-        self._load = self._loader()
+        self._load = ExampleCache.of(self._corpus, config.cluster).loader(config.transform)
         self._last_report_at = 0.0
         self._stale: int | None = None  # the generation that has called for a refresh
         self._report(self._checkpoint.step, "workers have started")
@@ -116,13 +115,6 @@ class TrainWorker:
                 f"training cannot resume from step {checkpoint.step} of run {config.run!r}: {error}"
             ) from error
         return trainer
-
-    def _loader(self) -> LoadExample:
-        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
-        if self._corpus.manifest.payload == "vector":
-            return cache.payload  # type: ignore[return-value]
-        transform = Transform(self._config.transform)
-        return lambda example: transform(cache.payload(example))  # type: ignore[arg-type]
 
     def run(self) -> None:
         """Walks from the checkpoint's step to the last one, round by round."""

@@ -16,7 +16,6 @@ import torch
 from pipeline.config import RunConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.transform import Transform
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.frozen import freeze
 from pipeline.encoders.pretrained import pretrained_encoder
@@ -105,12 +104,10 @@ class ArmWorker:
     @functools.cached_property
     def _inputs(self) -> npt.NDArray[np.float32]:
         """The whole corpus, decoded once: evaluation and mining read all of it again and again."""
-        cache = ExampleCache(self._corpus, self._config.cluster.cache_dir, self._config.cluster.cache_gib)
-        transform = Transform(self._config.transform) if self._corpus.manifest.payload == "image" else np.asarray
-        first = transform(cache.payload(0))  # type: ignore[arg-type]
-        inputs = np.empty((self._corpus.num_examples, *first.shape), dtype=np.float32)
+        load = ExampleCache.of(self._corpus, self._config.cluster).loader(self._config.transform)
+        inputs = np.empty((self._corpus.num_examples, *load(0).shape), dtype=np.float32)
         for example in range(len(inputs)):
-            inputs[example] = transform(cache.payload(example))  # type: ignore[arg-type]
+            inputs[example] = load(example)
         return inputs
 
     def train(self, task: ArmTask) -> str:

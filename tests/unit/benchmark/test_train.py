@@ -64,7 +64,7 @@ def test_the_decoders_are_those_of_the_config_where_none_are_asked_for() -> None
 
 
 def test_the_product_trains_on_the_very_images_of_the_corpus(examples: Examples) -> None:
-    assert len(examples.inputs_N) == examples.corpus.num_examples == len(examples.payloads)
+    assert len(examples.inputs_N) == examples.corpus.num_examples == len(examples.contents)
     np.testing.assert_array_equal(examples.decode(5), examples.inputs_N[5])
     mined = examples.mine()
     labels = examples.corpus.labels

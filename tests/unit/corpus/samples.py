@@ -14,9 +14,9 @@ from PIL import Image
 from pipeline.config import CorpusConfig, SourceConfig
 from pipeline.corpus.images import ImageLimits
 from pipeline.corpus.ingest import prepare
-from pipeline.corpus.items import Item, Rejected
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.storage.workspace import Workspace
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=10**6)

@@ -4,21 +4,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.corpus.cache import ExampleCache, default_cache_dir
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError, UnavailableError
-from tests.unit.corpus.samples import (
-    faces,
-    folder_config,
-    make_corpus,
-    parquet_config,
-    write_folder,
-    write_vectors,
-)
+from tests.unit.corpus.samples import faces, folder_config, make_corpus, write_folder
 
 
 @pytest.fixture
@@ -28,7 +20,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def check(cache: ExampleCache) -> None:
-    assert [cache.payload(i) for i in range(12)] == list(faces().values())
+    assert [cache.content(i) for i in range(12)] == list(faces().values())
 
 
 def part_files(cache: ExampleCache) -> list[Path]:
@@ -42,20 +34,9 @@ def test_images_come_back_by_example_id(corpus: Corpus, tmp_path: Path) -> None:
     assert sorted(cache.folder.iterdir()) == part_files(cache)
 
 
-def test_vectors_come_back_as_read_only_views(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((7, 3), dtype=np.float32)
-    file = write_vectors(tmp_path / "v.parquet", vectors.tolist(), list("aabbccd"))
-    cache = ExampleCache(make_corpus(tmp_path, parquet_config(file, examples_per_part=3)), tmp_path / "cache")
-    for i in (6, 0, 3, 5):
-        found = cache.payload(i)
-        assert isinstance(found, np.ndarray)
-        assert not found.flags.writeable
-        np.testing.assert_array_equal(found, vectors[i])
-
-
 def test_only_the_parts_that_are_asked_for_are_written(corpus: Corpus, tmp_path: Path) -> None:
     cache = ExampleCache(corpus, tmp_path / "cache")
-    cache.payload(6)
+    cache.content(6)
     assert [file.exists() for file in part_files(cache)] == [False, True, False]
     cache.build()
     assert [file.exists() for file in part_files(cache)] == [True, True, True]
@@ -97,7 +78,7 @@ from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
 cache = ExampleCache(Corpus.open(Workspace.open(sys.argv[1], "main")), sys.argv[2])
-print(hashlib.sha256(b"".join(cache.payload(i) for i in range(12))).hexdigest(), flush=True)
+print(hashlib.sha256(b"".join(cache.content(i) for i in range(12))).hexdigest(), flush=True)
 """
     command = [sys.executable, "-c", program, str(tmp_path / "workspace"), str(tmp_path / "cache")]
     jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]

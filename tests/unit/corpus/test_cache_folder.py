@@ -215,10 +215,10 @@ def test_a_part_that_is_gone_is_fetched_again_and_what_was_mapped_stays_readable
     cache = ExampleCache(corpus, tmp_path / "cache")
     cache.build()
     shutil.rmtree(tmp_path / "cache")  # somebody tidies up
-    assert [cache.payload(example) for example in range(12)] == list(faces().values())
+    assert [cache.content(example) for example in range(12)] == list(faces().values())
     again = ExampleCache(corpus, tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache")
-    assert [again.payload(example) for example in range(12)] == list(faces().values())
+    assert [again.content(example) for example in range(12)] == list(faces().values())
 
 
 def test_on_a_full_disk_old_parts_make_room_and_then_one_sentence_says_so(disk: Path) -> None:

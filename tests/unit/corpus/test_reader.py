@@ -7,16 +7,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import is_test_label
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import (
-    faces,
-    folder_config,
-    make_corpus,
-    parquet_config,
-    run_prepare,
-    write_folder,
-    write_tar,
-    write_vectors,
-)
+from tests.unit.corpus.samples import faces, folder_config, make_corpus, run_prepare, write_folder, write_tar
 
 
 @pytest.fixture
@@ -79,16 +70,3 @@ def test_changed_part_is_corrupt_data(tmp_path: Path, corpus: Corpus) -> None:
     corpus.read_part(0)
     with pytest.raises(CorruptDataError):
         corpus.read_part(1)
-
-
-def test_a_parts_paths_are_those_of_its_images_or_the_ids_of_its_vectors(tmp_path: Path) -> None:
-    images = make_corpus(
-        tmp_path / "i", folder_config(write_folder(tmp_path / "faces", faces(3, 2)), examples_per_part=4)
-    )
-    expected = [value["path"].as_py() for part in range(2) for value in images.read_part(part)["image"]]
-    assert [path for part in range(2) for path in images.read_paths(part)] == expected
-    assert images.paths_of([len(expected) - 1, 0, 0]) == {0: expected[0], len(expected) - 1: expected[-1]}
-    assert images.paths_of([]) == {}
-    assert len(set(expected)) == 6
-    file = write_vectors(tmp_path / "v.parquet", [[1.0, 0.0]] * 4, list("aabb"), id=list("wxyz"))
-    assert make_corpus(tmp_path / "v", parquet_config(file)).read_paths(0) == list("wxyz")

@@ -19,15 +19,7 @@ from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.memory import peaks
-from tests.unit.corpus.samples import (
-    faces,
-    folder_config,
-    parquet_config,
-    png,
-    run_prepare,
-    write_folder,
-    write_vectors,
-)
+from tests.unit.corpus.samples import faces, folder_config, parquet_config, png, run_prepare, write_folder
 
 SEED, CONFIG = 5, "d" * 64
 
@@ -266,19 +258,6 @@ def test_lost_race_is_an_error_and_keeps_only_the_winners_parts(
     assert dataset(workspace).latest() == winner[0]
     named = {part.key for manifest in (prepared.manifest, winner[0]) for part in manifest.parts}
     assert {key for key in contents(workspace) if "/data/" in key} == named
-
-
-def test_vectors_keep_every_bit(tmp_path: Path, workspace: Workspace) -> None:
-    vectors = np.random.default_rng(0).standard_normal((7, 4), dtype=np.float32)
-    ids = [f"id {i}" for i in range(7)]
-    file = write_vectors(tmp_path / "v.parquet", vectors.tolist(), list("aabbccc"), id=ids)
-    run_prepare(parquet_config(file, examples_per_part=3), workspace)
-    change(workspace, {0: "c"})
-    corpus = Corpus.open(workspace)
-    whole = rows(corpus)
-    assert [row["source_id"] for row in whole] == ids
-    np.testing.assert_array_equal(np.array([row["vector"] for row in whole], dtype=np.float32), vectors)
-    assert (corpus.manifest.vector_dim, [row["label"] for row in whole]) == (4, list("cabbccc"))
 
 
 @given(st.dictionaries(st.integers(0, 11), st.sampled_from(["person_0", "person_1", "zoe", "å/=1\n"]), min_size=1))

@@ -1,14 +1,19 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.config import CorpusConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.split import Split, read_split
+from pipeline.corpus.split import Split, is_test_label, read_split
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
 
+KNOWN_TEST_LABELS = ["person 3", "person 9"]
+LABELS = [f"person {i}" for i in range(4000)]
 PEOPLE = "3\n1\nperson_0\t2\n2\nperson_1\t2\nperson_2\t2\n1\nperson_9\t2\n"
 
 
@@ -71,3 +76,25 @@ def test_listed_people_who_are_not_there_are_counted(
     assert "1 of the 4 labels of corpus.test_people are not in the corpus, the first 'person_9'" in " ".join(
         capfd.readouterr().err.split()
     )
+
+
+@given(st.text(), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_test_fraction_only_adds_test_labels(label: str, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert is_test_label(label, high) or not is_test_label(label, low)
+
+
+@given(st.text())
+def test_fractions_zero_and_one_keep_none_and_all(label: str) -> None:
+    assert not is_test_label(label, 0.0)
+    assert is_test_label(label, 1.0)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.8])
+def test_share_of_test_labels_is_near_the_fraction(fraction: float) -> None:
+    share = np.mean([is_test_label(label, fraction) for label in LABELS])
+    assert abs(share - fraction) < 0.03
+
+
+def test_split_of_known_labels_never_moves() -> None:
+    assert [label for label in LABELS[:12] if is_test_label(label, 0.2)] == KNOWN_TEST_LABELS

@@ -104,8 +104,3 @@ def test_bytes_that_are_no_image_are_an_input_error() -> None:
     for content in (b"", b"text", png()[:120]):
         with pytest.raises(InputError, match="cannot be decoded"):
             Transform(plain())(content)
-
-
-def test_digest_changes_with_the_settings_only() -> None:
-    assert Transform(plain()).digest == Transform(plain()).digest
-    assert Transform(plain()).digest != Transform(plain(crop=0.5)).digest

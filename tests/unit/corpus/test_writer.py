@@ -1,14 +1,15 @@
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus import writer as writer_module
-from pipeline.corpus.items import Item, Payload, PayloadKind, Rejected
+from pipeline.corpus.payloads import IMAGE, VECTOR, Payload
 from pipeline.corpus.schema import EXAMPLES, LABELS, QUARANTINE, CorpusManifest, from_parquet
+from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.corpus.writer import CorpusWriter, Fingerprint
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -19,10 +20,10 @@ Examples = list[tuple[str, bytes]]
 class Written:
     """What a writer makes of entries, read back."""
 
-    def __init__(self, workspace: Workspace, payload: PayloadKind, per_part: int, entries: list[object]) -> None:
+    def __init__(self, workspace: Workspace, per_part: int, entries: list[object]) -> None:
         dataset = VersionedDataset(workspace.store, "corpus", CorpusManifest)
         transaction = dataset.begin(0)
-        self.writer = CorpusWriter(transaction, payload, per_part)
+        self.writer = CorpusWriter(transaction, IMAGE, per_part)
         for entry in entries:
             if isinstance(entry, Item):
                 self.writer.add(entry)
@@ -36,7 +37,7 @@ class Written:
         return [from_parquet(self._dataset.read_part(part)) for part in self.parts if part.role == role]
 
 
-def fingerprint(examples: Sequence[tuple[str, Payload]], payload: PayloadKind = "image") -> str:
+def fingerprint(examples: Sequence[tuple[str, bytes]], payload: Payload[Any] = IMAGE) -> str:
     found = Fingerprint(payload)
     for label, content in examples:
         found.add(label, content)
@@ -48,20 +49,19 @@ def test_fingerprints_are_equal_only_for_equal_examples_in_equal_order(one: Exam
     assert (fingerprint(one) == fingerprint(two)) == (one == two)
 
 
-def test_fingerprint_knows_where_label_and_payload_end() -> None:
+def test_fingerprint_knows_where_label_and_content_end() -> None:
     assert fingerprint([("ab", b"c")]) != fingerprint([("a", b"bc")])
     assert fingerprint([("a", b"b"), ("c", b"d")]) != fingerprint([("c", b"d"), ("a", b"b")])
 
 
 def test_fingerprint_tells_vectors_from_images_of_the_same_bytes() -> None:
-    vector = np.array([1.0, 2.0], dtype=np.float32)
-    assert fingerprint([("a", vector)], "vector") != fingerprint([("a", vector.tobytes())], "image")
+    assert fingerprint([("a", bytes(8))], VECTOR) != fingerprint([("a", bytes(8))], IMAGE)
 
 
 @pytest.mark.parametrize("per_part", [1, 3, 4, 10, 99])
 def test_parts_hold_dense_ids_in_source_order_whatever_their_size(workspace: Workspace, per_part: int) -> None:
     entries: list[object] = [Item(f"l{i % 3}", bytes([i]), f"{i}.png") for i in range(10)]
-    written = Written(workspace, "image", per_part, entries)
+    written = Written(workspace, per_part, entries)
     tables = written.tables(EXAMPLES)
     assert [table.num_rows for table in tables] == [min(per_part, 10 - i) for i in range(0, 10, per_part)]
     whole = pa.concat_tables(tables)
@@ -72,39 +72,28 @@ def test_parts_hold_dense_ids_in_source_order_whatever_their_size(workspace: Wor
     assert written.writer.fingerprint == fingerprint(expected)
 
 
-def test_part_of_large_payloads_is_closed_early(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_of_large_contents_is_closed_early(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "MAX_PART_BYTES", 1000)
     entries: list[object] = [Item("l", bytes(400), f"{i}.png") for i in range(7)]
-    written = Written(workspace, "image", 2048, entries)
+    written = Written(workspace, 2048, entries)
     assert [table.num_rows for table in written.tables(EXAMPLES)] == [3, 3, 1]
-
-
-def test_vectors_keep_their_values_and_source_ids(workspace: Workspace) -> None:
-    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
-    entries: list[object] = [Item("l", vector, f"id{i}") for i, vector in enumerate(vectors)]
-    written = Written(workspace, "vector", 3, entries)
-    whole = pa.concat_tables(written.tables(EXAMPLES))
-    assert whole.schema.field("vector").type == pa.list_(pa.float32(), 3)
-    assert whole.column("vector").to_pylist() == vectors.tolist()
-    assert whole.column("source_id").to_pylist() == ["id0", "id1", "id2", "id3"]
-    assert written.writer.vector_dim == 3
 
 
 def test_labels_part_lists_every_example(workspace: Workspace) -> None:
     entries: list[object] = [Item(label, b"x", "x") for label in "bab"]
-    (labels,) = Written(workspace, "image", 2, entries).tables(LABELS)
+    (labels,) = Written(workspace, 2, entries).tables(LABELS)
     assert labels.to_pydict() == {"example_id": [0, 1, 2], "label": ["b", "a", "b"]}
 
 
 def test_quarantine_is_written_even_when_empty(workspace: Workspace) -> None:
-    (quarantine,) = Written(workspace, "image", 2, [Item("a", b"x", "x")]).tables(QUARANTINE)
+    (quarantine,) = Written(workspace, 2, [Item("a", b"x", "x")]).tables(QUARANTINE)
     assert (quarantine.num_rows, quarantine.column_names) == (0, ["path", "reason", "detail"])
 
 
 def test_long_quarantine_is_cut_into_parts_and_counted(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "QUARANTINE_ROWS_PER_PART", 2)
     entries: list[object] = [Rejected(f"{i}", "odd" if i % 2 else "even", "d") for i in range(5)]
-    written = Written(workspace, "image", 2, entries)
+    written = Written(workspace, 2, entries)
     whole = pa.concat_tables(written.tables(QUARANTINE))
     assert whole.column("path").to_pylist() == ["0", "1", "2", "3", "4"]
     assert written.writer.quarantined == {"even": 3, "odd": 2}

@@ -115,7 +115,7 @@ def test_datasets_opens_the_images_with_ids_labels_and_distances(images: Inspect
     for row, stored in list(zip(found, raw, strict=True))[::10]:
         for role in ROLES:
             example_id = row[f"{role}_id"]
-            payload = cache.payload(example_id)
+            payload = cache.content(example_id)
             assert isinstance(payload, bytes)
             assert pixels(row[role]) == pixels(Image.open(io.BytesIO(payload)))
             assert stored[role] == {"bytes": payload, "path": paths[example_id]}
@@ -137,7 +137,7 @@ def test_sentence_transformers_gets_three_columns_in_its_order(images: Inspected
     cache = ExampleCache(images.corpus, tmp_path / "cache")
     for row, expected in zip(found, select_rows(images, Choice("hardest"), 9), strict=True):
         for role in ROLES:
-            payload = cache.payload(getattr(expected, role))
+            payload = cache.content(getattr(expected, role))
             assert isinstance(payload, bytes) and pixels(row[role]) == pixels(Image.open(io.BytesIO(payload)))
 
 

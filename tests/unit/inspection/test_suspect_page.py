@@ -4,19 +4,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from pipeline.config import CorpusConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.inspection.labels import suspect_page
 from pipeline.inspection.labels.label_list import read_list
 from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import faces, parquet_config, png, run_prepare, write_vectors
+from tests.unit.corpus.samples import faces, png, run_prepare
 from tests.unit.inspection.suspect_samples import Found, command, faces_config, prepared, publish_found
 
 EVIL = "<script>document.title='owned'</script><b>\"'&"
@@ -108,19 +106,6 @@ def test_more_than_a_page_can_hold_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match=r"the page would have 0 MB: give --number 2 or fewer"):
         write(workspace, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
-
-
-def test_vectors_are_nothing_to_look_at(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((6, 4), dtype=np.float32)
-    config: CorpusConfig = parquet_config(write_vectors(tmp_path / "v.parquet", vectors.tolist(), list("aabbcc")))
-    workspace = Workspace.open(str(tmp_path / "workspace"), "main")
-    run_prepare(config, workspace)
-    publish_found(workspace, [(0, "b", 1.0)])
-    with pytest.raises(InputError) as caught:
-        write(workspace, tmp_path / "page.html")
-    assert str(caught.value) == (
-        "the corpus holds vectors, which are nothing to look at: leave --page out, and use --csv"
-    )
 
 
 def test_a_checkpoint_that_is_gone_is_said_to_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.config import GlyphsConfig
-from pipeline.corpus.items import Item
 from pipeline.corpus.sources.glyph_faces import Character, choose_characters, merge_identical
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING, Glyphs
+from pipeline.corpus.sources.items import Item
 from pipeline.errors import InputError
 from tests.unit.corpus.samples import split
 
@@ -26,8 +26,8 @@ def draw(config: GlyphsConfig) -> dict[str, Item]:
 
 
 def pixels(item: Item) -> np.ndarray:
-    assert isinstance(item.payload, bytes)
-    return np.asarray(Image.open(io.BytesIO(item.payload)))
+    assert isinstance(item.content, bytes)
+    return np.asarray(Image.open(io.BytesIO(item.content)))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_another_seed_draws_other_images() -> None:
     first = draw(GlyphsConfig(**everything))
     second = draw(GlyphsConfig(**everything, seed=1))
     assert first.keys() == second.keys()
-    assert all(first[path].payload != second[path].payload for path in first)
+    assert all(first[path].content != second[path].content for path in first)
 
 
 def test_images_are_grey_squares_with_ink_inside(small: dict[str, Item]) -> None:
@@ -153,7 +153,7 @@ def test_merging_does_not_depend_on_the_seed_or_the_faces(merged: dict[str, str]
 def test_merging_changes_labels_and_nothing_else() -> None:
     apart = list(draw(GlyphsConfig(**MANY)).values())
     joined = list(draw(GlyphsConfig(**MANY, merge_identical=True)).values())
-    assert [(item.path, item.payload) for item in joined] == [(item.path, item.payload) for item in apart]
+    assert [(item.path, item.content) for item in joined] == [(item.path, item.content) for item in apart]
     assert len({item.label for item in apart}) == 600
     assert len({item.label for item in joined}) < 600
     for one, other in zip(joined, apart, strict=True):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.images import ImageLimits
-from pipeline.corpus.items import Rejected
 from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.sources.image_folder import ImageFolder
+from pipeline.corpus.sources.items import Rejected
 from pipeline.errors import InputError
 from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import LIMITS, faces, png, reasons, split, write_folder, write_tar

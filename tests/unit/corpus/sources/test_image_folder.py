@@ -18,7 +18,7 @@ def test_label_is_the_name_of_the_parent_folder_and_order_is_sorted(tmp_path: Pa
         ("person_1", "person_1/0.png"),
         ("person_1", "person_1/1.png"),
     ]
-    assert items[1].payload == faces(2, 2)["person_0/0.png"]
+    assert items[1].content == faces(2, 2)["person_0/0.png"]
     assert rejected == []
 
 

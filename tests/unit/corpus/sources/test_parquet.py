@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.corpus.payloads import IMAGE
 from pipeline.corpus.sources.parquet import ParquetSource
 from pipeline.errors import InputError
 from tests.unit.corpus.samples import LIMITS, png, reasons, split, write_vectors
@@ -30,8 +31,8 @@ def test_vectors_of_every_float_list_become_float32(tmp_path: Path, kind: Any) -
     file = write_vectors(tmp_path / "v.parquet", pa.array(values, kind), ["a", "a", "b"])
     items, rejected = split(ParquetSource(file, LIMITS))
     assert [item.label for item in items] == ["a", "a", "b"]
-    assert all(isinstance(item.payload, np.ndarray) and item.payload.dtype == np.float32 for item in items)
-    np.testing.assert_array_equal(np.stack([np.asarray(item.payload) for item in items]), VECTORS)
+    assert all(isinstance(item.content, np.ndarray) and item.content.dtype == np.float32 for item in items)
+    np.testing.assert_array_equal(np.stack([np.asarray(item.content) for item in items]), VECTORS)
     assert rejected == []
 
 
@@ -134,8 +135,8 @@ def test_images_are_checked_like_files(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": [3, 3, 3, 3, 4, None], "image": images}), tmp_path / "i.parquet")
     source = ParquetSource(tmp_path / "i.parquet", LIMITS)
     items, rejected = split(source)
-    assert (source.payload, source.num_entries) == ("image", 6)
-    assert [(item.label, item.path, item.payload) for item in items] == [
+    assert (source.payload, source.num_entries) == (IMAGE, 6)
+    assert [(item.label, item.path, item.content) for item in items] == [
         ("3", "x.png", png()),
         ("4", "i.parquet:4", png(1)),
     ]
@@ -170,4 +171,4 @@ def test_many_rows_stream_in_batches_in_order(tmp_path: Path) -> None:
     file = write_vectors(tmp_path / "v.parquet", vectors, [str(i % 5) for i in range(count)])
     items, _ = split(ParquetSource(file, LIMITS))
     assert [item.path for item in items] == [str(i) for i in range(count)]
-    assert np.asarray(items[-1].payload).tolist() == [2 * count - 1, 2 * count]
+    assert np.asarray(items[-1].content).tolist() == [2 * count - 1, 2 * count]

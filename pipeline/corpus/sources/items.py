@@ -2,14 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-PayloadKind = Literal["image", "vector"]
-Vector = npt.NDArray[np.float32]
-Payload = bytes | Vector
+from pipeline.corpus.payloads import Content, Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +13,12 @@ class Item:
 
     Attributes:
         label: The identity, never empty.
-        payload: An encoded image that decodes, or a finite, non-zero float32 vector (D,).
+        content: An encoded image that decodes, or a finite, non-zero float32 vector (D,).
         path: Where the example came from, relative to the source; the user's own id for a vector.
     """
 
     label: str
-    payload: Payload
+    content: Content
     path: str
 
 
@@ -50,7 +45,7 @@ class Source(Protocol):
         """Kind and place, for the manifest and for messages."""
 
     @property
-    def payload(self) -> PayloadKind:
+    def payload(self) -> Payload[Any]:
         """What every item of this source holds."""
 
     @property
