@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.errors import InputError
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name, verify
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RateOverSplits:
     """VAL at one false accept rate, in each of several splits.
 
     Attributes:
-        far: The false accept rate that was asked for.
+        far: The requested false accept rate.
         points: Threshold, VAL and actual FAR of each split.
         is_resolved: Of each split, whether the pairs that gave its threshold hold enough different ones for this rate.
             Where not, none of those may be accepted, and VAL is that at a FAR of 0.
@@ -62,7 +62,7 @@ class SplitVerification:
         num_labels: Labels of each split.
         num_same_pairs: Same-label pairs that were measured in each split.
         num_different_pairs: Different-label pairs that were measured in each split.
-        rates: VAL at each false accept rate that was asked for, in that order.
+        rates: VAL at each requested false accept rate, in that order.
     """
 
     num_labels: tuple[int, ...]
@@ -85,7 +85,7 @@ class SplitVerification:
         }
 
 
-def verify_splits(
+def evaluate_splits(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
     fars: Sequence[float],
@@ -94,16 +94,16 @@ def verify_splits(
     seed: int,
     others_ND: FloatArray | None = None,
 ) -> SplitVerification:
-    """Verifies in each of several disjoint sets of labels, each with a threshold of its own.
+    """Evaluates verification in each of several disjoint sets of labels, each with a threshold of its own.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
         labels_N: (N,) integer label codes.
         fars: False accept rates in (0, 1).
         num_splits: At least 2.
-        max_pairs: At most so many pairs of a kind are measured in a split, see ``verify``.
-        seed: Deals the labels, and draws the pairs.
-        others_ND: (N, D) float32, the same examples as another network embeds them, see ``verify``.
+        max_pairs: At most so many pairs of a kind are measured in a split, see ``evaluate_pairs``.
+        seed: Deals the labels to the splits, and samples the pairs.
+        others_ND: (N, D) float32, the same examples as another network embeds them, see ``evaluate_pairs``.
 
     Raises:
         InputError: A split has no same or no different pair, or the embeddings cannot be compared.
@@ -120,7 +120,7 @@ def verify_splits(
                 "the corpus again"
             )
         others = None if others_ND is None else others_ND[chosen]
-        verifications.append(verify(embeddings_ND[chosen], labels[chosen], max_pairs, seed, others))
+        verifications.append(evaluate_pairs(embeddings_ND[chosen], labels[chosen], max_pairs, seed, others))
         num_labels.append(len(dealt))
     rates = tuple(
         RateOverSplits(

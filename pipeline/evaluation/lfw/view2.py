@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import FoldScore, SettingScore, View1, View2
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, pair_distances, refuse_broken
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, verify
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite, pair_distances
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -83,21 +83,22 @@ def score_view2(
             "little: train without the people of a fold, or set evaluation.allow_trained_labels"
         )
 
-    def listed(folds: Sequence[int]) -> Verification:
+    def listed_pairs(folds: Sequence[int]) -> Verification:
         return _verification(distances_P, pairs.is_same_P, np.isin(pairs.fold_P, folds))
 
-    def formed(folds: Sequence[int]) -> Verification:
-        chosen = np.isin(labels, np.concatenate([people_F[fold] for fold in folds]))
-        return verify(embeddings_ND[chosen], labels[chosen], max_pairs, seed)
+    def all_pairs(folds: Sequence[int]) -> Verification:
+        rows = np.isin(labels, np.concatenate([people_F[fold] for fold in folds]))
+        return evaluate_pairs(embeddings_ND[rows], labels[rows], max_pairs, seed)
 
-    def score(choose_on: Callable[[Sequence[int]], Verification]) -> SettingScore:
-        return SettingScore(tuple(_score_fold(fold, others[fold], choose_on, listed([fold]), fars) for fold in others))
+    def score(pairs_of: Callable[[Sequence[int]], Verification]) -> SettingScore:
+        folds = (_score_fold(fold, others[fold], pairs_of(others[fold]), listed_pairs([fold]), fars) for fold in others)
+        return SettingScore(tuple(folds))
 
     others = _other_folds(clean, num_folds)
     return View2(
-        restricted=score(listed),
-        unrestricted=None if people is None else score(formed),
-        verifications=(listed(list(others)),),
+        restricted=score(listed_pairs),
+        unrestricted=None if people is None else score(all_pairs),
+        verifications=(listed_pairs(list(others)),),
         num_folds=num_folds,
         num_trained_folds=0 if clean else num_folds,
     )
@@ -146,39 +147,39 @@ def score_view1(
             f"the model was trained on {num_trained} of the {len(test_people)} people in LFW View 1's test pairs: "
             "train without them, or set evaluation.allow_trained_labels"
         )
-    chosen_on, judged = verifications
-    threshold = chosen_on.best_threshold()
-    return View1(judged.accuracy(threshold), threshold, judged, num_trained)
+    train_pairs, test_pairs = verifications
+    threshold = train_pairs.best_threshold()
+    return View1(test_pairs.accuracy(threshold), threshold, test_pairs, num_trained)
 
 
 def _score_fold(
     fold: int,
     others: tuple[int, ...],
-    choose_on: Callable[[Sequence[int]], Verification],
-    judged: Verification,
+    train_pairs: Verification,
+    test_pairs: Verification,
     fars: Sequence[float],
 ) -> FoldScore:
-    chosen_on = choose_on(others)
-    threshold = chosen_on.best_threshold()
-    limits = [chosen_on.at_far(far).threshold for far in fars]
+    """Scores a fold's pairs by the thresholds that the pairs of the other folds give."""
+    threshold = train_pairs.best_threshold()
+    limits = [train_pairs.at_far(far).threshold for far in fars]
     return FoldScore(
         fold=fold,
-        accuracy=judged.accuracy(threshold),
+        accuracy=test_pairs.accuracy(threshold),
         threshold=threshold,
         chosen_on=others,
         points=tuple(
-            OperatingPoint(far, limit, judged.val(limit), judged.far(limit))
+            OperatingPoint(far, limit, test_pairs.val(limit), test_pairs.far(limit))
             for far, limit in zip(fars, limits, strict=True)
         ),
-        is_resolved=tuple(chosen_on.resolves(far) for far in fars),
+        is_resolved=tuple(train_pairs.resolves(far) for far in fars),
     )
 
 
 def _other_folds(clean: Sequence[int], num_folds: int) -> dict[int, tuple[int, ...]]:
     """The folds to score, and for each the folds on which its thresholds are chosen."""
-    everything = range(num_folds)
-    sources = clean if len(clean) > 1 else everything
-    return {fold: tuple(other for other in sources if other != fold) for fold in clean or everything}
+    all_folds = range(num_folds)
+    sources = clean if len(clean) > 1 else all_folds
+    return {fold: tuple(other for other in sources if other != fold) for fold in clean or all_folds}
 
 
 def _people_of_folds(
@@ -211,7 +212,7 @@ def _num_trained(people: IntArray, trained_labels: npt.ArrayLike | None) -> int:
 
 def _listed_distances(embeddings_ND: FloatArray, labels: npt.NDArray[np.generic], pairs: ListedPairs) -> FloatArray:
     """Distances of the pairs in their order, after all checks that need no fold but its own."""
-    refuse_broken(embeddings_ND)
+    check_finite(embeddings_ND)
     i_P, j_P = pairs.ids_P2.T
     num_contradicted = int(((labels[i_P] == labels[j_P]) != pairs.is_same_P).sum())
     if num_contradicted:

@@ -74,10 +74,10 @@ class EncodeWorker:
             return [value["bytes"].as_py() for value in table["image"]], Transform(config.transform)
         return [value.values.to_numpy() for value in table["vector"]], np.asarray
 
-    def embed_spoilt(
+    def embed_perturbed(
         self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
     ) -> npt.NDArray[np.float32]:
-        """Encodes a few examples, each spoilt in the same way every time; stores nothing."""
+        """Encodes a few examples, each perturbed in the same way every time; stores nothing."""
         config, encoder = self._load(run, step)
         transform, cache = Transform(config.transform), self._cache
 
