@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
@@ -88,9 +89,7 @@ class SplitVerification:
 def evaluate_splits(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
-    fars: Sequence[float],
-    num_splits: int,
-    max_pairs: int,
+    config: EvaluationConfig,
     seed: int,
     others_ND: FloatArray | None = None,
 ) -> SplitVerification:
@@ -99,9 +98,7 @@ def evaluate_splits(
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
         labels_N: (N,) integer label codes.
-        fars: False accept rates in (0, 1).
-        num_splits: At least 2.
-        max_pairs: At most so many pairs of a kind are measured in a split, see ``evaluate_pairs``.
+        config: False accept rates, the number of splits, and how many pairs of a kind are sampled in each.
         seed: Deals the labels to the splits, and samples the pairs.
         others_ND: (N, D) float32, the same examples as another network embeds them, see ``evaluate_pairs``.
 
@@ -111,16 +108,16 @@ def evaluate_splits(
     labels = np.asarray(labels_N)
     verifications: list[Verification] = []
     num_labels: list[int] = []
-    for split, dealt in enumerate(_deal(labels, num_splits, seed), start=1):
+    for split, dealt in enumerate(_deal(labels, config.num_splits, seed), start=1):
         chosen = np.isin(labels, dealt)
         if len(dealt) < 2 or chosen.sum() == len(dealt):
             raise InputError(
-                f"split {split} of {num_splits} has {len(dealt)} labels and {chosen.sum()} examples, but needs two "
-                "labels, one with two examples: lower evaluation.num_splits, or raise corpus.test_fraction and prepare "
-                "the corpus again"
+                f"split {split} of {config.num_splits} has {len(dealt)} labels and {chosen.sum()} examples, but needs "
+                "two labels, one with two examples: lower evaluation.num_splits, or raise corpus.test_fraction and "
+                "prepare the corpus again"
             )
         others = None if others_ND is None else others_ND[chosen]
-        verifications.append(evaluate_pairs(embeddings_ND[chosen], labels[chosen], max_pairs, seed, others))
+        verifications.append(evaluate_pairs(embeddings_ND[chosen], labels[chosen], config.max_pairs, seed, others))
         num_labels.append(len(dealt))
     rates = tuple(
         RateOverSplits(
@@ -128,7 +125,7 @@ def evaluate_splits(
             tuple(split.at_far(far) for split in verifications),
             tuple(split.resolves(far) for split in verifications),
         )
-        for far in fars
+        for far in config.fars
     )
     return SplitVerification(
         num_labels=tuple(num_labels),

@@ -1,6 +1,7 @@
 """Plots the worst pairs: two images, their distance, the names of their labels."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
@@ -24,11 +25,32 @@ BLOCK_WIDTH = PAIRS_PER_ROW * PAIR_WIDTH + (PAIRS_PER_ROW - 1) * PAIR_GAP
 KIND_GAP = 0.7
 
 
+@dataclass(frozen=True)
+class LabelledImages:
+    """The images of examples, and the names of their labels.
+
+    Attributes:
+        image_of: Image of an example by its id, of any size and mode.
+        names: Of the label codes.
+    """
+
+    image_of: Callable[[int], Image.Image]
+    names: Names
+
+
+@dataclass(frozen=True)
+class _TextStyle:
+    """Size in points, weight, and alignment to the text's place."""
+
+    size: float = LABEL_SIZE
+    weight: str = "normal"
+    align: str = "center"
+
+
 def plot_worst_pairs(
     false_accepts: Sequence[Pair],
     false_rejects: Sequence[Pair],
-    image_of: Callable[[int], Image.Image],
-    names: Names,
+    images: LabelledImages,
     threshold: float | None = None,
 ) -> bytes:
     """Plots pairs of different labels on the left and pairs of one label on the right, in the order given.
@@ -38,8 +60,7 @@ def plot_worst_pairs(
     Args:
         false_accepts: See ``find_worst_pairs``; there may be none.
         false_rejects: The same.
-        image_of: Image of an example by its id, of any size and mode.
-        names: Of the label codes.
+        images: Of the examples.
         threshold: Where given, each pair also says whether a verifier with this threshold accepts it.
 
     Returns:
@@ -55,38 +76,30 @@ def plot_worst_pairs(
     )
     for column, (title, subtitle, pairs) in enumerate(kinds):
         left = MARGIN + column * (BLOCK_WIDTH + KIND_GAP)
-        _write(figure, left, 0.2, title, size=13, fontweight="bold", ha="left")
+        _write(figure, left, 0.2, title, _TextStyle(13, "bold", "left"))
         note = "" if threshold is None else f" · threshold d = {threshold:.3f}"
-        _write(figure, left, 0.44, f"{subtitle}{note}" if pairs else "there is no such pair", ha="left")
+        _write(figure, left, 0.44, f"{subtitle}{note}" if pairs else "there is no such pair", _TextStyle(align="left"))
         for place, pair in enumerate(pairs):
             row, rank = divmod(place, PAIRS_PER_ROW)
             x = left + rank * (PAIR_WIDTH + PAIR_GAP)
-            _plot_pair(figure, x, HEADER_HEIGHT + row * (IMAGE_SIDE + TEXT_HEIGHT), pair, image_of, names, threshold)
+            _plot_pair(figure, x, HEADER_HEIGHT + row * (IMAGE_SIDE + TEXT_HEIGHT), pair, images, threshold)
     return to_png(figure)
 
 
 def _plot_pair(
-    figure: Figure,
-    left: float,
-    top: float,
-    pair: Pair,
-    image_of: Callable[[int], Image.Image],
-    names: Names,
-    threshold: float | None,
+    figure: Figure, left: float, top: float, pair: Pair, images: LabelledImages, threshold: float | None
 ) -> None:
-    for place, example in enumerate((pair.first, pair.second)):
-        place_image(figure, left + place * (IMAGE_SIDE + IMAGE_GAP), top, IMAGE_SIDE, image_of(example))
+    second_left = left + IMAGE_SIDE + IMAGE_GAP
+    place_image(figure, left, top, IMAGE_SIDE, images.image_of(pair.first))
+    place_image(figure, second_left, top, IMAGE_SIDE, images.image_of(pair.second))
     middle, below = left + PAIR_WIDTH / 2, top + IMAGE_SIDE + 0.05
     verdict = "" if threshold is None else ", accepted" if pair.distance <= threshold else ", rejected"
-    _write(figure, middle, below, f"d = {pair.distance:.3f}{verdict}", fontweight="bold")
+    _write(figure, middle, below, f"d = {pair.distance:.3f}{verdict}", _TextStyle(weight="bold"))
     if pair.first_label == pair.second_label:
-        _write_name(figure, middle, below, names[pair.first_label], PAIR_WIDTH)
+        _write_name(figure, middle, below, images.names[pair.first_label], PAIR_WIDTH)
         return
-    for label, x in (
-        (pair.first_label, left + IMAGE_SIDE / 2),
-        (pair.second_label, left + PAIR_WIDTH - IMAGE_SIDE / 2),
-    ):
-        _write_name(figure, x, below, names[label], IMAGE_SIDE)
+    for label, image_left in ((pair.first_label, left), (pair.second_label, second_left)):
+        _write_name(figure, image_left + IMAGE_SIDE / 2, below, images.names[label], IMAGE_SIDE)
 
 
 def place_image(figure: Figure, left: float, top: float, side: float, image: Image.Image) -> None:
@@ -102,29 +115,22 @@ def place_image(figure: Figure, left: float, top: float, side: float, image: Ima
 
 
 def _write_name(figure: Figure, x: float, below: float, name: str, width: float) -> None:
-    _write(figure, x, below + 0.18, wrap_to_width(name, width, LABEL_SIZE - 1, NUM_NAME_LINES), size=LABEL_SIZE - 1)
+    style = _TextStyle(LABEL_SIZE - 1)
+    _write(figure, x, below + 0.18, wrap_to_width(name, width, style.size, NUM_NAME_LINES), style)
 
 
-def _write(
-    figure: Figure,
-    x: float,
-    y: float,
-    text: str,
-    size: float = LABEL_SIZE,
-    fontweight: str = "normal",
-    ha: str = "center",
-) -> None:
+def _write(figure: Figure, x: float, y: float, text: str, style: _TextStyle) -> None:
     """Adds text below a place in inches from the figure's left and top."""
     width, height = figure.get_size_inches()
     figure.text(
         x / width,
         1 - y / height,
         text,
-        ha=ha,
+        ha=style.align,
         va="top",
         color=INK,
-        fontsize=size,
-        fontweight=fontweight,
+        fontsize=style.size,
+        fontweight=style.weight,
         family=font_families(),
         linespacing=1.1,
     )

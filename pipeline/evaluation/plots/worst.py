@@ -10,8 +10,6 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 
 MAX_TILE_VALUES = 4_000_000
-# About ten seconds on two cores at 128 dimensions.
-MAX_PAIRS = 200_000_000
 # Anchors that are searched again at a time.
 NUM_SEARCHED_AGAIN = 64
 # Distances of unit vectors that differ by less are equal: the rounding of a float64 product, with room to spare.
@@ -38,6 +36,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class SearchLimits:
+    """What a search of the worst pairs may return and cost.
+
+    Attributes:
+        num_pairs: Pairs of each kind; there may be fewer.
+        max_per_label: A label has at most so many pairs of a kind.
+        max_compared: Where N² is more, max_compared / N examples are sampled, and only their pairs are compared. The
+            default takes about ten seconds on two cores at 128 dimensions.
+    """
+
+    num_pairs: int
+    max_per_label: int = 2
+    max_compared: int = 200_000_000
+
+
+@dataclass(frozen=True)
 class WorstPairs:
     """Pairs of either kind, the worst first; no example is twice in a kind.
 
@@ -56,10 +70,8 @@ def find_worst_pairs(
     vectors_ND: npt.NDArray[np.float32],
     labels_N: npt.ArrayLike,
     ids: npt.ArrayLike,
-    number: int,
+    limits: SearchLimits,
     seed: int,
-    max_per_label: int = 2,
-    max_pairs: int = MAX_PAIRS,
 ) -> WorstPairs:
     """Finds the nearest pairs of different labels and the farthest pairs of one label.
 
@@ -71,21 +83,19 @@ def find_worst_pairs(
         vectors_ND: (N, D) float32, unit vectors, finite.
         labels_N: (N,) integer label codes.
         ids: (N,) integers, what the examples are called in the result.
-        number: Pairs of each kind; there may be fewer.
+        limits: How many pairs, and how many comparisons.
         seed: Seeds the sample of anchors.
-        max_per_label: A label has at most so many pairs of a kind.
-        max_pairs: Where N² is more, max_pairs / N examples are drawn, and only their pairs are looked at.
     """
-    labels, names = np.asarray(labels_N), np.asarray(ids)
+    labels, example_ids = np.asarray(labels_N), np.asarray(ids)
     anchors = np.arange(len(labels))
-    num_anchors = max(1, max_pairs // max(1, len(labels)))
+    num_anchors = max(1, limits.max_compared // max(1, len(labels)))
     if num_anchors < len(labels):
         anchors = np.sort(np.random.default_rng(seed).choice(len(labels), num_anchors, replace=False))
     vectors64_ND = vectors_ND.astype(np.float64)
     kinds = []
     for same_label in (False, True):
-        rows = _PairSearch(vectors64_ND, labels, same_label).find_worst(anchors, number, max_per_label)
-        kinds.append(tuple(_pair(vectors64_ND, labels, names, low, high) for low, high in rows))
+        rows = _PairSearch(vectors64_ND, labels, same_label).find_worst(anchors, limits)
+        kinds.append(tuple(_pair(vectors64_ND, labels, example_ids, low, high) for low, high in rows))
     return WorstPairs(false_accepts=kinds[0], false_rejects=kinds[1], num_anchors=len(anchors))
 
 
@@ -103,7 +113,7 @@ class _PairSearch:
         self._same_label = same_label
         self._used = np.zeros(len(labels), dtype=np.bool_)
 
-    def find_worst(self, anchors: npt.NDArray[np.int64], number: int, max_per_label: int) -> list[tuple[int, int]]:
+    def find_worst(self, anchors: npt.NDArray[np.int64], limits: SearchLimits) -> list[tuple[int, int]]:
         """Rows of the worst pairs, the lower row first.
 
         Another pair may have taken an anchor's partner. The sort key is then a lower bound for the anchor's next pair,
@@ -115,7 +125,7 @@ class _PairSearch:
         heapq.heapify(heap)
         taken: list[tuple[int, int]] = []
         num_taken: Counter[int] = Counter()
-        while heap and len(taken) < number:
+        while heap and len(taken) < limits.num_pairs:
             stale = self._pop_stale(heap)
             if stale:
                 for candidate in self._search(np.array(stale)):
@@ -126,7 +136,7 @@ class _PairSearch:
                 self._used[[anchor, partner]] = True
                 for label in {int(self._labels[anchor]), int(self._labels[partner])}:
                     num_taken[label] += 1
-                    if num_taken[label] == max_per_label:
+                    if num_taken[label] == limits.max_per_label:
                         self._used |= self._labels == label
         return taken
 
@@ -159,8 +169,8 @@ class _PairSearch:
 
 
 def _pair(
-    vectors_ND: Float64Array, labels: npt.NDArray[np.generic], names: npt.NDArray[np.generic], low: int, high: int
+    vectors_ND: Float64Array, labels: npt.NDArray[np.generic], ids: npt.NDArray[np.generic], low: int, high: int
 ) -> Pair:
     difference = vectors_ND[low] - vectors_ND[high]
     distance = float(difference @ difference)
-    return Pair(int(names[low]), int(names[high]), int(labels[low]), int(labels[high]), distance)
+    return Pair(int(ids[low]), int(ids[high]), int(labels[low]), int(labels[high]), distance)

@@ -85,9 +85,7 @@ def evaluate_verification(
     verification = evaluate_pairs(embeddings_ND, labels_N, config.max_pairs, seed, others_ND)
     splits, reason = None, ""
     try:
-        splits = evaluate_splits(
-            embeddings_ND, labels_N, config.fars, config.num_splits, config.max_pairs, seed, others_ND
-        )
+        splits = evaluate_splits(embeddings_ND, labels_N, config, seed, others_ND)
     except InputError as error:  # the pairs as a whole could be measured
         reason = str(error)
     return VerificationReport(verification, tuple(verification.at_far(far) for far in config.fars), splits, reason)

@@ -13,7 +13,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View1, View2
-from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
+from pipeline.evaluation.lfw.view2 import ListedPairs, OfficialFolds, score_view1, score_view2
 from pipeline.evaluation.quantisation import quantise, restore
 from pipeline.stages.evaluate.context import EvaluationContext
 
@@ -58,18 +58,11 @@ def evaluate_int8(context: EvaluationContext) -> Int8View2:
 
 
 def _score_view2(context: EvaluationContext, vectors_ND: npt.NDArray[np.float32]) -> View2:
-    folder, evaluation = _folder(context), context.config.evaluation
-    scored = score_view2(
-        vectors_ND,
-        context.corpus.labels,
-        _listed_pairs(context, folder / "pairs.txt"),
-        fars=evaluation.fars,
-        max_pairs=evaluation.max_pairs,
-        seed=context.config.seed,
-        people=find_people(read_people(folder / "people.txt"), context.corpus.label_names, context.corpus.labels),
-        trained_labels=_trained_codes(context),
-        allow_trained_labels=evaluation.allow_trained_labels,
-    )
+    folder, corpus, config = _folder(context), context.corpus, context.config
+    pairs = _listed_pairs(context, folder / "pairs.txt")
+    people = find_people(read_people(folder / "people.txt"), corpus.label_names, corpus.labels)
+    folds = OfficialFolds(pairs, people)
+    scored = score_view2(vectors_ND, corpus.labels, folds, config.evaluation, config.seed, _trained_codes(context))
     return scored if context.trained_L is not None else replace(scored, num_trained_folds=None)
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.transform import Transform
-from pipeline.evaluation.plots.faces import plot_worst_pairs
+from pipeline.evaluation.plots.faces import LabelledImages, plot_worst_pairs
 from pipeline.evaluation.plots.matrix import plot_distance_matrix, sample_label_examples
-from pipeline.evaluation.plots.projection import plot_projection, project, sample_points
-from pipeline.evaluation.plots.worst import WorstPairs, find_worst_pairs
+from pipeline.evaluation.plots.projection import PointSampling, plot_projection, project, sample_points
+from pipeline.evaluation.plots.worst import SearchLimits, WorstPairs, find_worst_pairs
 from pipeline.evaluation.verification.protocol import evaluate_pairs
 from pipeline.stages.evaluate.context import EvaluationContext
 
@@ -46,7 +46,7 @@ def evaluate(context: EvaluationContext) -> WorstPairsResult:
     examples, config, seed = context.evaluation_set, context.config.evaluation, context.config.seed
     verification = evaluate_pairs(examples.vectors_ND, examples.labels_N, config.max_pairs, seed)
     threshold = min(verification.at_far(config.fars[0]).threshold, 4.0)
-    worst = find_worst_pairs(examples.vectors_ND, examples.labels_N, examples.ids_N, NUM_WORST, seed)
+    worst = find_worst_pairs(examples.vectors_ND, examples.labels_N, examples.ids_N, SearchLimits(NUM_WORST), seed)
     return WorstPairsResult(worst, threshold)
 
 
@@ -55,15 +55,14 @@ def plot(context: EvaluationContext, results: Mapping[str, WorstPairsResult]) ->
     worst, threshold = results[context.name].worst, results[context.name].threshold
     examples, names, seed = context.evaluation_set, context.corpus.label_names, context.config.seed
     method = context.config.evaluation.projection
-    sampled = sample_points(examples.labels_N, seed)
+    sampled = sample_points(examples.labels_N, PointSampling(seed))
     points_N2 = project(examples.vectors_ND[sampled], method, seed)
     title = f"{METHOD_NAMES[method]}, {context.name}"
     plots = {"projection.png": plot_projection(points_N2, examples.labels_N[sampled], names, title)}
     if context.corpus.manifest.payload == "image":
         image_of = _image_loader(context)
-        plots["worst-pairs.png"] = plot_worst_pairs(
-            worst.false_accepts, worst.false_rejects, image_of, names, threshold
-        )
+        shown = LabelledImages(image_of, names)
+        plots["worst-pairs.png"] = plot_worst_pairs(worst.false_accepts, worst.false_rejects, shown, threshold)
         rows = sample_label_examples(examples.labels_N, MATRIX_LABELS, MATRIX_IMAGES, seed)
         images = [image_of(int(example_id)) for example_id in examples.ids_N[rows]]
         plots["distance-matrix.png"] = plot_distance_matrix(

@@ -15,7 +15,6 @@ from pipeline.evaluation.compatibility.plot import plot_compatibility
 from pipeline.evaluation.compatibility.protocol import Compatibility
 from pipeline.evaluation.identification.plot import plot_identification
 from pipeline.evaluation.identification.protocol import IdentificationReport, evaluate_identification
-from pipeline.evaluation.lfw.scores import View1, View2
 from pipeline.evaluation.quantisation import Quantisation, evaluate_quantisation
 from pipeline.evaluation.recognition.plot import plot_recognition
 from pipeline.evaluation.recognition.protocol import RecognitionReport, evaluate_recognition
@@ -25,14 +24,12 @@ from pipeline.evaluation.robustness.protocol import sample_examples
 from pipeline.evaluation.verification.plot import plot_verification
 from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
 from pipeline.evaluation.verification.report import VerificationReport, evaluate_verification
-from pipeline.stages.evaluate import compatibility as compatibility_stage
-from pipeline.stages.evaluate import lfw as lfw_stage
-from pipeline.stages.evaluate import plots as plot_stage
-from pipeline.stages.evaluate import robustness as robustness_stage
+from pipeline.stages.evaluate import compatibility, lfw, plots, robustness
 from pipeline.stages.evaluate.context import EvaluationContext
 
 Pngs = dict[str, bytes]
 """By file name."""
+Plot = Callable[[EvaluationContext, Mapping[str, Any]], Pngs]
 
 
 class Result(Protocol):
@@ -75,7 +72,7 @@ class EvaluationProtocol:
 
     description: str
     evaluate: Callable[[EvaluationContext], Result]
-    plot: Callable[[EvaluationContext, Mapping[str, Any]], Pngs] = _no_plot
+    plot: Plot = _no_plot
     unavailable_reason: Callable[[RunConfig, Corpus, CheckpointManifest], str] = _always_available
     uses_evaluation_set: bool = True
 
@@ -115,20 +112,12 @@ def _quantisation(context: EvaluationContext) -> Quantisation:
     return evaluate_quantisation(examples.vectors_ND[rows], examples.labels_N[rows], config, seed)
 
 
-def _plot_rocs(last: EvaluationContext, verifications: Mapping[str, Verification], file: str) -> Pngs:
-    return {file: plot_verification(verifications, last.config.evaluation.fars[0])}
+def _plot_rocs(file: str, verification_of: Callable[[Any], Verification]) -> Plot:
+    def plot(last: EvaluationContext, results: Mapping[str, Any]) -> Pngs:
+        verifications = {name: verification_of(result) for name, result in results.items()}
+        return {file: plot_verification(verifications, last.config.evaluation.fars[0])}
 
-
-def _plot_verification(last: EvaluationContext, results: Mapping[str, VerificationReport]) -> Pngs:
-    return _plot_rocs(last, {name: report.verification for name, report in results.items()}, "verification.png")
-
-
-def _plot_view2(last: EvaluationContext, results: Mapping[str, View2]) -> Pngs:
-    return _plot_rocs(last, {name: result.verifications[0] for name, result in results.items()}, "lfw.png")
-
-
-def _plot_view1(last: EvaluationContext, results: Mapping[str, View1]) -> Pngs:
-    return _plot_rocs(last, {name: result.verification for name, result in results.items()}, "lfw-view1.png")
+    return plot
 
 
 def _plot_compatibility(last: EvaluationContext, results: Mapping[str, Compatibility]) -> Pngs:
@@ -137,15 +126,15 @@ def _plot_compatibility(last: EvaluationContext, results: Mapping[str, Compatibi
     return {"harmonic.png": plot_compatibility(verifications, last.config.evaluation.fars[0])}
 
 
-def _plot_into(
-    file: str, plot: Callable[[Mapping[str, Any]], bytes]
-) -> Callable[[EvaluationContext, Mapping[str, Any]], Pngs]:
+def _plot_into(file: str, plot: Callable[[Mapping[str, Any]], bytes]) -> Plot:
     return lambda last, results: {file: plot(results)}
 
 
 PROTOCOLS: dict[str, EvaluationProtocol] = {
     "verification": EvaluationProtocol(
-        "VAL at FARs with standard errors, ROC, equal error rate", _verification, _plot_verification
+        "VAL at FARs with standard errors, ROC, equal error rate",
+        _verification,
+        _plot_rocs("verification.png", lambda report: report.verification),
     ),
     "retrieval": EvaluationProtocol("recall@K, R-precision, MAP@R", _retrieval),
     "clustering": EvaluationProtocol(
@@ -165,37 +154,34 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
     ),
     "robustness": EvaluationProtocol(
         "VAL under JPEG, small images, blur, occlusion and noise",
-        robustness_stage.evaluate,
+        robustness.evaluate,
         _plot_into("robustness.png", plot_robustness),
-        robustness_stage.unavailable_reason,
+        robustness.unavailable_reason,
     ),
     "quantisation": EvaluationProtocol("what int8 embeddings lose and save", _quantisation),
-    "pictures": EvaluationProtocol("projection, worst pairs, distance matrix", plot_stage.evaluate, plot_stage.plot),
+    "pictures": EvaluationProtocol("projection, worst pairs, distance matrix", plots.evaluate, plots.plot),
     "lfw": EvaluationProtocol(
         "LFW's View 2, both settings",
-        lfw_stage.evaluate_view2,
-        _plot_view2,
-        lfw_stage.unavailable_reason,
+        lfw.evaluate_view2,
+        _plot_rocs("lfw.png", lambda view2: view2.verifications[0]),
+        lfw.unavailable_reason,
         uses_evaluation_set=False,
     ),
     "lfw_int8": EvaluationProtocol(
-        "View 2 with int8 embeddings",
-        lfw_stage.evaluate_int8,
-        unavailable_reason=lfw_stage.unavailable_reason,
-        uses_evaluation_set=False,
+        "View 2 with int8 embeddings", lfw.evaluate_int8, _no_plot, lfw.unavailable_reason, uses_evaluation_set=False
     ),
     "lfw_view1": EvaluationProtocol(
         "LFW's View 1, for development",
-        lfw_stage.evaluate_view1,
-        _plot_view1,
-        lfw_stage.unavailable_reason,
+        lfw.evaluate_view1,
+        _plot_rocs("lfw-view1.png", lambda view1: view1.verification),
+        lfw.unavailable_reason,
         uses_evaluation_set=False,
     ),
     "harmonic": EvaluationProtocol(
         "against the old encoder's vectors",
-        compatibility_stage.evaluate,
+        compatibility.evaluate,
         _plot_compatibility,
-        compatibility_stage.unavailable_reason,
+        compatibility.unavailable_reason,
     ),
 }
 

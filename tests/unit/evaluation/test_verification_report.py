@@ -23,7 +23,7 @@ def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
         "val_at_far_1e-03": whole.at_far(1e-3).val,
         "val_at_far_1e-02": whole.at_far(1e-2).val,
     }
-    splits = evaluate_splits(vectors, labels, CONFIG.fars, CONFIG.num_splits, CONFIG.max_pairs, 3)
+    splits = evaluate_splits(vectors, labels, CONFIG, 3)
     assert report.standard_errors() == {
         "val_at_far_1e-03": splits.rates[0].standard_error,
         "val_at_far_1e-02": splits.rates[1].standard_error,
