@@ -14,9 +14,8 @@ import numpy.typing as npt
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.evaluation.robustness.protocol import figures_of_merit
-from pipeline.evaluation.verification.pairs import PairRuns, check_finite, pair_distances
+from pipeline.evaluation.verification.pairs import FloatArray, PairRuns, check_finite, pair_distances
 
-FloatArray = npt.NDArray[np.float32]
 CodeArray = npt.NDArray[np.int8]
 
 MAX_CODE = 127

@@ -1,4 +1,4 @@
-"""VAL with a standard error: over disjoint sets of labels, as FaceNet reports it over five (section 4)."""
+"""Sets of labels: VAL with a standard error over disjoint sets, as FaceNet reports it over five (section 4)."""
 
 import dataclasses
 import math
@@ -133,6 +133,15 @@ def evaluate_splits(
         num_different_pairs=tuple(len(split.different) for split in verifications),
         rates=rates,
     )
+
+
+def sample_labels(
+    labels: npt.NDArray[np.generic], counts: IntArray, max_examples: int, rng: np.random.Generator
+) -> npt.NDArray[np.generic]:
+    """All distinct labels, or two or more of them whose counts of examples just reach ``max_examples``."""
+    order = rng.permutation(len(labels))
+    num_sampled = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
+    return labels[order[: max(2, num_sampled)]]
 
 
 def standard_error(values: Sequence[float]) -> float | None:

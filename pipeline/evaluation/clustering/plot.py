@@ -13,8 +13,6 @@ from pipeline.evaluation.verification.roc import DASHED
 from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.0
-# Height of a line of the legend, in inches.
-LEGEND_LINE = 0.18
 NAME_WIDTH, LEGEND_WIDTH = 3.4, 4.4
 F_LEVELS = (0.2, 0.4, 0.6, 0.8, 0.9)
 
@@ -35,7 +33,7 @@ def plot_clustering(results: Mapping[str, Clustering]) -> bytes:
         raise ValueError("results of the same methods are needed, one or more")
     name, last = list(results.items())[-1]
     num_lines = len(last.partitions) + 2
-    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * num_lines)
+    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, num_lines)
     _plot_scores(scores, results)
     _plot_sizes(sizes, last)
     titles = ("Clusters: purity and completeness", f"Sizes, {shorten_to_width(name, NAME_WIDTH, 12, 'bold')}")

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
+from pipeline.evaluation.splits import sample_labels
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 
 MAX_SQUARED_DISTANCE = 4.0
@@ -131,7 +132,13 @@ def evaluate_clustering(
         raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
     check_finite(embeddings_ND)
     num_available = len(labels)
-    rows = _sample_labels(labels, config.max_examples, seed)
+    distinct, counts = np.unique(labels, return_counts=True)
+    if len(distinct) < 2:
+        raise InputError(
+            f"clustering needs two labels or more, but the {len(labels)} evaluated examples have {len(distinct)}: "
+            "raise corpus.test_fraction and prepare the corpus again"
+        )
+    rows = np.isin(labels, sample_labels(distinct, counts, config.max_examples, np.random.default_rng(seed)))
     embeddings_ND, labels = embeddings_ND[rows], labels[rows]
     label_sizes = _sizes(labels)
     if config.distance_threshold is not None:
@@ -175,21 +182,6 @@ def score_partition(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partiti
         nmi=float(normalized_mutual_info_score(labels_N, clusters_N)),
         ari=float(adjusted_rand_score(labels_N, clusters_N)),
     )
-
-
-def _sample_labels(labels: npt.NDArray[Any], max_examples: int, seed: int) -> IntArray:
-    """The examples of all labels, or of two or more of them, by seed, that just reach ``max_examples``."""
-    distinct, counts = np.unique(labels, return_counts=True)
-    if len(distinct) < 2:
-        raise InputError(
-            f"clustering needs two labels or more, but the {len(labels)} evaluated examples have {len(distinct)}: "
-            "raise corpus.test_fraction and prepare the corpus again"
-        )
-    if len(labels) <= max_examples:
-        return np.arange(len(labels))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    num_drawn = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
-    return np.flatnonzero(np.isin(labels, distinct[order[: max(2, num_drawn)]]))
 
 
 def _k_means(embeddings_ND: FloatArray, num_clusters: int, seed: int) -> IntArray:

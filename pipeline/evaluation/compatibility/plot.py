@@ -29,7 +29,7 @@ def plot_compatibility(results: Mapping[str, Verification], far: float = 1e-3) -
     """
     if not results:
         raise ValueError("there is no result to plot")
-    figure, (axes,) = new_panels(1, 7.0, 5.4 + 0.18 * len(results))
+    figure, (axes,) = new_panels(1, 7.0, 5.4, len(results))
     styles = [
         {"color": PALETTE[i % len(PALETTE)], "linewidth": 2.2, "linestyle": DASHES[i % len(DASHES)]}
         for i in range(len(results))

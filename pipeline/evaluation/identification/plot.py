@@ -12,9 +12,7 @@ from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.roc import NAME_WIDTH
 from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
-# The height is enough for legends of two lines; each further line takes so many inches.
-LEGEND_LINE = 0.18
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 NUM_RANKS = 200
 # Lines repeat their colour after those of the palette.
 DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
@@ -34,8 +32,7 @@ def plot_identification(results: Mapping[str, IdentificationReport]) -> bytes:
     """
     if not results:
         raise ValueError("there is no result to plot")
-    height = PANEL_HEIGHT + LEGEND_LINE * max(0, len(results) - 2)
-    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, height)
+    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
     for place, (name, result) in enumerate(results.items()):
         label = shorten_to_width(name, NAME_WIDTH, LABEL_SIZE)
         color = PALETTE[place % len(PALETTE)]

@@ -22,7 +22,6 @@ GROUPS = MappingProxyType(
 )
 NO_ERRORS: Mapping[int, Mapping[str, float]] = MappingProxyType({})
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 4.0
-LEGEND_LINE = 0.18
 LEGEND_COLUMNS = 2
 
 Points = Sequence[tuple[int, Mapping[str, float]]]
@@ -52,7 +51,7 @@ def plot_learning_curve(
     if not panels:
         raise ValueError("there is no metric to plot")
     most_lines = max(map(len, panels.values()))
-    figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * -(-most_lines // LEGEND_COLUMNS))
+    figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT, -(-most_lines // LEGEND_COLUMNS))
     steps = sorted({step for step, _ in points})
     for axes, (title, lines) in zip(cells, panels.items(), strict=True):
         for place, (metric, name) in enumerate(lines.items()):

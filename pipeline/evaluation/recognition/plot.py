@@ -11,7 +11,6 @@ from pipeline.evaluation.verification.roc import DASHED, NAME_WIDTH
 from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 8.0, 4.8
-LEGEND_LINE = 0.18
 GROUP_WIDTH = 0.8
 # With more bars in a group, the numbers above them would run into one another.
 MAX_NUMBERED_BARS = 3
@@ -33,7 +32,7 @@ def plot_recognition(results: Mapping[str, RecognitionReport]) -> bytes:
     """
     if not results:
         raise ValueError("there is no result to plot")
-    figure, (axes,) = new_panels(1, PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * len(results))
+    figure, (axes,) = new_panels(1, PANEL_WIDTH, PANEL_HEIGHT, len(results))
     classifiers = list(dict.fromkeys(name for result in results.values() for name in result.classifiers))
     width = GROUP_WIDTH / len(results)
     for place, (name, result) in enumerate(results.items()):

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
-from pipeline.evaluation.splits import standard_error
+from pipeline.evaluation.splits import sample_labels, standard_error
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 
 
@@ -137,7 +137,7 @@ def evaluate_recognition(
             f"{len(distinct)} evaluated labels has so many: lower evaluation.recognition.min_examples, or raise "
             "corpus.test_fraction and prepare the corpus again"
         )
-    sampled = _sample_labels(distinct[eligible], counts[eligible], config.max_examples, rng)
+    sampled = sample_labels(distinct[eligible], counts[eligible], config.max_examples, rng)
     rows = np.flatnonzero(np.isin(labels, sampled))
     _check_size(len(rows), config)
     folds = _deal_folds(labels[rows], config.num_folds, rng)
@@ -152,15 +152,6 @@ def evaluate_recognition(
         num_eligible_examples=int(counts[eligible].sum()),
         majority_share=float(np.unique(labels[rows], return_counts=True)[1].max() / len(rows)),
     )
-
-
-def _sample_labels(
-    labels: npt.NDArray[np.generic], counts: IntArray, max_examples: int, rng: np.random.Generator
-) -> npt.NDArray[np.generic]:
-    """All labels, or two or more of them that just reach ``max_examples``."""
-    order = rng.permutation(len(labels))
-    num_drawn = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
-    return labels[order[: max(2, num_drawn)]]
 
 
 def _check_size(num_examples: int, config: RecognitionConfig) -> None:

@@ -14,9 +14,7 @@ from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_
 SAME, DIFFERENT = PALETTE[:2]
 EARLIER = (GREY, *PALETTE[2:])
 NUM_BINS = 80
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
-# The height is enough for legends of two lines; each further line takes so many inches.
-LEGEND_LINE = 0.18
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 TITLE_WIDTH = 3.4
 
 
@@ -35,7 +33,7 @@ def plot_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
     """
     if not results:
         raise ValueError("there is no result to plot")
-    figure, (roc, histogram) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * max(0, len(results) - 2))
+    figure, (roc, histogram) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
     name, last = list(results.items())[-1]
     styles = [{"color": EARLIER[i % len(EARLIER)], "linewidth": 1.6} for i in range(len(results) - 1)]
     plot_roc(roc, results, [*styles, {"color": SAME, "linewidth": 2.4, "zorder": 3}], far)
