@@ -11,8 +11,7 @@ GRID = "#d9dde2"
 GREY = "#8c96a3"
 DPI = 150
 LABEL_SIZE = 9
-LEGEND_LINE = 0.18
-"""Height of a legend's line, in inches."""
+LEGEND_LINE = 0.18  # height of a legend's line, in inches
 
 # Okabe and Ito (2008) and Paul Tol's "muted" (SRON/EPS/TN/09-002), without their palest, most unlike ones first.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#332288", "#56b4e9", "#882255", "#999933")

@@ -57,11 +57,6 @@ class Retrieval:
     r_precision: float
     map_at_r: float
 
-    @property
-    def recall_at_1(self) -> float:
-        """Recall@1; a KeyError where K = 1 is not among the config's."""
-        return self.recalls[1]
-
     def metrics(self) -> dict[str, float]:
         """``recall_at_1`` and so on, ``r_precision``, ``map_at_r``."""
         recalls = {f"recall_at_{k}": recall for k, recall in self.recalls.items()}

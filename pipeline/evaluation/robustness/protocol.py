@@ -66,10 +66,6 @@ class Robustness:
         sweeps = {sweep.name: sweep.to_dict() for sweep in self.sweeps}
         return {**self.metrics(), **self.counts, "sweeps": sweeps}
 
-    def to_markdown(self) -> str:
-        """One table a sweep."""
-        return "\n".join(sweep.to_markdown() for sweep in self.sweeps)
-
 
 def evaluate_robustness(
     unperturbed_ND: npt.NDArray[np.float32],

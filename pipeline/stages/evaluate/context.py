@@ -12,13 +12,12 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
+from pipeline.evaluation.verification.pairs import FloatArray
 from pipeline.progress import say
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.stage import embed
 from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.storage.workspace import Workspace
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

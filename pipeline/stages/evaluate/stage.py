@@ -1,5 +1,6 @@
 """Evaluates checkpoints side by side: embeds the corpus with each of them, and runs protocols on the embeddings."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,12 +142,10 @@ def _available_protocols(
         if protocol not in PROTOCOLS and list(protocols) != [ALL]:
             raise InputError(f"there is no protocol {protocol!r}: choose {ALL}, or from {', '.join(PROTOCOLS)}")
     names = list(PROTOCOLS) if list(protocols) == [ALL] else list(protocols)
-    unavailable = {
-        name: reason
-        for name in names
-        for manifest in manifests
-        if (reason := PROTOCOLS[name].unavailable_reason(config, corpus, manifest))
-    }
+    unavailable: dict[str, str] = {}
+    for name, manifest in itertools.product(names, manifests):
+        if reason := PROTOCOLS[name].unavailable_reason(config, corpus, manifest):
+            unavailable[name] = reason
     if unavailable and names == list(protocols):
         raise InputError(next(iter(unavailable.values())))
     for name, reason in unavailable.items():

@@ -56,9 +56,9 @@ def test_a_perturbation_that_has_travelled_perturbs_the_same_way(perturbation: P
 
 @pytest.mark.parametrize("perturbation", ALL, ids=lambda perturbation: perturbation.name)
 def test_the_seed_decides_what_is_drawn_and_nothing_else(perturbation: Perturbation) -> None:
-    one, same, other = (pixels(perturbation.apply(photo(), seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert np.array_equal(one, other) == (perturbation.sweep not in ("occlusion", "noise"))
+    first, same, other = (pixels(perturbation.apply(photo(), seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert np.array_equal(first, other) == (perturbation.sweep not in ("occlusion", "noise"))
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_what_occludes_is_one_grey_rectangle_of_the_share_and_shape_asked_for(
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.integers(0, 2**40))
 def test_with_one_seed_a_larger_rectangle_covers_all_that_a_smaller_one_does(
-    width: int, height: int, one: float, other: float, seed: int
+    width: int, height: int, first: float, second: float, seed: int
 ) -> None:
     image = Image.new("L", (width, height), 0)
-    smaller, larger = (perturb(image, "occlusion", share, seed) for share in sorted((one, other)))
+    smaller, larger = (perturb(image, "occlusion", share, seed) for share in sorted((first, second)))
     assert (larger[smaller == 128] == 128).all()
 
 

@@ -139,8 +139,8 @@ def test_where_there_are_too_many_examples_whole_labels_are_drawn_by_seed() -> N
     assert (report.num_eligible_labels, report.num_eligible_examples) == (30, 120)
     others = [evaluate_recognition(vectors, labels, config, seed).to_dict() for seed in (0, 1)]
     assert others[0] == report.to_dict() != others[1]
-    one = RecognitionConfig(max_examples=1, svm_kernels=(), num_folds=4, num_neighbours=(1,))
-    assert evaluate_recognition(vectors, labels, one, seed=0).num_labels == 2
+    config = RecognitionConfig(max_examples=1, svm_kernels=(), num_folds=4, num_neighbours=(1,))
+    assert evaluate_recognition(vectors, labels, config, seed=0).num_labels == 2
 
 
 def test_perfect_embeddings_are_recognised_whole_and_a_collapsed_encoder_by_chance() -> None:

@@ -60,7 +60,7 @@ def test_all_figures_are_those_of_a_float64_brute_force(n: int, num_labels: int,
     embeddings, labels = unit_vectors(n, num_labels, noise, seed)
     found = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
     assert_same(found, oracle(embeddings, labels))
-    assert recall_at_1(embeddings, labels) == Recall(found.num_queries, found.recall_at_1)
+    assert recall_at_1(embeddings, labels) == Recall(found.num_queries, found.recalls[1])
 
 
 @pytest.mark.parametrize("noise", [0.3, 0.8, 1.5])
@@ -74,7 +74,7 @@ def test_figures_agree_with_pytorch_metric_learning(noise: float) -> None:
     )
     theirs = calculator.get_accuracy(torch.from_numpy(embeddings), torch.from_numpy(labels))
     ours = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
-    assert ours.recall_at_1 == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+    assert ours.recalls[1] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
     assert ours.r_precision == pytest.approx(theirs["r_precision"], abs=1e-6)
     assert ours.map_at_r == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
 
@@ -138,7 +138,7 @@ def test_of_equally_near_examples_the_first_counts(n: int, num_places: int, gall
 def test_an_example_is_never_its_own_answer() -> None:
     embeddings = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]], dtype=np.float32)
     found = evaluate_retrieval(embeddings, [0, 0, 1, 1], CONFIG, seed=0)
-    assert (found.recall_at_1, found.r_precision, found.map_at_r) == (0.0, 0.0, 0.0)
+    assert (found.recalls[1], found.r_precision, found.map_at_r) == (0.0, 0.0, 0.0)
 
 
 def test_an_example_is_not_its_own_answer_among_other_embeddings_either() -> None:

@@ -1,12 +1,9 @@
-import io
-
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
 from pipeline.evaluation.clustering.plot import plot_clustering
 from pipeline.evaluation.clustering.protocol import Clustering, Partition, score_partition
+from tests.unit.evaluation.plots.pixels import pixels
 
 LABELS = np.repeat(np.arange(40), [1] * 20 + [2] * 10 + [5] * 9 + [30])
 
@@ -23,14 +20,9 @@ def clustering(*shares_moved: float) -> Clustering:
     return Clustering(len(LABELS), label_sizes, 0.7, dict(partitions))
 
 
-def pixels(png: bytes) -> npt.NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
-
-
 def test_the_same_results_give_the_same_picture() -> None:
     results = {"untrained": clustering(0.9, 0.8, 0.7), "step 300": clustering(0.1, 0.2, 0.3)}
     assert plot_clustering(results) == plot_clustering(results)
-    assert Image.open(io.BytesIO(plot_clustering(results))).format == "PNG"
 
 
 def test_better_clusters_lie_farther_up_and_right() -> None:

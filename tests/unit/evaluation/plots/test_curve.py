@@ -15,13 +15,13 @@ def test_the_order_of_the_checkpoints_does_not_matter() -> None:
 
 
 def test_each_group_has_a_panel_and_each_metric_a_line() -> None:
-    one, two = (
+    single, both = (
         plot_learning_curve([(s, {"recall_at_1": m["recall_at_1"]}) for s, m in POINTS]),
         plot_learning_curve(POINTS),
     )
-    assert palette_colors(pixels(one)) == {PALETTE[0]}
-    assert palette_colors(pixels(two)) == set(PALETTE[:2])
-    assert pixels(two).shape[1] == 2 * pixels(one).shape[1]
+    assert palette_colors(pixels(single)) == {PALETTE[0]}
+    assert palette_colors(pixels(both)) == set(PALETTE[:2])
+    assert pixels(both).shape[1] == 2 * pixels(single).shape[1]
 
 
 def test_what_matches_no_group_is_not_drawn() -> None:
