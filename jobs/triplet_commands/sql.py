@@ -44,9 +44,9 @@ def plain(value: object) -> Any:  # noqa: ANN401 — what JSON knows
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

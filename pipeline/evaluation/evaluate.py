@@ -12,7 +12,7 @@ from pipeline.evaluation.verification.protocol import OperatingPoint, Verificati
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one checkpoint achieves.
+    """The core figures of merit of a checkpoint.
 
     Attributes:
         num_examples: N.

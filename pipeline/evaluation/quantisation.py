@@ -26,7 +26,7 @@ MAX_DISTANCES = 100_000
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What embeddings achieve as they are, and as int8 codes.
+    """Figures of merit of embeddings as they are, and as int8 codes.
 
     Attributes:
         num_examples: N.
@@ -111,7 +111,7 @@ def restore(codes_ND: CodeArray) -> FloatArray:
 
 
 def rounding_bound(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
-    """How far a restored vector can be from the unit vector that was quantised, (N,) float64.
+    """The greatest distance of each restored vector from the unit vector that was quantised, (N,) float64.
 
     Let m = max|x|, u = 127/m x, and c the code: |c - u| <= √D/2, |u| = 127/m and |c| >= 127. As
     |u/|u| - c/|c|| <= 2 |u - c| / (|u| + |c|) (Dunkl and Williams, 1964), the distance is at most √D m / (127 (1 + m)).

@@ -30,7 +30,7 @@ DISTANCE_DECIMALS = 12
 
 @dataclass(frozen=True, eq=False)
 class ClosedSet:
-    """Where probes of enrolled labels find their mates.
+    """Ranks of the mates of probes of enrolled labels.
 
     Attributes:
         ranks: (P,) int64, ascending ranks of the probes' mates, from 1; of equally near examples, the gallery's first
@@ -104,7 +104,7 @@ class OpenSet:
 
 @dataclass(frozen=True, eq=False)
 class IdentificationReport:
-    """What a checkpoint achieves in identification.
+    """The figures of merit of a checkpoint in identification.
 
     Attributes:
         closed_set: All labels with two examples are enrolled.

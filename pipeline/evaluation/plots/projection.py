@@ -26,7 +26,7 @@ TITLE_WIDTH = 5.0
 
 @dataclass(frozen=True)
 class PointSampling:
-    """Which of many examples a projection shows.
+    """Limits and seed of the sample of examples in a projection.
 
     Attributes:
         seed: Seeds the sample.

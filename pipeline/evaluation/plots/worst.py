@@ -37,7 +37,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """What a search of the worst pairs may return and cost.
+    """Limits of the result and the cost of a search.
 
     Attributes:
         num_pairs: Pairs of each kind; there may be fewer.

@@ -28,7 +28,7 @@ from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_f
 
 
 class Classifier(Protocol):
-    """What scikit-learn's classifiers can do."""
+    """The interface of scikit-learn's classifiers."""
 
     def fit(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> object:
         """Trains, from nothing."""
@@ -66,7 +66,7 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class RecognitionReport:
-    """What classifiers achieve on a checkpoint's embedding.
+    """The accuracies of classifiers on a checkpoint's embedding.
 
     Attributes:
         classifiers: By name: ``knn_1``, ``svm_linear``, ``svm_rbf`` and so on.

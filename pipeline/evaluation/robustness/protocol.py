@@ -26,7 +26,7 @@ _SWEEP_LABELS = {
 
 @dataclass(frozen=True)
 class Robustness:
-    """What a checkpoint achieves on the same examples, unperturbed and perturbed.
+    """The figures of merit of a checkpoint on the same examples, unperturbed and perturbed.
 
     Attributes:
         counts: Examples, labels, queries and pairs behind each figure.

@@ -32,7 +32,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class EqualErrorRate:
-    """Where as many different pairs are accepted as same pairs are rejected, in shares of either.
+    """The point where the shares of accepted different pairs and of rejected same pairs are equal.
 
     Attributes:
         rate: The FAR at which the ROC, its points joined by straight lines, meets FAR = 1 - VAL.

@@ -14,7 +14,7 @@ from pipeline.evaluation.verification.protocol import OperatingPoint, Verificati
 
 @dataclass(frozen=True, eq=False)
 class VerificationReport:
-    """What a checkpoint achieves in verification.
+    """The figures of merit of a checkpoint in verification.
 
     Attributes:
         verification: The distances of all measured pairs.

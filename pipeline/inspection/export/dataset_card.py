@@ -30,7 +30,7 @@ def dataset_card(generation: OpenGeneration, query: TripletQuery, layout: str, s
     """Markdown with YAML front matter.
 
     Args:
-        generation: The exported one.
+        generation: Of the triplets.
         query: Which triplets of it, in which order.
         layout: Name of the layout.
         suffix: Of the files.

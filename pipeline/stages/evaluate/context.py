@@ -86,7 +86,7 @@ class EvaluationContext:
 
     @cached_property
     def paths(self) -> list[str]:
-        """Where each example came from, by example id."""
+        """Paths of the examples in their source, by example id."""
         return [path for part in range(self.corpus.num_parts) for path in self.corpus.read_paths(part)]
 
     @property

@@ -21,7 +21,7 @@ def trained_labels(
 
     Args:
         workspace: Of the checkpoint's run; holds the corpora too.
-        checkpoint: The trained one.
+        checkpoint: Of this run.
         corpus: Of the labels; the checkpoint need not have been trained on this corpus.
 
     Returns:
