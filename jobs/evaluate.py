@@ -8,16 +8,16 @@ import argparse
 from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
-from pipeline.stages.evaluate.stage import evaluate_alone, parse_checkpoints, show
+from pipeline.stages.evaluate.stage import parse_checkpoints, print_results, run_evaluation
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
     job = open_job(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
-    wanted = [checkpoint for text in texts for checkpoint in parse_checkpoints(job.workspace, text)]
-    results = evaluate_alone(config, job.workspace, job.corpus, wanted, flags.protocol)
-    show(results)
+    refs = [ref for text in texts for ref in parse_checkpoints(job.workspace, text)]
+    results = run_evaluation(config, job.workspace, job.corpus, refs, flags.protocol)
+    print_results(results)
     return results.report()
 
 
@@ -31,13 +31,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "last (default: untrained and newest)",
     )
     default = " ".join(DEFAULT_PROTOCOLS)
-    words = "; ".join(f"{name}: {protocol.words}" for name, protocol in PROTOCOLS.items())
+    descriptions = "; ".join(f"{name}: {protocol.description}" for name, protocol in PROTOCOLS.items())
     parser.add_argument(
         "--protocol",
         nargs="+",
         metavar="PROTOCOL",
         default=list(DEFAULT_PROTOCOLS),
-        help=f"what to measure, or all: whatever this corpus and config allow (default: {default}). {words}",
+        help=f"what to measure, or all: whatever this corpus and config allow (default: {default}). {descriptions}",
     )
 
 

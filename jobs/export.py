@@ -18,10 +18,10 @@ from pipeline.storage.workspace import Workspace
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Writes one checkpoint's embeddings."""
     job = open_job(config)
-    wanted = parse_checkpoints(job.workspace, flags.checkpoint)
-    if len(wanted) != 1:
-        raise InputError(f"--checkpoint {flags.checkpoint} names {len(wanted)} checkpoints: export them one by one")
-    run, step = wanted[0]
+    refs = parse_checkpoints(job.workspace, flags.checkpoint)
+    if len(refs) != 1:
+        raise InputError(f"--checkpoint {flags.checkpoint} names {len(refs)} checkpoints: export them one by one")
+    run, step = refs[0]
     done = export(config, Workspace(job.workspace.store, run), job.corpus, step, flags.dtype)
     say(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
     return asdict(done)

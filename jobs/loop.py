@@ -9,7 +9,7 @@ from jobs.cli import Answer, Report, open_job, run_job
 from jobs.planning import answer_plan
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.stages.evaluate.stage import show
+from pipeline.stages.evaluate.stage import print_results
 from pipeline.stages.loop import mine_and_train
 from pipeline.stages.mine.job import leave_report
 from pipeline.training.planner import NEEDS_MINING
@@ -26,7 +26,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     results = mine_and_train(job)
     report: Report = {"generations": generations(job.workspace).numbers()}
     if results is not None:
-        show(results)
+        print_results(results)
         report |= results.report()
     return report | {"report": leave_report(job)}
 

@@ -11,6 +11,7 @@ GRID = "#d9dde2"
 GREY = "#8c96a3"
 DPI = 150
 LABEL_SIZE = 9
+LEGEND_LINE = 0.18  # height of a legend's line, in inches
 
 # Okabe and Ito (2008) and Paul Tol's "muted" (SRON/EPS/TN/09-002), without their palest, most unlike ones first.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#332288", "#56b4e9", "#882255", "#999933")
@@ -18,14 +19,16 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#332288", "#5
 MARKERS = "osD^vPXph*"
 
 
-def new_panels(num_panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def new_panels(num_panels: int, width: float, height: float, num_legend_lines: int = 0) -> tuple[Figure, list[Axes]]:
     """A figure with its panels in two columns.
 
     Args:
         num_panels: At least 1.
         width: Of one panel, in inches.
         height: Of one panel, in inches.
+        num_legend_lines: Lines of its legend for which the height is not enough.
     """
+    height += LEGEND_LINE * num_legend_lines
     num_columns = min(2, num_panels)
     num_rows = -(-num_panels // num_columns)
     # No pyplot: a Figure of its own needs no display, holds no global state and is freed with its last reference.

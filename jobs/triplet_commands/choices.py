@@ -2,11 +2,11 @@
 
 import argparse
 
-from pipeline.inspection.query.rows import ORDERS, ROLES, Choice, Order
+from pipeline.inspection.query.rows import ORDERS, ROLES, Order, TripletQuery
 from pipeline.triplets.schema import KINDS
 
 
-def add_choice(parser: argparse.ArgumentParser, order: Order) -> None:
+def add_query_flags(parser: argparse.ArgumentParser, order: Order) -> None:
     """Filters and order.
 
     Args:
@@ -27,7 +27,7 @@ def add_choice(parser: argparse.ArgumentParser, order: Order) -> None:
     parser.add_argument("--example", type=int, metavar="ID", help="only triplets with this example in any role")
 
 
-def choice_of(flags: argparse.Namespace, seed: int) -> Choice:
-    """What the flags choose."""
+def query_of(flags: argparse.Namespace, seed: int, limit: int | None) -> TripletQuery:
+    """The query of the flags."""
     filters = {name: getattr(flags, name) for name in ("kind", "label", *ROLES, "example")}
-    return Choice(flags.order, **filters, seed=seed)
+    return TripletQuery(flags.order, **filters, seed=seed, limit=limit)

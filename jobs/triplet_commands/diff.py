@@ -6,43 +6,43 @@ from dataclasses import asdict
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.summary.churn import Churn, churn
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.summary.diff import GenerationDiff, diff_generations
 from pipeline.inspection.tables import text_table
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Compares the two named generations."""
     workspace = open_to_read(config)
-    found = churn(open_generation(workspace, flags.old), open_generation(workspace, flags.new))
-    labels = [asdict(one) | {"changed_share": one.changed_share} for one in found.labels[: flags.number]]
-    report = asdict(found) | {"changed_share": found.changed_share, "num_labels": len(found.labels), "labels": labels}
+    diff = diff_generations(open_generation(workspace, flags.old), open_generation(workspace, flags.new))
+    labels = [asdict(label) | {"changed_share": label.changed_share} for label in diff.labels[: flags.number]]
+    report = asdict(diff) | {"changed_share": diff.changed_share, "num_labels": len(diff.labels), "labels": labels}
     columns = ("label", "changed", "pairs", "same", "other negatives", "entered", "left", "triplets kept")
     rows = [
         (
-            one.label,
-            f"{one.changed_share:.1%}",
-            *(f"{num:,}" for num in (one.num_pairs, one.num_same, one.num_changed)),
-            *(f"{num:,}" for num in (one.num_entered, one.num_left, one.num_kept)),
+            label.label,
+            f"{label.changed_share:.1%}",
+            *(f"{num:,}" for num in (label.num_pairs, label.num_same, label.num_changed)),
+            *(f"{num:,}" for num in (label.num_entered, label.num_left, label.num_kept)),
         )
-        for one in found.labels[: flags.number]
+        for label in diff.labels[: flags.number]
     ]
-    title = f"labels that changed most, {len(rows):,} of {len(found.labels):,}"
-    return Answer(report, [*_lines(found), text_table(title, columns, rows, right=columns[1:])])
+    title = f"labels that changed most, {len(rows):,} of {len(diff.labels):,}"
+    return Answer(report, [*_lines(diff), text_table(title, columns, rows, right=columns[1:])])
 
 
-def _lines(found: Churn) -> list[str]:
+def _lines(diff: GenerationDiff) -> list[str]:
     lines = [
-        f"generation {found.old} -> {found.new}: {found.changed_share:.1%} of {found.num_pairs:,} pairs of anchor and "
+        f"generation {diff.old} -> {diff.new}: {diff.changed_share:.1%} of {diff.num_pairs:,} pairs of anchor and "
         "positive changed",
-        f"  in both: {found.num_same:,} with the same negatives, {found.num_changed:,} with others "
-        f"({found.num_kept:,} triplets are the same)",
-        f"  only in {found.new}: {found.num_entered:,}; only in {found.old}: {found.num_left:,}",
+        f"  in both: {diff.num_same:,} with the same negatives, {diff.num_changed:,} with others "
+        f"({diff.num_kept:,} triplets are the same)",
+        f"  only in {diff.new}: {diff.num_entered:,}; only in {diff.old}: {diff.num_left:,}",
     ]
-    if found.old_d_an is not None and found.new_d_an is not None:
+    if diff.old_d_an is not None and diff.new_d_an is not None:
         lines.append(
-            f"  nearest negative of those in both: nearer for {found.num_nearer:,}, farther for {found.num_farther:,}, "
-            f"mean d_an {found.old_d_an:.4f} -> {found.new_d_an:.4f}"
+            f"  nearest negative of those in both: nearer for {diff.num_nearer:,}, farther for {diff.num_farther:,}, "
+            f"mean d_an {diff.old_d_an:.4f} -> {diff.new_d_an:.4f}"
         )
     return lines
 

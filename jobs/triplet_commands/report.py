@@ -7,15 +7,15 @@ from jobs.cli import Answer, Command, open_to_read
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.inspection.report import write_report
-from pipeline.inspection.report.page import MAX_GENERATIONS, MAX_PICTURES
-from pipeline.inspection.report.write import NUM_GENERATIONS, NUM_PICTURES
+from pipeline.inspection.report.page import MAX_GENERATIONS, MAX_TRIPLETS_PER_SHEET
+from pipeline.inspection.report.write import NUM_GENERATIONS, TRIPLETS_PER_SHEET
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Writes the report into the workspace, and to a file where one is named."""
     for flag, number, most in (
         ("--generations", flags.generations, MAX_GENERATIONS),
-        ("--pictures", flags.pictures, MAX_PICTURES),
+        ("--pictures", flags.pictures, MAX_TRIPLETS_PER_SHEET),
     ):
         if not 1 <= number <= most:
             raise InputError(f"command line: {flag} {number} is not between 1 and {most}")
@@ -37,9 +37,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures",
         type=int,
-        default=NUM_PICTURES,
+        default=TRIPLETS_PER_SHEET,
         metavar="N",
-        help=f"triplets a contact sheet (default: {NUM_PICTURES}, at most {MAX_PICTURES})",
+        help=f"triplets a contact sheet (default: {TRIPLETS_PER_SHEET}, at most {MAX_TRIPLETS_PER_SHEET})",
     )
 
 

@@ -4,11 +4,11 @@ import argparse
 from dataclasses import asdict
 
 from jobs.cli import Answer, Command, open_to_read
-from jobs.triplet_commands.choices import add_choice, choice_of
+from jobs.triplet_commands.choices import add_query_flags, query_of
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.query.rows import ROLES, TripletRow, select_rows, why_none
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.query.rows import ROLES, TripletRow, empty_result_reason, select_rows
 from pipeline.inspection.tables import text_table
 
 _FIGURES = ("d_ap", "d_an", "margin")
@@ -16,11 +16,11 @@ _FIGURES = ("d_ap", "d_an", "margin")
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Shows triplets of the named generation."""
-    inspected = open_generation(open_to_read(config), flags.generation)
-    choice = choice_of(flags, config.seed)
-    rows = select_rows(inspected, choice, flags.number)
-    paths = inspected.corpus.paths_of(getattr(row, role) for row in rows for role in ROLES)
-    number, num = inspected.manifest.number, inspected.manifest.num_triplets
+    generation = open_generation(open_to_read(config), flags.generation)
+    query = query_of(flags, config.seed, flags.number)
+    rows = select_rows(generation, query)
+    paths = generation.corpus.paths_of(getattr(row, role) for row in rows for role in ROLES)
+    number, num = generation.manifest.number, generation.manifest.num_triplets
     documents = [
         asdict(row) | {"margin": row.margin} | {f"{role}_path": paths[getattr(row, role)] for role in ROLES}
         for row in rows
@@ -28,8 +28,9 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     title = f"generation {number}: {len(rows):,} of {num:,} triplets, {flags.order}"
     cells = (_cells(row, paths) for row in rows)
     table = text_table(title, [*ROLES, *_FIGURES, "kind"], cells, right=_FIGURES, has_lines=True)
-    why = [] if rows else [why_none(inspected, choice)]
-    return Answer({"generation": number, "num_triplets": num, "order": flags.order, "rows": documents}, [table, *why])
+    reason = [] if rows else [empty_result_reason(generation, query)]
+    report = {"generation": number, "num_triplets": num, "order": flags.order, "rows": documents}
+    return Answer(report, [table, *reason])
 
 
 def _cells(row: TripletRow, paths: dict[int, str]) -> list[str]:
@@ -41,7 +42,7 @@ def _cells(row: TripletRow, paths: dict[int, str]) -> list[str]:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     add_generation(parser)
-    add_choice(parser, "hardest")
+    add_query_flags(parser, "hardest")
     parser.add_argument("--number", type=positive, default=20, metavar="N", help="how many to show (default: 20)")
 
 

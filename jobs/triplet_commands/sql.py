@@ -9,9 +9,9 @@ from typing import Any
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import positive
 from pipeline.config import RunConfig
-from pipeline.inspection.query.sql import Session
-from pipeline.inspection.query.statement import VIEWS
-from pipeline.inspection.query.views import choose
+from pipeline.inspection.query.sql import SqlSession
+from pipeline.inspection.query.sql_guard import VIEWS
+from pipeline.inspection.query.views import open_generations
 from pipeline.inspection.tables import FittingTable
 
 ALL = "all"
@@ -22,16 +22,16 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Runs the statement; ``--json`` gives all rows."""
     workspace, every = open_to_read(config), flags.generation == ALL
     number = None if every else flags.generation
-    with Session(workspace, lambda: choose(workspace, number, every)) as session:
-        rows = session.select(flags.statement)
-        # One more than is shown tells whether there are more.
-        found = rows.fetch(None if flags.json else flags.limit + 1)
-    columns, types = rows.columns, rows.types
-    report = {"columns": columns, "types": types, "rows": [[plain(value) for value in row] for row in found]}
-    shown = found[: flags.limit]
+    with SqlSession(workspace, lambda: open_generations(workspace, number, every)) as session:
+        result = session.select(flags.statement)
+        # A row beyond the limit tells that there are more.
+        rows = result.fetch(None if flags.json else flags.limit + 1)
+    columns, types = result.columns, result.types
+    report = {"columns": columns, "types": types, "rows": [[plain(value) for value in row] for row in rows]}
+    shown = rows[: flags.limit]
     right = [name for name, kind in zip(columns, types, strict=True) if kind.endswith(_NUMBERS) or "DECIMAL" in kind]
     table = FittingTable(columns, [[_cell(value) for value in row] for row in shown], right)
-    more = [f"the first {flags.limit:,} rows; --limit shows more, --json all"] if len(found) > flags.limit else []
+    more = [f"the first {flags.limit:,} rows; --limit shows more, --json all"] if len(rows) > flags.limit else []
     return Answer(report, [table, *more])
 
 
@@ -44,9 +44,9 @@ def plain(value: object) -> Any:  # noqa: ANN401 — what JSON knows
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

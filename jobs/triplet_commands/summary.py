@@ -5,20 +5,20 @@ import argparse
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
-from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.generation import open_generation
 from pipeline.inspection.summary.summary import summarise
-from pipeline.inspection.summary.view import show_summary
-from pipeline.inspection.verify.rescoring import LATEST, parse_step, score_under
+from pipeline.inspection.summary.view import format_summary
+from pipeline.inspection.verify.rescoring import LATEST, parse_step, score_under_checkpoint
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Summarises the named generation, and scores a sample of it again where that is asked for."""
     workspace = open_to_read(config)
-    inspected = open_generation(workspace, flags.generation)
+    generation = open_generation(workspace, flags.generation)
     step = None if flags.against is None else parse_step(flags.against, workspace)
-    report = summarise(inspected, flags.top)
-    report["against"] = None if step is None else score_under(inspected, config, step, flags.sample)
-    return Answer(report, show_summary(report))
+    report = summarise(generation, flags.top)
+    report["against"] = None if step is None else score_under_checkpoint(generation, config, step, flags.sample)
+    return Answer(report, format_summary(report))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,10 @@ from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.labels.corrections import apply_list
-from pipeline.inspection.labels.label_list import write_list
-from pipeline.inspection.labels.suspect_page import write_page
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.labels.corrections import apply_corrections
+from pipeline.inspection.labels.label_list import write_label_list
+from pipeline.inspection.labels.suspect_page import PageOptions, write_suspect_page
 from pipeline.inspection.labels.suspects import REASON, Suspect, corpus_to_correct, list_suspects
 from pipeline.inspection.tables import text_table
 from pipeline.progress import say
@@ -34,20 +34,20 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
 
 
 def _list(config: RunConfig, flags: argparse.Namespace) -> Answer:
-    inspected = open_generation(open_to_read(config), flags.generation)
-    corpus = corpus_to_correct(inspected)
+    generation = open_generation(open_to_read(config), flags.generation)
+    corpus = corpus_to_correct(generation)
     num_shown = NUM_SHOWN if flags.number is None else flags.number
-    # A list is for working through: nobody asked for the first twenty of it.
-    found = list_suspects(inspected, corpus, flags.number if flags.csv else num_shown, flags.label)
+    # A list is to be worked through, so it holds all suspects by default.
+    found = list_suspects(generation, corpus, flags.number if flags.csv else num_shown, flags.label)
     shown = found.rows[:num_shown]
-    title = f"generation {inspected.manifest.number}, suspects of a wrong label: {found.num_found:,}"
+    title = f"generation {generation.manifest.number}, suspects of a wrong label: {found.num_found:,}"
     if found.num_corrected:
         title += f" (corrected since: {found.num_corrected:,})"
-    num_audited = inspected.manifest.quarantined.get(REASON, 0)
+    num_audited = generation.manifest.quarantined.get(REASON, 0)
     if num_audited > len(found.ids):
         say(f"note: the audit found {num_audited:,}, and listed the {len(found.ids):,} most suspect of them")
     report = {
-        "generation": inspected.manifest.number,
+        "generation": generation.manifest.number,
         "corpus": corpus.manifest.number,
         "num_suspects": found.num_found,
         "num_corrected": found.num_corrected,
@@ -55,13 +55,14 @@ def _list(config: RunConfig, flags: argparse.Namespace) -> Answer:
     }
     lines = []
     if flags.csv:
-        num_accepted = write_list(flags.csv, found.rows, flags.accept_above)
+        num_accepted = write_label_list(flags.csv, found.rows, flags.accept_above)
         report["csv"] = {"file": str(flags.csv), "num_rows": len(found.rows), "num_accepted": num_accepted}
         lines.append(
             f"{flags.csv}: rows: {len(found.rows):,}, with a new label: {num_accepted:,}; fill in more, then --apply it"
         )
     if flags.page:
-        num_cards = write_page(flags.page, inspected, corpus, found, num_shown, flags.accept_above, config.transform)
+        options = PageOptions(num_shown, flags.accept_above, config.transform)
+        num_cards = write_suspect_page(flags.page, generation, corpus, found, options)
         report["page"] = {"file": str(flags.page), "num_cards": num_cards}
         lines.append(f"{flags.page}: suspects: {num_cards:,}, each beside examples of both labels")
     return Answer(report, [_table(title, shown), *lines])
@@ -70,14 +71,14 @@ def _list(config: RunConfig, flags: argparse.Namespace) -> Answer:
 def _table(title: str, suspects: tuple[Suspect, ...]) -> Table:
     rows = (
         (
-            f"{one.rank}",
-            f"{one.example_id}",
-            one.path,
-            one.label,
-            one.suggested_label,
-            "" if one.score is None else f"{one.score:.4g}",
+            f"{suspect.rank}",
+            f"{suspect.example_id}",
+            suspect.path,
+            suspect.label,
+            suspect.suggested_label,
+            "" if suspect.score is None else f"{suspect.score:.4g}",
         )
-        for one in suspects
+        for suspect in suspects
     )
     columns = ("#", "example", "path", "label", "suggested label", "score")
     return text_table(title, columns, rows, right=("#", "example", "score"))
@@ -86,7 +87,7 @@ def _table(title: str, suspects: tuple[Suspect, ...]) -> Table:
 def _apply(config: RunConfig, file: Path) -> Answer:
     workspace = open_to_read(config)
     workspace.check_writable()
-    applied = apply_list(workspace, file, config.seed, config.digest())
+    applied = apply_corrections(workspace, file, config.seed, config.digest())
     changes, corpus = applied.changes, applied.corpus
     counts = (
         f"labels changed: {len(changes.label_of):,}, already so: {changes.num_unchanged:,}, rows without a new label: "

@@ -5,15 +5,15 @@ import argparse
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.verify.verification import show_verification, verify
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.verify.check import format_check, verify_generation
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Verifies the named generation; what does not hold is an error."""
-    inspected = open_generation(open_to_read(config), flags.generation)
-    report = verify(inspected, None if flags.all else flags.sample, config.seed)
-    return Answer(report, show_verification(report))
+    generation = open_generation(open_to_read(config), flags.generation)
+    report = verify_generation(generation, None if flags.all else flags.sample, config.seed)
+    return Answer(report, format_check(report))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

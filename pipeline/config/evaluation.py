@@ -67,10 +67,10 @@ class RetrievalConfig(ConfigPart):
 
 
 class RobustnessConfig(ConfigPart):
-    """Sweeps over spoilt images: each value of each sweep embeds the sampled test images once."""
+    """Sweeps over perturbed images: each value of each sweep embeds the sampled test images once."""
 
     max_examples: PositiveInt = 2000
-    """Test examples that are spoilt: whole labels with at least two examples, drawn by seed."""
+    """Test examples that are perturbed: whole labels with at least two examples, drawn by seed."""
     jpeg_qualities: tuple[Annotated[int, Field(ge=1, le=95)], ...] = (10, 20, 30, 50, 70, 90)
     image_sizes: tuple[Annotated[int, Field(ge=4)], ...] = (16, 24, 40, 80, 120, 160)
     """The cropped image is reduced to a side of so many pixels (another shape: to as many pixels in all) and enlarged

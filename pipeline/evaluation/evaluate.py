@@ -1,4 +1,4 @@
-"""The few figures that comparisons and sweeps follow while they train: VAL, ROC AUC and recall@1."""
+"""The core figures of merit, which comparisons and sweeps follow while they train: VAL, ROC AUC and recall@1."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.retrieval import Recall, recall_at_1
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name, verify
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one checkpoint achieves.
+    """The core figures of merit of a checkpoint.
 
     Attributes:
         num_examples: N.
@@ -20,7 +20,7 @@ class Evaluation:
         retrieval: Recall@1 and its number of queries.
         roc_auc: Area under the verification ROC.
         operating_points: VAL and threshold at each false accept rate of the config, in its order.
-        verification: The pairs' distances, from which the pictures are drawn.
+        verification: The pairs' distances, which the plots need.
     """
 
     num_examples: int
@@ -62,7 +62,7 @@ def evaluate_embeddings(
     Raises:
         InputError: Fewer than two labels, no two examples of one label, or an embedding that is not finite.
     """
-    verification = verify(embeddings_ND, labels_N, config.max_pairs, seed)
+    verification = evaluate_pairs(embeddings_ND, labels_N, config.max_pairs, seed)
     return Evaluation(
         num_examples=len(embeddings_ND),
         num_labels=len(np.unique(labels_N)),

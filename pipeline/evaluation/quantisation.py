@@ -14,20 +14,19 @@ import numpy.typing as npt
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.evaluation.robustness.protocol import figures_of_merit
-from pipeline.evaluation.verification.pairs import PairRuns, pair_distances, refuse_broken
+from pipeline.evaluation.verification.pairs import FloatArray, PairRuns, check_finite, pair_distances
 
-FloatArray = npt.NDArray[np.float32]
 CodeArray = npt.NDArray[np.int8]
 
 MAX_CODE = 127
 ROWS_PER_TILE = 65_536
 MAX_DISTANCES = 100_000
-"""Pairs of a kind whose distance is held against that of their codes."""
+"""Pairs of a kind whose distance is compared with that of their codes."""
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What embeddings achieve as they are, and as int8 codes.
+    """Figures of merit of embeddings as they are, and as int8 codes.
 
     Attributes:
         num_examples: N.
@@ -51,11 +50,11 @@ class Quantisation:
 
     def metrics(self) -> dict[str, float]:
         """``recall_at_1_int8`` and so on, ``recall_at_1_int8_change`` from float, ``int8_max_distance_error``."""
-        found = {}
+        metrics = {}
         for metric, value in self.quantised.items():
-            found[f"{metric}_int8"] = value
-            found[f"{metric}_int8_change"] = value - self.exact[metric]
-        return found | {"int8_max_distance_error": self.max_distance_error}
+            metrics[f"{metric}_int8"] = value
+            metrics[f"{metric}_int8_change"] = value - self.exact[metric]
+        return metrics | {"int8_max_distance_error": self.max_distance_error}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document: the metrics, those of the embeddings as they are, and the bytes."""
@@ -85,7 +84,7 @@ def quantise(vectors_ND: npt.NDArray[np.floating]) -> CodeArray:
     Raises:
         InputError: A vector holds NaN or infinity.
     """
-    refuse_broken(vectors_ND)
+    check_finite(vectors_ND)
     codes_ND = np.empty(vectors_ND.shape, dtype=np.int8)
     for start in range(0, len(vectors_ND), ROWS_PER_TILE):
         tile = vectors_ND[start : start + ROWS_PER_TILE].astype(np.float32)
@@ -112,7 +111,7 @@ def restore(codes_ND: CodeArray) -> FloatArray:
 
 
 def rounding_bound(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
-    """How far a restored vector can be from the unit vector that was quantised, (N,) float64.
+    """The greatest distance of each restored vector from the unit vector that was quantised, (N,) float64.
 
     Let m = max|x|, u = 127/m x, and c the code: |c - u| <= √D/2, |u| = 127/m and |c| >= 127. As
     |u/|u| - c/|c|| <= 2 |u - c| / (|u| + |c|) (Dunkl and Williams, 1964), the distance is at most √D m / (127 (1 + m)).
@@ -125,12 +124,12 @@ def rounding_bound(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
     return math.sqrt(vectors_ND.shape[1]) * largest / (MAX_CODE * (1 + largest))
 
 
-def measure_quantisation(
+def evaluate_quantisation(
     embeddings_ND: FloatArray, labels_N: npt.ArrayLike, config: EvaluationConfig, seed: int
 ) -> Quantisation:
     """Measures embeddings as they are and restored from int8, on the same pairs.
 
-    Recall@1 compares every example with every other: above some ten thousand, draw a sample first.
+    Recall@1 compares every example with every other: above some ten thousand, sample them first.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
@@ -165,13 +164,13 @@ def _distance_errors(
     """|d' - d| of sampled pairs of either kind, and what each can be at most."""
     order = np.argsort(labels_N, kind="stable")
     rng = np.random.default_rng(seed)
-    drawn = [runs.draw(MAX_DISTANCES, rng) for runs in PairRuns.of_sorted(labels_N[order], both_orders=False)]
-    i_P, j_P = (order[np.concatenate(side)] for side in zip(*drawn, strict=True))
+    sampled = [runs.sample(MAX_DISTANCES, rng) for runs in PairRuns.of_sorted(labels_N[order], both_orders=False)]
+    i_P, j_P = (order[np.concatenate(side)] for side in zip(*sampled, strict=True))
     exact_P, rounded_P = (
         pair_distances(vectors_ND, vectors_ND, i_P, j_P).astype(np.float64)
         for vectors_ND in (embeddings_ND, restored_ND)
     )
     moved_N = rounding_bound(embeddings_ND)
     moved_P = moved_N[i_P] + moved_N[j_P]
-    # |√d' - √d| is at most what both ends have moved.
+    # |√d' - √d| is at most the sum of how far both vectors have moved.
     return np.abs(rounded_P - exact_P), moved_P * (2 * np.sqrt(exact_P) + moved_P)

@@ -11,7 +11,7 @@ def to_markdown(metrics: Mapping[str, Mapping[str, float]]) -> str:
     """
     names = list(metrics)
     lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for metric in dict.fromkeys(metric for found in metrics.values() for metric in found):
-        cells = (f"{found[metric]:.4f}" if metric in found else "" for found in metrics.values())
+    for metric in dict.fromkeys(metric for figures in metrics.values() for metric in figures):
+        cells = (f"{figures[metric]:.4f}" if metric in figures else "" for figures in metrics.values())
         lines.append(f"| {metric} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

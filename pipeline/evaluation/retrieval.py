@@ -13,12 +13,12 @@ import numpy.typing as npt
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 
 BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]
 
-# Labels with very many examples make long lists: then fewer queries stand in a tile.
+# Labels with very many examples need long lists of neighbours: then a tile holds fewer queries.
 MAX_LISTED = 2_000_000
 
 
@@ -42,7 +42,7 @@ class Retrieval:
     Attributes:
         num_examples: All that are searched.
         num_eligible: Examples whose label has at least one more example.
-        num_queries: So many of those were drawn; all, unless there are more than ``max_queries``.
+        num_queries: So many of those were sampled; all, unless there are more than ``max_queries``.
         recalls: Recall@K by K: share of the queries with an example of their label among the K nearest others (Oh Song
             et al. 2016, "Deep Metric Learning via Lifted Structured Feature Embedding").
         r_precision: Share of the query's label among its R nearest others, R being the number of the label's other
@@ -56,11 +56,6 @@ class Retrieval:
     recalls: Mapping[int, float]
     r_precision: float
     map_at_r: float
-
-    @property
-    def recall_at_1(self) -> float:
-        """Recall@1; a KeyError where K = 1 was not asked for."""
-        return self.recalls[1]
 
     def metrics(self) -> dict[str, float]:
         """``recall_at_1`` and so on, ``r_precision``, ``map_at_r``."""
@@ -77,7 +72,7 @@ class Retrieval:
         return self.metrics() | counts
 
 
-def retrieve(
+def evaluate_retrieval(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
     config: RetrievalConfig,
@@ -87,7 +82,7 @@ def retrieve(
     """Looks up each query's nearest other examples among all examples, singletons included.
 
     Distances are squared L2, computed in float64; of equally near examples the first counts. An example is never its
-    own answer. Labels with one example ask nothing. Memory is flat: a tile of queries against a tile of examples.
+    own answer. Labels with one example have no query. Memory is flat: a tile of queries against a tile of examples.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors; the queries' vectors.
@@ -109,14 +104,14 @@ def retrieve(
             "are not (N, D), (N, D) and (N,)"
         )
     for vectors_ND in (embeddings_ND, gallery_ND):
-        refuse_broken(vectors_ND)
+        check_finite(vectors_ND)
     eligible, num_relevant = _eligible(labels)
-    drawn = np.arange(len(eligible))
-    if len(drawn) > config.max_queries:
-        drawn = np.random.default_rng(seed).choice(len(eligible), config.max_queries, replace=False)
-    # Side by side, queries with as many relevant examples need lists of one length.
-    drawn = drawn[np.argsort(-num_relevant[drawn], kind="stable")]
-    queries, num_relevant = eligible[drawn], num_relevant[drawn]
+    sampled = np.arange(len(eligible))
+    if len(sampled) > config.max_queries:
+        sampled = np.random.default_rng(seed).choice(len(eligible), config.max_queries, replace=False)
+    # Queries with equally many relevant examples side by side need lists of one length.
+    sampled = sampled[np.argsort(-num_relevant[sampled], kind="stable")]
+    queries, num_relevant = eligible[sampled], num_relevant[sampled]
     first_rank, r_precision, average_precision = np.empty((3, len(queries)))
     start = 0
     while start < len(queries):
@@ -138,7 +133,7 @@ def retrieve(
 
 
 def recall_at_1(embeddings_ND: FloatArray, labels_N: npt.ArrayLike) -> Recall:
-    """Recall@1 of all queries, as ``retrieve`` defines it, and nothing that takes longer.
+    """Recall@1 of all queries, as ``evaluate_retrieval`` defines it, and nothing that takes longer.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors, finite.

@@ -1,4 +1,4 @@
-"""VAL with a standard error: over disjoint sets of labels, as FaceNet reports it over five (section 4)."""
+"""Sets of labels: VAL with a standard error over disjoint sets, as FaceNet reports it over five (section 4)."""
 
 import dataclasses
 import math
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name, verify
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class RateOverSplits:
     """VAL at one false accept rate, in each of several splits.
 
     Attributes:
-        far: The false accept rate that was asked for.
+        far: The requested false accept rate.
         points: Threshold, VAL and actual FAR of each split.
         is_resolved: Of each split, whether the pairs that gave its threshold hold enough different ones for this rate.
             Where not, none of those may be accepted, and VAL is that at a FAR of 0.
@@ -62,7 +63,7 @@ class SplitVerification:
         num_labels: Labels of each split.
         num_same_pairs: Same-label pairs that were measured in each split.
         num_different_pairs: Different-label pairs that were measured in each split.
-        rates: VAL at each false accept rate that was asked for, in that order.
+        rates: VAL at each requested false accept rate, in that order.
     """
 
     num_labels: tuple[int, ...]
@@ -85,25 +86,21 @@ class SplitVerification:
         }
 
 
-def verify_splits(
+def evaluate_splits(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
-    fars: Sequence[float],
-    num_splits: int,
-    max_pairs: int,
+    config: EvaluationConfig,
     seed: int,
     others_ND: FloatArray | None = None,
 ) -> SplitVerification:
-    """Verifies in each of several disjoint sets of labels, each with a threshold of its own.
+    """Evaluates verification in each of several disjoint sets of labels, each with a threshold of its own.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
         labels_N: (N,) integer label codes.
-        fars: False accept rates in (0, 1).
-        num_splits: At least 2.
-        max_pairs: At most so many pairs of a kind are measured in a split, see ``verify``.
-        seed: Deals the labels, and draws the pairs.
-        others_ND: (N, D) float32, the same examples as another network embeds them, see ``verify``.
+        config: False accept rates, the number of splits, and how many pairs of a kind are sampled in each.
+        seed: Deals the labels to the splits, and samples the pairs.
+        others_ND: (N, D) float32, the same examples as another network embeds them, see ``evaluate_pairs``.
 
     Raises:
         InputError: A split has no same or no different pair, or the embeddings cannot be compared.
@@ -111,16 +108,16 @@ def verify_splits(
     labels = np.asarray(labels_N)
     verifications: list[Verification] = []
     num_labels: list[int] = []
-    for split, dealt in enumerate(_deal(labels, num_splits, seed), start=1):
+    for split, dealt in enumerate(_deal(labels, config.num_splits, seed), start=1):
         chosen = np.isin(labels, dealt)
         if len(dealt) < 2 or chosen.sum() == len(dealt):
             raise InputError(
-                f"split {split} of {num_splits} has {len(dealt)} labels and {chosen.sum()} examples, but needs two "
-                "labels, one with two examples: lower evaluation.num_splits, or raise corpus.test_fraction and prepare "
-                "the corpus again"
+                f"split {split} of {config.num_splits} has {len(dealt)} labels and {chosen.sum()} examples, but needs "
+                "two labels, one with two examples: lower evaluation.num_splits, or raise corpus.test_fraction and "
+                "prepare the corpus again"
             )
         others = None if others_ND is None else others_ND[chosen]
-        verifications.append(verify(embeddings_ND[chosen], labels[chosen], max_pairs, seed, others))
+        verifications.append(evaluate_pairs(embeddings_ND[chosen], labels[chosen], config.max_pairs, seed, others))
         num_labels.append(len(dealt))
     rates = tuple(
         RateOverSplits(
@@ -128,7 +125,7 @@ def verify_splits(
             tuple(split.at_far(far) for split in verifications),
             tuple(split.resolves(far) for split in verifications),
         )
-        for far in fars
+        for far in config.fars
     )
     return SplitVerification(
         num_labels=tuple(num_labels),
@@ -136,6 +133,15 @@ def verify_splits(
         num_different_pairs=tuple(len(split.different) for split in verifications),
         rates=rates,
     )
+
+
+def sample_labels(
+    labels: npt.NDArray[np.generic], counts: IntArray, max_examples: int, rng: np.random.Generator
+) -> npt.NDArray[np.generic]:
+    """All distinct labels, or two or more of them whose counts of examples just reach ``max_examples``."""
+    order = rng.permutation(len(labels))
+    num_sampled = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
+    return labels[order[: max(2, num_sampled)]]
 
 
 def standard_error(values: Sequence[float]) -> float | None:

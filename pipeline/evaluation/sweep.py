@@ -1,4 +1,4 @@
-"""Figures of merit against one quantity, as a table: how spoilt the images are, how long the embedding, and so on."""
+"""Figures of merit against a quantity, as a table: strength of a perturbation, embedding size, and so on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ _LABELS = {"roc_auc": "ROC AUC", "recall_at_1": "recall@1", "eer": "EER"}
 _VAL = "val_at_far_"
 
 
-class Measured(Protocol):
-    """What a run achieved, such as a ``VerificationReport``."""
+class HasMetrics(Protocol):
+    """A result with metrics, such as a ``VerificationReport``."""
 
     def metrics(self) -> dict[str, float]:
         """Figures of merit by name."""
@@ -22,7 +22,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class SweepRow:
-    """What was measured at one value.
+    """Figures of merit at one value.
 
     Attributes:
         value: Of the quantity.
@@ -48,44 +48,46 @@ class Sweep:
         name: In the names of metrics: ``jpeg``.
         title: For people: "JPEG compression".
         label: What a value is: "quality".
-        rows: One a value, ascending.
-        unspoilt: What the rows are held to, by metric; None where there is no such thing.
-        is_log: Whether a picture takes a logarithmic axis.
+        rows: A row for each value, ascending.
+        unperturbed: The figures without any perturbation, by metric; None for a quantity that perturbs nothing.
+        is_log: Whether a plot takes a logarithmic axis.
     """
 
     name: str
     title: str
     label: str
     rows: tuple[SweepRow, ...]
-    unspoilt: Mapping[str, float] | None = None
+    unperturbed: Mapping[str, float] | None = None
     is_log: bool = True
 
-    def kept(self, metric: str) -> float | None:
-        """The mean over the values, as a share of the unspoilt figure; None where there is none, or it is 0."""
-        if self.unspoilt is None or self.unspoilt[metric] == 0:
+    def retained_share(self, metric: str) -> float | None:
+        """The mean over the values, as a share of the unperturbed figure; None where there is none, or it is 0."""
+        if self.unperturbed is None or self.unperturbed[metric] == 0:
             return None
-        return float(np.mean([row.metrics[metric] for row in self.rows])) / self.unspoilt[metric]
+        return float(np.mean([row.metrics[metric] for row in self.rows])) / self.unperturbed[metric]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document."""
-        unspoilt = {} if self.unspoilt is None else {"unspoilt": dict(self.unspoilt)}
-        return {"title": self.title, "label": self.label, "rows": [row.to_dict() for row in self.rows], **unspoilt}
+        unperturbed = {} if self.unperturbed is None else {"unspoilt": dict(self.unperturbed)}
+        return {"title": self.title, "label": self.label, "rows": [row.to_dict() for row in self.rows], **unperturbed}
 
     def to_markdown(self) -> str:
-        """A table with a row for each value, the unspoilt one last; a figure that is missing leaves its cell empty."""
+        """A table with a row for each value, the unperturbed one last; a missing figure leaves its cell empty."""
         metrics = list(dict.fromkeys(metric for row in self.rows for metric in row.metrics))
         head = " | ".join([self.label, *map(metric_label, metrics)])
         lines = [f"### {self.title}", "", f"| {head} |", "|---" + "|---:" * len(metrics) + "|"]
         named = [(f"{row.value:,.0f}" if row.value.is_integer() else value_name(row.value), row) for row in self.rows]
-        if self.unspoilt is not None:
-            named.append(("unspoilt", SweepRow(np.nan, self.unspoilt)))
+        if self.unperturbed is not None:
+            named.append(("unspoilt", SweepRow(np.nan, self.unperturbed)))
         for name, row in named:
             lines.append(f"| {name} | {' | '.join(_cell(row, metric) for metric in metrics)} |")
         return "\n".join(lines) + "\n"
 
 
-def sweep_runs(name: str, title: str, label: str, results: Mapping[int, Measured] | Mapping[float, Measured]) -> Sweep:
-    """Several runs against what sets them apart, as in FaceNet's tables 5 and 6.
+def tabulate_runs(
+    name: str, title: str, label: str, results: Mapping[int, HasMetrics] | Mapping[float, HasMetrics]
+) -> Sweep:
+    """Several runs against the quantity in which they differ, as in FaceNet's tables 5 and 6.
 
     Args:
         name: Such as ``embedding_dim``.
@@ -93,7 +95,7 @@ def sweep_runs(name: str, title: str, label: str, results: Mapping[int, Measured
         label: Such as "dimensions".
         results: By value, in any order.
     """
-    rows = [SweepRow(float(value), found.metrics(), found.standard_errors()) for value, found in results.items()]
+    rows = [SweepRow(float(value), result.metrics(), result.standard_errors()) for value, result in results.items()]
     return Sweep(name, title, label, tuple(sorted(rows, key=lambda row: row.value)))
 
 
@@ -112,7 +114,7 @@ def metric_label(metric: str) -> str:
 def _cell(row: SweepRow, metric: str) -> str:
     if metric not in row.metrics:
         return ""
-    if metric == "roc_auc":  # of which percents would show too little
+    if metric == "roc_auc":  # per cent would show too few digits of it
         return f"{row.metrics[metric]:.4f}"
     error = f" ± {100 * row.standard_errors[metric]:.1f}" if metric in row.standard_errors else ""
     return f"{100 * row.metrics[metric]:.1f} %{error}"

@@ -1,1 +1,1 @@
-"""Looking into what was published: statistics, SQL, checks, exports, the report. Reads everything, needs no Ray."""
+"""Inspection of what was published: statistics, SQL, checks, exports, the report. Needs no Ray."""

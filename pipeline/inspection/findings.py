@@ -1,4 +1,4 @@
-"""What a verification has found: counts by predicate, the first offender of each, and one sentence about all."""
+"""Findings of a check: counts by predicate, the first row that breaks each, and a summary in a sentence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 
 @dataclass
-class _Count:
-    """Of one predicate."""
+class _PredicateCount:
+    """How many rows a predicate was checked on, and how many break it."""
 
-    words: str
+    problem: str
     unit: str
     num: int = 0
     num_broken: int = 0
@@ -19,43 +19,43 @@ class _Count:
 
 
 class Findings:
-    """Counts in the order in which predicates were first asked about."""
+    """Counts by predicate, in the order of their first check, and problems of the generation as a whole."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, _Count] = {}
-        self._facts: list[str] = []
+        self._counts: dict[str, _PredicateCount] = {}
+        self._problems: list[str] = []
 
     def count(
-        self, name: str, words: str, unit: str, is_broken: npt.NDArray[np.bool_], describe: Callable[[int], str]
+        self, name: str, problem: str, unit: str, is_broken: npt.NDArray[np.bool_], format_row: Callable[[int], str]
     ) -> None:
-        """Adds what was found of a predicate.
+        """Adds the result of a predicate on some rows.
 
         Args:
             name: The predicate's.
-            words: What those do that break it.
+            problem: What is wrong with rows that break it.
             unit: Plural of what is counted.
-            is_broken: Which of them break it, bool, shape (n,).
-            describe: Words for the one at a place; asked for the first offender alone.
+            is_broken: Which rows break it, bool, shape (n,).
+            format_row: Formats the row at an index; called for the first broken row only.
         """
-        found = self._counts.setdefault(name, _Count(words, unit))
-        found.num += len(is_broken)
+        count = self._counts.setdefault(name, _PredicateCount(problem, unit))
+        count.num += len(is_broken)
         if is_broken.any():
-            found.first = found.first or describe(int(np.argmax(is_broken)))
-            found.num_broken += int(np.count_nonzero(is_broken))
+            count.first = count.first or format_row(int(np.argmax(is_broken)))
+            count.num_broken += int(np.count_nonzero(is_broken))
 
-    def state(self, fact: str) -> None:
-        """Adds something that is wrong with the generation as a whole."""
-        self._facts.append(fact)
+    def add_problem(self, problem: str) -> None:
+        """Adds a problem of the generation as a whole."""
+        self._problems.append(problem)
 
     def num_checked(self) -> dict[str, int]:
-        """How many were asked, by predicate."""
-        return {name: found.num for name, found in self._counts.items()}
+        """How many rows were checked, by predicate."""
+        return {name: count.num for name, count in self._counts.items()}
 
-    def sentence(self) -> str:
-        """All that is wrong; empty if nothing is."""
+    def summary(self) -> str:
+        """All problems in a sentence; empty where there are none."""
         counted = [
-            f"{found.num_broken:,} of {found.num:,} {found.unit} {found.words} (the first: {found.first})"
-            for found in self._counts.values()
-            if found.num_broken
+            f"{count.num_broken:,} of {count.num:,} {count.unit} {count.problem} (the first: {count.first})"
+            for count in self._counts.values()
+            if count.num_broken
         ]
-        return "; ".join([*self._facts, *counted])
+        return "; ".join([*self._problems, *counted])

@@ -1,4 +1,4 @@
-"""Tables of text that comes from data: shown as it is, whatever it holds."""
+"""Tables of text from data, none of which is taken for markup."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.table import Table
 from pipeline.progress import plain_text
 
 _READABLE, _BORDER = 12, 3
-"""A column of so many characters can be read, though longer cells are folded; and what its edges take."""
+"""Width in characters at which a column is readable, though longer cells are folded; and the width of its borders."""
 
 
 def text_table(
@@ -26,15 +26,15 @@ def text_table(
     Args:
         title: Heading.
         columns: Headings of the columns.
-        rows: Their cells; a new line begins a new line.
-        right: Columns that are numbers.
-        has_lines: Whether a line parts the rows.
-        frame: Its lines.
+        rows: Cells, which may hold line breaks.
+        right: Columns that are aligned right.
+        has_lines: Whether there are lines between the rows.
+        frame: Style of the borders.
     """
-    numbers = set(right)
+    aligned_right = set(right)
     table = Table(title=plain_text(title), title_justify="left", show_lines=has_lines, box=frame)
     for name in columns:
-        table.add_column(plain_text(name), justify="right" if name in numbers else "left", overflow="fold")
+        table.add_column(plain_text(name), justify="right" if name in aligned_right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(plain_text, row))
     return table
@@ -42,12 +42,12 @@ def text_table(
 
 @dataclass(frozen=True)
 class FittingTable:
-    """A table where its columns are wide enough to be read; else a record a row, one column below the other.
+    """A table where the terminal is wide enough; else a record for each row, with the columns below each other.
 
     Attributes:
         columns: Headings.
         rows: Cells.
-        right: Columns that are numbers.
+        right: Columns that are aligned right.
     """
 
     columns: Sequence[str]
@@ -55,7 +55,7 @@ class FittingTable:
     right: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Chooses by the width at hand."""
+        """Chooses by the terminal's width."""
         widest = [max([len(cell) for cell in column]) for column in zip(self.columns, *self.rows, strict=True)]
         if sum(min(width, _READABLE) + _BORDER for width in widest) < options.max_width or not self.rows:
             yield text_table("", self.columns, self.rows, self.right)

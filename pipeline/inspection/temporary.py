@@ -1,4 +1,4 @@
-"""Temporary files: what is said when there is no room for them."""
+"""Temporary files, and the error where there is no space for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from pipeline.errors import UnavailableError
 
 
 @contextmanager
-def room_for(file: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to write a temporary file into a sentence."""
+def writing(file: Path) -> Iterator[None]:
+    """Turns an OSError inside the block, which writes a temporary file, into an UnavailableError."""
     try:
         yield
     except OSError as error:

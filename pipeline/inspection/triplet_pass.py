@@ -1,4 +1,4 @@
-"""The pass of a verification over all triplets: shard by shard, its blocks shared out among threads."""
+"""The pass of a check over all triplets: shard by shard, in blocks on several threads."""
 
 import functools
 import os
@@ -12,92 +12,93 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.inspection.findings import Findings
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.query.predicates import WORDS, Broken, Examples, broken_by_distance, broken_by_ids
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.query.predicates import PROBLEMS, BrokenMask, Eligibility, check_distances, check_ids
 from pipeline.inspection.verify.stored_vectors import read_vectors
 from pipeline.mining.triplets import Triplets
 from pipeline.progress import stage
 from pipeline.triplets.schema import TRIPLETS, count_kinds, from_arrow
 
-_ROWS_PER_BLOCK = 1 << 14  # what a thread checks at once
+_ROWS_PER_BLOCK = 1 << 14  # rows that a thread checks at once
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
-Rows = slice | Int64Array
+RowSelection = slice | Int64Array
+CheckResult = tuple[list[BrokenMask], float]
 
 
 def read_table(read: Callable[[], pa.Table], name: str, schema: pa.Schema, findings: Findings) -> pa.Table | None:
-    """A part that has its digest; None, and a finding, where it is no Parquet file of the schema all the same."""
+    """Reads a part with the right digest; None, and a finding, where it is no Parquet file of the schema."""
     try:
         table = read()
     except (pa.ArrowException, OSError) as error:
-        findings.state(f"{name} is no Parquet file that can be read ({' '.join(str(error).split())})")
+        findings.add_problem(f"{name} is no Parquet file that can be read ({' '.join(str(error).split())})")
         return None
     if not table.schema.equals(schema):
         columns = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-        findings.state(f"{name} has other columns than it should ({columns})")
+        findings.add_problem(f"{name} has other columns than it should ({columns})")
         return None
     return table
 
 
 @dataclass(frozen=True)
-class _Located:
-    """Triplets, and where each lies."""
+class _LocatedTriplets:
+    """Triplets with their shards and rows."""
 
     triplets: Triplets
     shard_T: Int64Array
     row_T: Int64Array
 
     @classmethod
-    def of_shard(cls, shard: int, table: pa.Table) -> "_Located":
+    def of_shard(cls, shard: int, table: pa.Table) -> "_LocatedTriplets":
         return cls(from_arrow(table), np.broadcast_to(np.int64(shard), len(table)), np.arange(len(table)))
 
     @classmethod
-    def concatenate(cls, several: Sequence["_Located"]) -> "_Located":
-        shard_T, row_T = (np.concatenate([getattr(one, name) for one in several]) for name in ("shard_T", "row_T"))
-        return cls(Triplets.concat([one.triplets for one in several]), shard_T, row_T)
+    def concatenate(cls, parts: Sequence["_LocatedTriplets"]) -> "_LocatedTriplets":
+        shard_T, row_T = (np.concatenate([getattr(part, name) for part in parts]) for name in ("shard_T", "row_T"))
+        return cls(Triplets.concat([part.triplets for part in parts]), shard_T, row_T)
 
-    def take(self, rows: Rows) -> "_Located":
-        return _Located(self.triplets.take(rows), self.shard_T[rows], self.row_T[rows])
+    def take(self, rows: RowSelection) -> "_LocatedTriplets":
+        return _LocatedTriplets(self.triplets.take(rows), self.shard_T[rows], self.row_T[rows])
 
-    def describe(self, place: int) -> str:
-        anchor, positive, negative, d_ap, d_an = (column[place] for column in vars(self.triplets).values())
+    def format_row(self, index: int) -> str:
+        anchor, positive, negative, d_ap, d_an = (column[index] for column in vars(self.triplets).values())
         return (
-            f"row {self.row_T[place]:,} of shard {self.shard_T[place]}: anchor {anchor}, positive {positive}, negative "
+            f"row {self.row_T[index]:,} of shard {self.shard_T[index]}: anchor {anchor}, positive {positive}, negative "
             f"{negative}, d_ap {d_ap:.7g}, d_an {d_an:.7g}"
         )
 
 
 class TripletPass:
-    """Looks at all triplets once.
+    """Checks all triplets once.
 
     Attributes:
-        num_triplets: Looked at.
-        num_distances: Of them, those whose distances were computed again.
-        largest_difference: Between these and the published ones.
+        num_triplets: Triplets that were checked.
+        num_distances: Those of them whose distances were computed again.
+        largest_difference: Between these distances and the published ones.
         check_s: Seconds spent on predicates and distances; reading is not counted.
     """
 
     def __init__(
         self,
-        inspected: Inspected,
-        examples: Examples,
+        generation: OpenGeneration,
+        eligibility: Eligibility,
         findings: Findings,
-        drawn: Int64Array | None = None,
+        sampled: Int64Array | None = None,
         vectors_ND: FloatArray | None = None,
     ) -> None:
         """Reads nothing yet.
 
         Args:
-            inspected: The generation.
-            examples: What ids may be used for.
-            findings: Where to put what is wrong.
-            drawn: Triplets whose distances are computed again, as rows counted over all shards, ascending.
+            generation: The generation.
+            eligibility: Which examples may be in which triplets.
+            findings: Receives the results.
+            sampled: Triplets whose distances are computed again, as rows counted over all shards, ascending.
             vectors_ND: All examples' embeddings: then the distances of all triplets are computed again.
         """
-        self._inspected, self._examples, self._findings = inspected, examples, findings
-        self._drawn, self._vectors_ND = np.empty(0, dtype=np.int64) if drawn is None else drawn, vectors_ND
-        self._band = inspected.manifest.mining.band
+        self._generation, self._eligibility, self._findings = generation, eligibility, findings
+        self._sampled, self._vectors_ND = np.empty(0, dtype=np.int64) if sampled is None else sampled, vectors_ND
+        self._band = generation.manifest.mining.band
         self._kinds: dict[str, int] = {}
         self._last_anchor = -1
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -105,90 +106,91 @@ class TripletPass:
         self.largest_difference = self.check_s = 0.0
 
     def run(self) -> None:
-        """Looks at every shard, then at the sums, then at the distances of the drawn triplets."""
-        generation, manifest = self._inspected.generation, self._inspected.manifest
-        sample: list[_Located] = []
+        """Checks every shard, then the totals, then the distances of the sampled triplets."""
+        reader, manifest = self._generation.reader, self._generation.manifest
+        sample: list[_LocatedTriplets] = []
         first_row, all_read = 0, True
         with self._threads:
             with stage("verify", manifest.num_triplets, "triplets") as done:
                 for shard, part in enumerate(manifest.parts_of("triplets")):
-                    read = functools.partial(generation.shard, shard)
+                    read = functools.partial(reader.shard, shard)
                     table = read_table(read, f"shard {shard}", TRIPLETS, self._findings)
                     if table is not None:
-                        located = _Located.of_shard(shard, table)
+                        located = _LocatedTriplets.of_shard(shard, table)
                         self._check_shard(shard, located, part.num_rows)
-                        is_here = (self._drawn >= first_row) & (self._drawn < first_row + len(table))
-                        sample.append(located.take(self._drawn[is_here] - first_row))
+                        is_here = (self._sampled >= first_row) & (self._sampled < first_row + len(table))
+                        sample.append(located.take(self._sampled[is_here] - first_row))
                     all_read = all_read and table is not None
                     first_row += part.num_rows
                     done(part.num_rows)
             if all_read:
-                self._check_sums()
-            if len(self._drawn) and sample:
-                self._check_sample(_Located.concatenate(sample))
+                self._check_totals()
+            if len(self._sampled) and sample:
+                self._check_sample(_LocatedTriplets.concatenate(sample))
 
-    def _check_shard(self, shard: int, located: _Located, num_promised: int) -> None:
+    def _check_shard(self, shard: int, located: _LocatedTriplets, num_promised: int) -> None:
         triplets, anchor, num = located.triplets, located.triplets.anchor_T, len(located.triplets)
         is_sorted = (anchor[1:] >= anchor[:-1]).all() and (num == 0 or anchor[0] >= self._last_anchor)
-        for name, words, holds in (
+        for name, problem, holds in (
             ("shard_has_rows_promised", "hold another number of rows than the manifest promises", num == num_promised),
             ("shard_sorted_by_anchor", "are not sorted by anchor", is_sorted),
         ):
-            self._findings.count(name, words, "shards", np.array([not holds]), lambda _: f"shard {shard}")
+            self._findings.count(name, problem, "shards", np.array([not holds]), lambda _: f"shard {shard}")
         self._last_anchor = int(anchor[-1]) if num else self._last_anchor
         for kind, count in count_kinds(triplets.d_ap_T, triplets.d_an_T, self._band.margin).items():
             self._kinds[kind] = self._kinds.get(kind, 0) + count
         self.num_triplets += num
-        self._ask(located, self._check_block)
+        self._run_check(located, self._check_block)
 
-    def _check_block(self, block: Triplets) -> tuple[list[Broken], float]:
-        broken = list(broken_by_ids(block, self._examples, self._band))
+    def _check_block(self, block: Triplets) -> CheckResult:
+        broken = list(check_ids(block, self._eligibility, self._band))
         if self._vectors_ND is None:
             return broken, 0.0
-        by_distance, largest = broken_by_distance(block, self._vectors_ND, self._known_ids(block))
+        by_distance, largest = check_distances(block, self._vectors_ND, self._known_ids(block))
         return [*broken, *by_distance], largest
 
     def _known_ids(self, triplets: Triplets) -> Int64Array:
-        """Anchors, positives and negatives, int64, shape (3, T); -1 for what is not in the corpus."""
+        """Anchors, positives and negatives, int64, shape (3, T); -1 for ids that are not in the corpus."""
         ids_3T = np.stack([triplets.anchor_T, triplets.positive_T, triplets.negative_T])
-        return np.where((ids_3T >= 0) & (ids_3T < len(self._examples.labels_N)), ids_3T, -1)
+        return np.where((ids_3T >= 0) & (ids_3T < len(self._eligibility.labels_N)), ids_3T, -1)
 
-    def _check_sums(self) -> None:
-        manifest = self._inspected.manifest
-        sums = {"": (self.num_triplets, manifest.num_triplets)}
-        sums |= {f"{kind} ": (num, manifest.kinds.get(kind, 0)) for kind, num in self._kinds.items()}
-        for kind, (num, promised) in sums.items():
+    def _check_totals(self) -> None:
+        manifest = self._generation.manifest
+        totals = {"": (self.num_triplets, manifest.num_triplets)}
+        totals |= {f"{kind} ": (num, manifest.kinds.get(kind, 0)) for kind, num in self._kinds.items()}
+        for kind, (num, promised) in totals.items():
             if num != promised:
-                self._findings.state(f"its shards hold {num:,} {kind}triplets where the manifest promises {promised:,}")
+                self._findings.add_problem(
+                    f"its shards hold {num:,} {kind}triplets where the manifest promises {promised:,}"
+                )
 
-    def _check_sample(self, sample: _Located) -> None:
-        """Distances of the drawn triplets; only the vectors that these need are held."""
+    def _check_sample(self, sample: _LocatedTriplets) -> None:
+        """Checks the distances of the sampled triplets; reads only the vectors that they need."""
         ids_3T = self._known_ids(sample.triplets)
-        is_wanted = np.zeros(len(self._examples.labels_N) + 1, dtype=np.bool_)
-        is_wanted[ids_3T] = True
-        is_wanted[-1] = False  # where -1 points
-        wanted = np.flatnonzero(is_wanted)
-        place = np.cumsum(is_wanted) - 1
-        place[-1] = -1
-        vectors_ND = read_vectors(self._inspected, wanted)
+        is_needed = np.zeros(len(self._eligibility.labels_N) + 1, dtype=np.bool_)
+        is_needed[ids_3T] = True
+        is_needed[-1] = False  # the entry of id -1
+        row_of_id = np.cumsum(is_needed) - 1
+        row_of_id[-1] = -1
+        vectors_ND = read_vectors(self._generation, np.flatnonzero(is_needed))
 
-        def check(block: Triplets) -> tuple[list[Broken], float]:
-            by_distance, largest = broken_by_distance(block, vectors_ND, place[self._known_ids(block)])
+        def check(block: Triplets) -> CheckResult:
+            by_distance, largest = check_distances(block, vectors_ND, row_of_id[self._known_ids(block)])
             return list(by_distance), largest
 
-        self._ask(sample, check)
+        self._run_check(sample, check)
 
-    def _ask(self, located: _Located, check: Callable[[Triplets], tuple[list[Broken], float]]) -> None:
-        """Runs a check block by block, and adds what it finds in the order of the rows."""
+    def _run_check(self, located: _LocatedTriplets, check: Callable[[Triplets], CheckResult]) -> None:
+        """Runs a check block by block, and adds its findings in the order of the rows."""
         start = time.perf_counter()
         num = len(located.triplets)
         blocks = [
             located.take(slice(first, first + _ROWS_PER_BLOCK)) for first in range(0, max(num, 1), _ROWS_PER_BLOCK)
         ]
-        answers = self._threads.map(check, (block.triplets for block in blocks))
-        for block, (broken, largest) in zip(blocks, answers, strict=True):
+        results = self._threads.map(check, (block.triplets for block in blocks))
+        for block, (broken, largest) in zip(blocks, results, strict=True):
             for name, is_broken in broken:
-                self._findings.count(name, WORDS[name], "triplets", is_broken, block.describe)
+                self._findings.count(name, PROBLEMS[name], "triplets", is_broken, block.format_row)
                 if name == "d_an_as_defined":
                     self.num_distances += len(is_broken)
             self.largest_difference = max(self.largest_difference, largest)

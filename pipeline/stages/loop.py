@@ -12,8 +12,8 @@ from pipeline.progress import say
 from pipeline.runtime import metrics
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
-from pipeline.stages.evaluate.examination import has_test_pairs
-from pipeline.stages.evaluate.stage import Comparison, evaluate_checkpoints
+from pipeline.stages.evaluate.context import has_test_pairs
+from pipeline.stages.evaluate.stage import CheckpointRef, EvaluationResults, evaluate_checkpoints
 from pipeline.stages.job import Job
 from pipeline.stages.mine.job import follow_checkpoints, reported_refusal
 from pipeline.stages.train.job import POLL_INTERVAL_S, nothing_to_train, print_training_progress
@@ -21,11 +21,11 @@ from pipeline.stages.train.stage import TrainingRun, check_trainable
 from pipeline.storage.locks import training_lock
 
 
-def mine_and_train(job: Job) -> Comparison | None:
+def mine_and_train(job: Job) -> EvaluationResults | None:
     """The whole loop in one job, and at the end the untrained encoder beside the trained one.
 
     Returns:
-        The comparison; None where the corpus keeps nothing to evaluate on.
+        The results of both; None where the corpus keeps nothing to evaluate on.
     """
     config, workspace, corpus = job.config, job.workspace, job.corpus
     check_trainable(config)
@@ -49,7 +49,8 @@ def mine_and_train(job: Job) -> Comparison | None:
         evaluation = config.evaluation.model_copy(update={"examples": "test"})
         on_test_labels = config.model_copy(update={"evaluation": evaluation})
         try:
-            return evaluate_checkpoints(on_test_labels, workspace, corpus, [(config.run, 0), (config.run, last.step)])
+            refs = [CheckpointRef(config.run, 0), CheckpointRef(config.run, last.step)]
+            return evaluate_checkpoints(on_test_labels, workspace, corpus, refs)
         except InputError as error:  # of what was trained nothing is wrong
             say(f"not evaluated: {error}")
             return None

@@ -13,10 +13,10 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View2, combine_folds
-from pipeline.evaluation.verification.plot import draw_verification
+from pipeline.evaluation.verification.plot import plot_verification
 from pipeline.progress import say
 from pipeline.stages.evaluate.lfw import Int8View2
-from pipeline.stages.evaluate.stage import evaluate_alone
+from pipeline.stages.evaluate.stage import CheckpointRef, run_evaluation
 from pipeline.stages.job import Job
 from pipeline.stages.loop import mine_and_train
 from pipeline.storage.workspace import Workspace
@@ -94,8 +94,8 @@ def _one_model(config: RunConfig) -> Int8View2:
     prepare(config.corpus, workspace, config.seed, config.digest())
     corpus = Corpus.open(workspace)
     mine_and_train(Job(config, workspace, corpus))
-    newest = (config.run, checkpoints(workspace).numbers()[-1])
-    found = evaluate_alone(config, workspace, corpus, [newest], ["lfw_int8"])
+    newest = CheckpointRef(config.run, checkpoints(workspace).numbers()[-1])
+    found = run_evaluation(config, workspace, corpus, [newest], ["lfw_int8"])
     (by_protocol,) = found.results.values()
     scores = cast(Int8View2, by_protocol["lfw_int8"])
     accuracies = ", ".join(f"{fold.accuracy:.4f}" for fold in scores.exact.restricted.folds)
@@ -107,7 +107,7 @@ def _write(root: Workspace, done: CrossValidation, groups: Sequence[Sequence[int
     document = json.dumps(done.report(), indent=2, allow_nan=False) + "\n"
     root.store.put(f"{_folder(root)}/view2.json", document.encode())
     names = ["folds " + ", ".join(map(str, group)) for group in groups]
-    picture = draw_verification(dict(zip(names, done.view2.verifications, strict=True)), 1e-2)
+    picture = plot_verification(dict(zip(names, done.view2.verifications, strict=True)), 1e-2)
     root.store.put(f"{_folder(root)}/view2.png", picture)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.evaluation.robustness.plot import draw_sweeps
+from pipeline.evaluation.robustness.plot import plot_sweeps
 from pipeline.evaluation.splits import standard_error
-from pipeline.evaluation.sweep import Sweep, sweep_runs
+from pipeline.evaluation.sweep import Sweep, tabulate_runs
 from pipeline.evaluation.verification.protocol import far_name
 from pipeline.progress import say
-from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.evaluate.context import has_test_pairs
 from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.arm_worker import ArmTask, training_ids
@@ -90,11 +90,11 @@ def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Swe
         )
         for value in plan.values
     }
-    sweep = sweep_runs(plan.over, *TITLES[plan.over], by_value)
+    sweep = tabulate_runs(plan.over, *TITLES[plan.over], by_value)
     store, metric = workspace.store, f"val_at_far_{far_name(config.evaluation.fars[0])}"
     store.put(f"{folder}/sweep.md", sweep.to_markdown().encode())
     store.put(f"{folder}/sweep.json", (json.dumps(sweep.to_dict(), indent=2, allow_nan=False) + "\n").encode())
-    store.put(f"{folder}/sweep.png", draw_sweeps({config.run: (sweep,)}, metric))
+    store.put(f"{folder}/sweep.png", plot_sweeps({config.run: (sweep,)}, metric))
     uri = f"{store.uri.rstrip('/')}/{folder}"
     say(f"{len(found)} runs: {uri}/sweep.md and sweep.png")
     return sweep, uri

@@ -23,9 +23,9 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, load_trainer_state, load_weights
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import initial_encoder
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.labels.label_list import read_list
-from pipeline.inspection.query.sql import Session
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.labels.label_list import read_label_list
+from pipeline.inspection.query.sql import SqlSession
 from pipeline.inspection.report.history import read_evaluations, read_training
 from pipeline.storage import leases
 from pipeline.storage.publish import VersionedDataset
@@ -100,7 +100,7 @@ class Place:
         path.write_bytes(data)
         return path
 
-    def reopened(self) -> Inspected:
+    def reopened(self) -> OpenGeneration:
         return open_generation(Workspace.open(self.store.uri, "main"))
 
 
@@ -134,23 +134,23 @@ def embeddings(place: Place, data: bytes) -> object:
 
 def triplets(place: Place, data: bytes) -> object:
     place.plant("generation", 0, "triplets", data)
-    return place.reopened().generation.shard(0)["anchor"]
+    return place.reopened().reader.shard(0)["anchor"]
 
 
 def triplets_by_sql(place: Place, data: bytes) -> object:
     place.plant("generation", 0, "triplets", data)
-    with Session.of(place.reopened()) as session:
+    with SqlSession.of(place.reopened()) as session:
         return session.select("FROM triplets").fetch()
 
 
 def quarantine(place: Place, data: bytes) -> object:
     place.plant("generation", 0, "quarantine", data)
-    return place.reopened().generation.quarantine()["reason"]
+    return place.reopened().reader.quarantine()["reason"]
 
 
 def neighbours(place: Place, data: bytes) -> object:
     place.plant("generation", 0, "neighbours", data)
-    return place.reopened().generation.neighbours()["label"]
+    return place.reopened().reader.neighbours()["label"]
 
 
 def manifest_of(kind: str) -> Callable[[Place, bytes], object]:
@@ -234,7 +234,7 @@ READERS: dict[str, Callable[[Place, bytes], object]] = {
     "pretrained without a name": pretrained(""),
     "LFW's pairs": lambda place, data: read_pairs(place.file("pairs.txt", data)),
     "list of people": lambda place, data: read_split(CorpusConfig(test_people=str(place.file("people.txt", data)))),
-    "list of labels": lambda place, data: read_list(place.file("labels.csv", data)),
+    "list of labels": lambda place, data: read_label_list(place.file("labels.csv", data)),
     "settings": lambda place, data: read_settings(place.file("run.yaml", data)),
     "image": lambda place, data: list(ImageFolder(place.file("ann/1.jpg", data).parents[1], LIMITS)),
     "archive": lambda place, data: list(ImageArchive(place.file("images.tar", data), LIMITS)),

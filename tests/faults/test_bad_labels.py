@@ -10,7 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.transform import Transform
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
-from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.generation import open_generation
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed
 from tests.support.label_noise import shuffle_labels
@@ -57,14 +57,14 @@ def test_with_a_tenth_of_the_labels_wrong_training_still_tells_labels_apart_and_
     succeed("prepare", *flags)
     succeed("loop", *flags, *TRAINING)
 
-    inspected = open_generation(Workspace.open(str(place), "main"))
-    corpus = inspected.corpus
+    generation = open_generation(Workspace.open(str(place), "main"))
+    corpus = generation.corpus
     is_wrong, is_train = shuffled.is_wrong(corpus), ~corpus.is_test
     paths = [path for part in range(corpus.num_parts) for path in corpus.read_paths(part)]
     truth = np.array([shuffled.true_labels[path] for path in paths], dtype=object)
     unseen = corpus.is_test & ~is_wrong
     untrained, trained = (recall_at_1(place, step, unseen, truth) for step in (0, 160))
-    listed = inspected.generation.quarantine().to_pandas().query("reason == 'label_noise_suspect'")["example_id"]
+    listed = generation.reader.quarantine().to_pandas().query("reason == 'label_noise_suspect'")["example_id"]
     first = listed.to_numpy()[: int(is_train.sum()) // 50]
     precision = float(is_wrong[first].mean())
     print(

@@ -16,7 +16,7 @@ from pipeline.config import GlyphsConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.sources.glyph_faces import choose_characters, draw_ink, font_files, load_font
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING
-from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.generation import OpenGeneration, open_generation
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed
 from tests.support.label_noise import Shuffled, shuffle_labels
@@ -30,7 +30,7 @@ PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels
 
 def trained_on_shuffled(
     place: Path, config: str, source: tuple[str, ...], more: tuple[str, ...] = ()
-) -> tuple[Inspected, Shuffled]:
+) -> tuple[OpenGeneration, Shuffled]:
     """A run on shuffled labels, and the generation of its last checkpoint."""
     succeed("prepare", "--config", config, "--workspace", place / "true", *source)
     truth = shuffle_labels(Corpus.open(Workspace.open(str(place / "true"), "main")), SHARE, SEED, place / "s.parquet")
@@ -49,11 +49,11 @@ def trained_on_shuffled(
     return open_generation(Workspace.open(str(place / "w"), "main")), truth
 
 
-def judge(inspected: Inspected, truth: Shuffled) -> dict[str, float]:
+def judge(generation: OpenGeneration, truth: Shuffled) -> dict[str, float]:
     """Precision of the label-noise list's first per cent of the training examples, and its average precision."""
-    corpus = inspected.corpus
+    corpus = generation.corpus
     is_wrong, is_train = truth.is_wrong(corpus), ~corpus.is_test
-    listed = inspected.generation.quarantine().to_pandas().query("reason == 'label_noise_suspect'")
+    listed = generation.reader.quarantine().to_pandas().query("reason == 'label_noise_suspect'")
     ids, score = listed["example_id"].to_numpy(), np.full(corpus.num_examples, -1.0)
     score[ids] = listed["score"]
     first = ids[: int(is_train.sum()) // 100]
@@ -66,11 +66,11 @@ def judge(inspected: Inspected, truth: Shuffled) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspected, Shuffled]:
+def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenGeneration, Shuffled]:
     return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml", (), LONGER)
 
 
-def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[Inspected, Shuffled]) -> None:
+def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneration, Shuffled]) -> None:
     figures = judge(*glyphs)
     print(f"\nglyphs, {SHARE:.0%} shuffled: {figures}")
     assert figures["precision_in_first_per_cent"] >= 0.8
@@ -101,12 +101,12 @@ def identical_characters() -> set[tuple[str, str]]:
     return pairs  # type: ignore[return-value]
 
 
-def test_characters_that_are_identical_in_one_face_are_flagged(glyphs: tuple[Inspected, Shuffled]) -> None:
-    inspected, _ = glyphs
-    corpus, names = inspected.corpus, inspected.label_names
+def test_characters_that_are_identical_in_one_face_are_flagged(glyphs: tuple[OpenGeneration, Shuffled]) -> None:
+    generation, _ = glyphs
+    corpus, names = generation.corpus, generation.label_names
     trained = set(names[np.unique(corpus.labels[~corpus.is_test])])
     wanted = {pair for pair in identical_characters() if trained.issuperset(pair)}
-    rows = inspected.generation.quarantine().to_pandas()
+    rows = generation.reader.quarantine().to_pandas()
     rows = rows[rows["reason"].isin(PAIR_REASONS)]
     sides = (names[corpus.labels[rows[column].astype(int)]] for column in ("example_id", "other_id"))
     flagged = {tuple(sorted(pair)) for pair in zip(*sides, strict=True)}

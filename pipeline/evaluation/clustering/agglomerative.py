@@ -1,4 +1,4 @@
-"""Average linkage in flat memory. N: examples, D: dimension, C: clusters that are left.
+"""Average linkage in flat memory. N: examples, D: dimension, C: active clusters.
 
 A cluster's mean and mean squared norm are all it takes: the mean squared distance between the members of two clusters
 is mean|a|² + mean|b|² - 2 mean(a)·mean(b). So no table of N² distances is kept; time is O(N²·D).
@@ -28,33 +28,33 @@ def agglomerate(embeddings_ND: FloatArray, threshold: float) -> IntArray:
     Returns:
         (N,) int64: the cluster of each example, by the row of one of its members.
     """
-    left = _Clusters(embeddings_ND)
+    clusters = _ActiveClusters(embeddings_ND)
     chain: list[int] = []
-    while left.count > 1:
+    while clusters.count > 1:
         if not chain:
-            chain.append(left.count - 1)
+            chain.append(clusters.count - 1)
         top = chain[-1]
-        # Of a cluster that lost its nearest one, the distance to that is a lower bound of what a search would find.
-        if left.distances_C[top] > threshold:
-            left.remove(top)
-            chain = []  # it was alone, but for rounding: whoever leads to it is as near to it as it to them
+        # For a cluster whose nearest one was removed, the old distance is a lower bound of what a search would find.
+        if clusters.distances_C[top] > threshold:
+            clusters.remove(top)
+            chain = []  # the chain held this cluster alone, but for rounding
             continue
-        if left.nearest_C[top] == UNKNOWN:
-            left.search(top)
+        if clusters.nearest_C[top] == UNKNOWN:
+            clusters.search(top)
             continue
         before = chain[-2] if len(chain) > 1 else UNKNOWN
-        nearest = int(left.nearest_C[top])
-        # Distances fall along a chain; where they do not, by rounding or by a tie, the one before is as near as any.
-        if before == UNKNOWN or (nearest != before and left.distances_C[top] < left.distances_C[before]):
+        nearest = int(clusters.nearest_C[top])
+        # Distances fall along a chain; where they do not, by rounding or by a tie, ``before`` is as near as any.
+        if before == UNKNOWN or (nearest != before and clusters.distances_C[top] < clusters.distances_C[before]):
             chain.append(nearest)
             continue
-        left.join(before, top)
-        last = left.count
+        clusters.join(before, top)
+        last = clusters.count
         chain = [top if slot == last else slot for slot in chain[:-2]]
-    return left.clusters()
+    return clusters.assignments()
 
 
-class _Clusters:
+class _ActiveClusters:
     """The clusters that are neither joined to another nor finished, in the first ``count`` slots of each array."""
 
     def __init__(self, embeddings_ND: FloatArray) -> None:
@@ -74,9 +74,9 @@ class _Clusters:
         self._joins: list[tuple[int, int]] = []
 
     def search(self, slot: int) -> None:
-        """Finds the nearest other cluster of one."""
-        left = slice(self.count)
-        distances_C = self._squared_norms_C[left] - 2 * (self._means_CD[left] @ self._means_CD[slot])
+        """Finds the cluster that is nearest to the one in a slot."""
+        active = slice(self.count)
+        distances_C = self._squared_norms_C[active] - 2 * (self._means_CD[active] @ self._means_CD[slot])
         distances_C[slot] = np.inf
         nearest = int(distances_C.argmin())
         self.nearest_C[slot] = nearest
@@ -97,7 +97,7 @@ class _Clusters:
         self.remove(joined)
 
     def remove(self, slot: int) -> None:
-        """Fills the slot with the cluster of the last one."""
+        """Removes the cluster of a slot: the last cluster takes its place."""
         self.count -= 1
         last = self.count
         nearest_C = self.nearest_C[: last + 1]
@@ -113,8 +113,8 @@ class _Clusters:
         ):
             values_C[slot] = values_C[last]
 
-    def clusters(self) -> IntArray:
-        """(N,) the cluster of each example, by one of its members."""
+    def assignments(self) -> IntArray:
+        """(N,) the cluster of each example, by the row of one of its members."""
         member_N = np.arange(len(self._member_C))
         # Backwards: what an example was joined to is settled before it.
         for kept, joined in reversed(self._joins):

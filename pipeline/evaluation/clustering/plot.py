@@ -1,4 +1,4 @@
-"""Clusterings: how pure and how complete the clusters are, and how large."""
+"""Plots clusterings: how pure and how complete the clusters are, and how large."""
 
 from collections.abc import Mapping
 
@@ -7,23 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from pipeline.evaluation.clustering.protocol import Clustering
-from pipeline.evaluation.plots.names import fit, use_all_fonts
+from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.pairs import IntArray
 from pipeline.evaluation.verification.roc import DASHED
 from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.0
-# Of each line of the legend, in inches.
-LEGEND_LINE = 0.18
 NAME_WIDTH, LEGEND_WIDTH = 3.4, 4.4
 F_LEVELS = (0.2, 0.4, 0.6, 0.8, 0.9)
 
 
-def draw_clustering(results: Mapping[str, Clustering]) -> bytes:
-    """Draws BCubed precision and recall of every result, and the sizes of the last one's clusters and labels.
+def plot_clustering(results: Mapping[str, Clustering]) -> bytes:
+    """Plots BCubed precision and recall of every result, and the sizes of the last result's clusters and labels.
 
     Args:
-        results: By name ("untrained", "step 1500"), the one that matters last; all with the same methods.
+        results: By name ("untrained", "step 1500"), the most important last; all with the same methods.
 
     Returns:
         A PNG of two panels.
@@ -35,32 +33,32 @@ def draw_clustering(results: Mapping[str, Clustering]) -> bytes:
         raise ValueError("results of the same methods are needed, one or more")
     name, last = list(results.items())[-1]
     num_lines = len(last.partitions) + 2
-    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * num_lines)
-    _draw_scores(scores, results)
-    _draw_sizes(sizes, last)
-    titles = ("Clusters: purity and completeness", f"Sizes, {fit(name, NAME_WIDTH, 12, 'bold')}")
+    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, num_lines)
+    _plot_scores(scores, results)
+    _plot_sizes(sizes, last)
+    titles = ("Clusters: purity and completeness", f"Sizes, {shorten_to_width(name, NAME_WIDTH, 12, 'bold')}")
     for axes, title in zip((scores, sizes), titles, strict=True):
         style_axes(axes, title)
-        use_all_fonts(axes)
+        use_font_families(axes)
     return to_png(figure)
 
 
-def _draw_scores(axes: Axes, results: Mapping[str, Clustering]) -> None:
+def _plot_scores(axes: Axes, results: Mapping[str, Clustering]) -> None:
     """A path a method: hollow points for the earlier results, a filled one for the last."""
-    _draw_levels_of_f(axes)
-    *earlier, name = (fit(name, NAME_WIDTH, LABEL_SIZE) for name in results)
+    _plot_f_contours(axes)
+    *earlier, name = (shorten_to_width(name, NAME_WIDTH, LABEL_SIZE) for name in results)
     for place, method in enumerate(list(results.values())[-1].partitions):
         color, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
-        found = [result.partitions[method] for result in results.values()]
-        precision = [partition.bcubed_precision for partition in found]
-        recall = [partition.bcubed_recall for partition in found]
+        partitions = [result.partitions[method] for result in results.values()]
+        precision = [partition.bcubed_precision for partition in partitions]
+        recall = [partition.bcubed_recall for partition in partitions]
         axes.plot(precision, recall, marker, color=color, linestyle="-", markersize=8, markerfacecolor="white")
-        last = found[-1]
-        entry = f"{_words(method)}: F {last.bcubed_f:.3f}, NMI {last.nmi:.3f}, adjusted Rand {last.ari:.3f}"
+        last = partitions[-1]
+        entry = f"{_method_label(method)}: F {last.bcubed_f:.3f}, NMI {last.nmi:.3f}, adjusted Rand {last.ari:.3f}"
         axes.plot(precision[-1:], recall[-1:], marker, color=color, markersize=10, zorder=3, label=entry)
-    for style, words in (("none", ", ".join(earlier)), (GREY, name)):
+    for style, text in (("none", ", ".join(earlier)), (GREY, name)):
         if earlier:
-            label = fit(words, LEGEND_WIDTH, LABEL_SIZE)
+            label = shorten_to_width(text, LEGEND_WIDTH, LABEL_SIZE)
             axes.plot([], [], "o", color=GREY, markersize=8, markerfacecolor=style, label=label)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -70,7 +68,7 @@ def _draw_scores(axes: Axes, results: Mapping[str, Clustering]) -> None:
     legend_below(axes)
 
 
-def _draw_levels_of_f(axes: Axes) -> None:
+def _plot_f_contours(axes: Axes) -> None:
     for f in F_LEVELS:
         precision = np.linspace(f / (2 - f), 1.0, 100)
         axes.plot(precision, f * precision / (2 * precision - f), color=GREY, linewidth=0.9, linestyle=DASHED, zorder=1)
@@ -86,14 +84,14 @@ def _draw_levels_of_f(axes: Axes) -> None:
         )
 
 
-def _draw_sizes(axes: Axes, result: Clustering) -> None:
+def _plot_sizes(axes: Axes, result: Clustering) -> None:
     for place, (method, partition) in enumerate(result.partitions.items()):
         sizes = partition.sizes
-        entry = f"{_words(method)}: {len(sizes):,} clusters, {(sizes == 1).sum():,} of one"
-        _draw_size_curve(axes, sizes, entry, PALETTE[place % len(PALETTE)])
+        entry = f"{_method_label(method)}: {len(sizes):,} clusters, {(sizes == 1).sum():,} of one"
+        _plot_size_curve(axes, sizes, entry, PALETTE[place % len(PALETTE)])
     labels = result.label_sizes
     entry = f"labels: {len(labels):,}, {(labels == 1).sum():,} of them with one example"
-    _draw_size_curve(axes, labels, entry, INK, DASHED)
+    _plot_size_curve(axes, labels, entry, INK, DASHED)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("size: examples")
@@ -102,7 +100,7 @@ def _draw_sizes(axes: Axes, result: Clustering) -> None:
     legend_below(axes)
 
 
-def _draw_size_curve(
+def _plot_size_curve(
     axes: Axes, descending: IntArray, label: str, color: str, linestyle: str | tuple[int, tuple[int, ...]] = "-"
 ) -> None:
     sizes, counts = np.unique(descending, return_counts=True)
@@ -114,5 +112,5 @@ def _draw_size_curve(
     axes.set_ylim(bottom=0.8)
 
 
-def _words(method: str) -> str:
+def _method_label(method: str) -> str:
     return {"k_means": "k-means", "hdbscan": "HDBSCAN"}.get(method, method)

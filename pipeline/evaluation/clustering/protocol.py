@@ -1,6 +1,6 @@
-"""Clustering: do groups found without labels match the labels? N: examples, D: dimension.
+"""Clustering: do clusters found without labels match the labels? N: examples, D: dimension.
 
-FaceNet shows agglomerative clustering in a picture alone (Schroff et al. 2015, section 5.8); the scores are usual ones.
+FaceNet shows agglomerative clustering in a figure only (Schroff et al. 2015, section 5.8); the scores are usual ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
+from pipeline.evaluation.splits import sample_labels
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 
 MAX_SQUARED_DISTANCE = 4.0
 """Of two unit vectors."""
@@ -25,7 +26,7 @@ MAX_SQUARED_DISTANCE = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """The clusters that one method found, held to the labels.
+    """The clusters that one method found, compared with the labels.
 
     Attributes:
         sizes: Examples of each cluster, descending int64; noise counts as clusters of one.
@@ -106,7 +107,7 @@ class Clustering:
         }
 
 
-def cluster(
+def evaluate_clustering(
     embeddings_ND: FloatArray, labels_N: npt.ArrayLike, config: ClusteringConfig, threshold: float, seed: int
 ) -> Clustering:
     """Clusters the embeddings with each method of the config. Memory is flat, O(N·D); time grows with N².
@@ -129,15 +130,21 @@ def cluster(
     labels = np.asarray(labels_N)
     if embeddings_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
         raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    refuse_broken(embeddings_ND)
+    check_finite(embeddings_ND)
     num_available = len(labels)
-    chosen = _choose(labels, config.max_examples, seed)
-    embeddings_ND, labels = embeddings_ND[chosen], labels[chosen]
+    distinct, counts = np.unique(labels, return_counts=True)
+    if len(distinct) < 2:
+        raise InputError(
+            f"clustering needs two labels or more, but the {len(labels)} evaluated examples have {len(distinct)}: "
+            "raise corpus.test_fraction and prepare the corpus again"
+        )
+    rows = np.isin(labels, sample_labels(distinct, counts, config.max_examples, np.random.default_rng(seed)))
+    embeddings_ND, labels = embeddings_ND[rows], labels[rows]
     label_sizes = _sizes(labels)
     if config.distance_threshold is not None:
         threshold = config.distance_threshold
     threshold = min(threshold, MAX_SQUARED_DISTANCE)  # a verifier that accepts every pair has an infinite one
-    finders: dict[str, Callable[[], IntArray]] = {
+    methods: dict[str, Callable[[], IntArray]] = {
         "agglomerative": lambda: agglomerate(embeddings_ND, threshold),
         "k_means": lambda: _k_means(embeddings_ND, len(label_sizes), seed),
         "hdbscan": lambda: _hdbscan(embeddings_ND),
@@ -146,12 +153,12 @@ def cluster(
         num_available=num_available,
         label_sizes=label_sizes,
         distance_threshold=threshold,
-        partitions={method: score(labels, finders[method]()) for method in config.methods},
+        partitions={method: score_partition(labels, methods[method]()) for method in config.methods},
     )
 
 
-def score(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partition:
-    """Holds clusters to labels.
+def score_partition(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partition:
+    """Compares clusters with labels.
 
     BCubed is that of Amigó et al. 2009, "A comparison of extrinsic clustering evaluation metrics based on formal
     constraints": an example counts as its own companion, so that a cluster of one has precision 1, and a label with one
@@ -175,21 +182,6 @@ def score(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partition:
         nmi=float(normalized_mutual_info_score(labels_N, clusters_N)),
         ari=float(adjusted_rand_score(labels_N, clusters_N)),
     )
-
-
-def _choose(labels: npt.NDArray[Any], max_examples: int, seed: int) -> IntArray:
-    """The examples of all labels, or of two or more of them, by seed, that just reach ``max_examples``."""
-    distinct, counts = np.unique(labels, return_counts=True)
-    if len(distinct) < 2:
-        raise InputError(
-            f"clustering needs two labels or more, but the {len(labels)} evaluated examples have {len(distinct)}: "
-            "raise corpus.test_fraction and prepare the corpus again"
-        )
-    if len(labels) <= max_examples:
-        return np.arange(len(labels))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    num_drawn = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
-    return np.flatnonzero(np.isin(labels, distinct[order[: max(2, num_drawn)]]))
 
 
 def _k_means(embeddings_ND: FloatArray, num_clusters: int, seed: int) -> IntArray:

@@ -1,21 +1,21 @@
-"""Compatibility of embeddings: new ones held to old ones, as FaceNet's figure 8 shows its harmonic embedding."""
+"""Plots the compatibility of new embeddings with old ones, as FaceNet's figure 8 shows its harmonic embedding."""
 
 from collections.abc import Mapping
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.evaluation.plots.names import use_all_fonts
+from pipeline.evaluation.plots.names import use_font_families
 from pipeline.evaluation.verification.protocol import Verification
-from pipeline.evaluation.verification.roc import draw_roc
+from pipeline.evaluation.verification.roc import plot_roc
 from pipeline.plotting import PALETTE, legend_below, new_panels, style_axes, to_png
 
-# Told apart in print too, and where curves run into one another.
+# Dashes tell curves apart in print too, and where they run into one another.
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 LOWEST_VAL = 1e-3
 
 
-def draw_harmonic(results: Mapping[str, Verification], far: float = 1e-3) -> bytes:
-    """Draws the ROC of each result, both axes logarithmic (Schroff et al. 2015, FaceNet, figure 8).
+def plot_compatibility(results: Mapping[str, Verification], far: float = 1e-3) -> bytes:
+    """Plots the ROC of each result, both axes logarithmic (Schroff et al. 2015, FaceNet, figure 8).
 
     Args:
         results: By name, the best first: "new vs new", "new vs old", "old vs old".
@@ -28,13 +28,13 @@ def draw_harmonic(results: Mapping[str, Verification], far: float = 1e-3) -> byt
         ValueError: No results.
     """
     if not results:
-        raise ValueError("there is no result to draw")
-    figure, (axes,) = new_panels(1, 7.0, 5.4 + 0.18 * len(results))
+        raise ValueError("there is no result to plot")
+    figure, (axes,) = new_panels(1, 7.0, 5.4, len(results))
     styles = [
         {"color": PALETTE[i % len(PALETTE)], "linewidth": 2.2, "linestyle": DASHES[i % len(DASHES)]}
         for i in range(len(results))
     ]
-    draw_roc(axes, results, styles, far)
+    plot_roc(axes, results, styles, far)
     axes.set_yscale("log")
     left = axes.get_xlim()[0]
     lowest = min(result.at_far(left).val for result in results.values())
@@ -45,5 +45,5 @@ def draw_harmonic(results: Mapping[str, Verification], far: float = 1e-3) -> byt
     legend_below(axes)
     axes.tick_params(which="minor", length=0)
     style_axes(axes, "Compatibility of the embeddings")
-    use_all_fonts(axes)
+    use_font_families(axes)
     return to_png(figure)

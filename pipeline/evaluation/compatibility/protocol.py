@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
-from pipeline.evaluation.verification.report import VerificationReport, report_verification
+from pipeline.evaluation.verification.report import VerificationReport, evaluate_verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Compatibility:
     """Verification of the same examples, as each encoder embeds them and across the two.
 
     Attributes:
-        reports: ``new_new``, ``new_old`` (one vector of either) and ``old_old``, in the order that one hopes for.
+        reports: ``new_new``, ``new_old`` (one vector of either) and ``old_old``, the expected best first.
     """
 
     reports: Mapping[str, VerificationReport]
@@ -34,7 +34,7 @@ class Compatibility:
         return self.metrics() | {"pairings": {name: report.to_dict() for name, report in self.reports.items()}}
 
 
-def measure_compatibility(
+def evaluate_compatibility(
     new_ND: npt.NDArray[np.float32],
     old_ND: npt.NDArray[np.float32],
     labels_N: npt.ArrayLike,
@@ -53,11 +53,11 @@ def measure_compatibility(
     Raises:
         InputError: The two have different lengths, or there is no pair of a kind.
     """
-    across = report_verification(new_ND, labels_N, config, seed, others_ND=old_ND)
+    across = evaluate_verification(new_ND, labels_N, config, seed, others_ND=old_ND)
     return Compatibility(
         {
-            "new_new": report_verification(new_ND, labels_N, config, seed),
+            "new_new": evaluate_verification(new_ND, labels_N, config, seed),
             "new_old": across,
-            "old_old": report_verification(old_ND, labels_N, config, seed),
+            "old_old": evaluate_verification(old_ND, labels_N, config, seed),
         }
     )

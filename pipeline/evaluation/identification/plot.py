@@ -1,4 +1,4 @@
-"""Identification: the CMC curves of all results, and their DIR over the false alarm rate."""
+"""Plots identification: the CMC curves of all results, and their DIR over the false alarm rate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,23 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from pipeline.evaluation.identification.protocol import IdentificationReport
-from pipeline.evaluation.plots.names import fit, use_all_fonts
+from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.roc import NAME_WIDTH
 from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
-# The height is enough for legends of two lines; each further one takes so many inches.
-LEGEND_LINE = 0.18
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 NUM_RANKS = 200
 # Lines repeat their colour after those of the palette.
 DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
 
 
-def draw_identification(results: Mapping[str, IdentificationReport]) -> bytes:
-    """Draws the closed set's identification rate by rank, and beside it the open set's DIR by false alarm rate.
+def plot_identification(results: Mapping[str, IdentificationReport]) -> bytes:
+    """Plots the closed set's identification rate by rank, and beside it the open set's DIR by false alarm rate.
 
     Args:
-        results: By name ("untrained", "step 1500"), the one that matters last.
+        results: By name ("untrained", "step 1500"), the most important last.
 
     Returns:
         A PNG of 1650×780 pixels; with more than two results, it is higher by a line of the legend for each.
@@ -33,16 +31,15 @@ def draw_identification(results: Mapping[str, IdentificationReport]) -> bytes:
         ValueError: No results.
     """
     if not results:
-        raise ValueError("there is no result to draw")
-    height = PANEL_HEIGHT + LEGEND_LINE * max(0, len(results) - 2)
-    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, height)
+        raise ValueError("there is no result to plot")
+    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
     for place, (name, result) in enumerate(results.items()):
-        shown = fit(name, NAME_WIDTH, LABEL_SIZE)
+        label = shorten_to_width(name, NAME_WIDTH, LABEL_SIZE)
         color = PALETTE[place % len(PALETTE)]
         dashes = DASHES[place // len(PALETTE) % len(DASHES)]
         style = {"color": color, "linestyle": dashes, "linewidth": 2.4 if place == len(results) - 1 else 1.6}
-        _draw_cmc(closed, result, shown, style)
-        _draw_open_set(opened, result, shown, style)
+        _plot_cmc(closed, result, label, style)
+        _plot_open_set(opened, result, label, style)
     titles = (
         _title("Closed set", [result.closed_set.gallery_size for result in results.values()]),
         _title("Open set", [result.open_set.gallery_size for result in results.values()]),
@@ -50,10 +47,10 @@ def draw_identification(results: Mapping[str, IdentificationReport]) -> bytes:
     for axes, title in zip((closed, opened), titles, strict=True):
         axes.set_xscale("log")
         axes.minorticks_off()
-        axes.set_ylim(-0.01, 1.02)  # a line along zero is seen whole
+        axes.set_ylim(-0.01, 1.02)  # shows the whole width of a line along zero
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         legend_below(axes)
-        use_all_fonts(axes)
+        use_font_families(axes)
         style_axes(axes, title)
     closed.xaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
     closed.set_xlim(1, max(2, *(result.closed_set.gallery_size for result in results.values())))
@@ -61,16 +58,16 @@ def draw_identification(results: Mapping[str, IdentificationReport]) -> bytes:
     return to_png(figure)
 
 
-def _draw_cmc(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
-    found = result.closed_set
-    ranks = np.unique(np.geomspace(1, found.gallery_size, NUM_RANKS).astype(int))
+def _plot_cmc(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
+    closed_set = result.closed_set
+    ranks = np.unique(np.geomspace(1, closed_set.gallery_size, NUM_RANKS).astype(int))
     rates = ", ".join(f"rank {rank} {rate:.1%}" for rank, rate in list(result.rates.items())[:2])
-    axes.plot(ranks, [found.rate(rank) for rank in ranks], label=f"{name}: {rates}", **style)
+    axes.plot(ranks, [closed_set.rate(rank) for rank in ranks], label=f"{name}: {rates}", **style)
     axes.set_xlabel("rank k")
     axes.set_ylabel("probes with their mate among the k nearest")
 
 
-def _draw_open_set(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
+def _plot_open_set(axes: Axes, result: IdentificationReport, name: str, style: Mapping[str, Any]) -> None:
     rates = ", ".join(f"DIR {point.dir:.1%} at FAR {point.far:g}" for point in result.points[:2])
     axes.plot(*result.open_set.curve(), label=f"{name}: {rates}", **style)
     for point in result.points:
@@ -79,6 +76,6 @@ def _draw_open_set(axes: Axes, result: IdentificationReport, name: str, style: M
     axes.set_ylabel("DIR: enrolled, and named rightly")
 
 
-def _title(words: str, gallery_sizes: list[int]) -> str:
+def _title(name: str, gallery_sizes: list[int]) -> str:
     distinct = sorted(set(gallery_sizes))
-    return f"{words}: {distinct[0]:,} labels enrolled" if len(distinct) == 1 else words
+    return f"{name}: {distinct[0]:,} labels enrolled" if len(distinct) == 1 else name

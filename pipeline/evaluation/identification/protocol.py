@@ -1,4 +1,4 @@
-"""Identification: whose example is this, of all labels in a gallery, and is it anybody's?
+"""Identification: which label of a gallery does an example have, if any?
 
 One example a label is enrolled in the gallery; others are probes. Closed set: each probe's label is enrolled; the
 identification rate at rank k is the share of probes with their mate (their label's example) among the k nearest of the
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 from pipeline.evaluation.verification.protocol import Verification, far_name
 
 MAX_TILE_VALUES = 4_000_000
@@ -30,7 +30,7 @@ DISTANCE_DECIMALS = 12
 
 @dataclass(frozen=True, eq=False)
 class ClosedSet:
-    """Where probes of enrolled labels find their mates.
+    """Ranks of the mates of probes of enrolled labels.
 
     Attributes:
         ranks: (P,) int64, ascending ranks of the probes' mates, from 1; of equally near examples, the gallery's first
@@ -51,11 +51,11 @@ class OpenSetPoint:
     """One threshold of the open-set identifier.
 
     Attributes:
-        far: The false alarm rate that was asked for.
+        far: The requested false alarm rate.
         threshold: The largest float32 distance with at most this false alarm rate; infinite where far is 1.
         dir: The detection and identification rate at rank 1.
         actual_far: The false alarm rate at the threshold.
-        is_resolved: Whether there are probes enough that are not enrolled for one false alarm at this rate.
+        is_resolved: Whether there are enough unmated probes for one false alarm at this rate.
     """
 
     far: float
@@ -104,14 +104,14 @@ class OpenSet:
 
 @dataclass(frozen=True, eq=False)
 class IdentificationReport:
-    """What a checkpoint achieves in identification.
+    """The figures of merit of a checkpoint in identification.
 
     Attributes:
         closed_set: All labels with two examples are enrolled.
         open_set: Half of them are.
         rates: Identification rate by rank.
         points: DIR and threshold at each false alarm rate of the config.
-        num_closed_set_probes: Before ``max_probes`` of them were drawn.
+        num_closed_set_probes: Before ``max_probes`` of them were sampled.
         num_mated_probes: The same.
         num_unmated_probes: The same.
     """
@@ -150,13 +150,13 @@ class IdentificationReport:
         }
 
 
-def report_identification(
+def evaluate_identification(
     vectors_ND: FloatArray, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
 ) -> IdentificationReport:
     """Identifies probes of the closed and of the open set.
 
-    Of each label with two examples or more, one is drawn for the gallery, the rest are probes. For the open set, half
-    of these labels are drawn to be enrolled; all examples of all other labels, singletons included, are probes that
+    Of each label with two examples or more, one is sampled for the gallery, the rest are probes. For the open set, half
+    of these labels are enrolled, by seed; all examples of all other labels, singletons included, are probes that
     are not. Memory is flat: a tile of probes at a time.
 
     Args:
@@ -171,9 +171,9 @@ def report_identification(
     labels = np.asarray(labels_N)
     if vectors_ND.ndim != 2 or labels.shape != (len(vectors_ND),):
         raise ValueError(f"vectors {vectors_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    refuse_broken(vectors_ND)
+    check_finite(vectors_ND)
     rng = np.random.default_rng(seed)
-    gallery = _draw_gallery(labels, rng)
+    gallery = _sample_gallery(labels, rng)
     probes = np.setdiff1d(np.flatnonzero(np.isin(labels, labels[gallery])), gallery)
     enrolled = np.sort(rng.permutation(gallery)[: len(gallery) // 2])
     mated = probes[np.isin(labels[probes], labels[enrolled])]
@@ -193,7 +193,7 @@ def report_identification(
     )
 
 
-def _draw_gallery(labels: npt.NDArray[np.generic], rng: np.random.Generator) -> IntArray:
+def _sample_gallery(labels: npt.NDArray[np.generic], rng: np.random.Generator) -> IntArray:
     """One example of each label with two or more, in the order of the examples."""
     shuffled = rng.permutation(len(labels))
     _, firsts, counts = np.unique(labels[shuffled], return_index=True, return_counts=True)
@@ -215,7 +215,7 @@ def _closed_set(
     vectors_ND: FloatArray, labels: npt.NDArray[np.generic], gallery: IntArray, probes: IntArray
 ) -> ClosedSet:
     columns = np.arange(len(gallery))
-    mates = _mates(labels, gallery, probes)
+    mates = _mate_columns(labels, gallery, probes)
     ranks = np.empty(len(probes), dtype=np.int64)
     for tile, distances_TG in _tiles(vectors_ND[probes], vectors_ND[gallery]):
         mate_T1 = mates[tile, None]
@@ -233,19 +233,19 @@ def _open_set(
     unmated: IntArray,
 ) -> OpenSet:
     columns, distances = _nearest(vectors_ND[mated], vectors_ND[gallery])
-    is_hit = columns == _mates(labels, gallery, mated)
+    is_hit = columns == _mate_columns(labels, gallery, mated)
     _, unmated_distances = _nearest(vectors_ND[unmated], vectors_ND[gallery])
     return OpenSet(np.sort(distances), np.sort(distances[is_hit]), np.sort(unmated_distances), len(gallery))
 
 
-def _mates(labels: npt.NDArray[np.generic], gallery: IntArray, probes: IntArray) -> IntArray:
+def _mate_columns(labels: npt.NDArray[np.generic], gallery: IntArray, probes: IntArray) -> IntArray:
     """The place in the gallery of each probe's label."""
     by_label = np.argsort(labels[gallery])
     return by_label[np.searchsorted(labels[gallery], labels[probes], sorter=by_label)]
 
 
 def _nearest(probes_PD: FloatArray, gallery_GD: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The place in the gallery of what is nearest to each probe, the first of equally near, and its distance."""
+    """The gallery column that is nearest to each probe, the first of equally near ones, and its distance."""
     places = np.empty(len(probes_PD), dtype=np.int64)
     distances = np.empty(len(probes_PD), dtype=np.float32)
     for tile, distances_TG in _tiles(probes_PD, gallery_GD):

@@ -1,4 +1,4 @@
-"""What a model scores on Labeled Faces in the Wild, and how the scores of several models become one."""
+"""Scores of a model on Labeled Faces in the Wild, and their combination over several models."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class SettingScore:
         """VAL over the folds, at each false accept rate."""
         points = zip(*(fold.points for fold in self.folds), strict=True)
         resolved = zip(*(fold.is_resolved for fold in self.folds), strict=True)
-        return tuple(RateOverSplits(at[0].far, at, are) for at, are in zip(points, resolved, strict=True))
+        return tuple(RateOverSplits(of_far[0].far, of_far, ok) for of_far, ok in zip(points, resolved, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document; folds count from 1."""
@@ -190,8 +190,8 @@ def combine_folds(results: Sequence[View2]) -> View2:
     _check_combinable(results)
     unrestricted = [result.unrestricted for result in results if result.unrestricted is not None]
     return View2(
-        restricted=_join([result.restricted for result in results]),
-        unrestricted=_join(unrestricted) if unrestricted else None,
+        restricted=_merge_folds([result.restricted for result in results]),
+        unrestricted=_merge_folds(unrestricted) if unrestricted else None,
         verifications=tuple(pairs for result in results for pairs in result.verifications),
         num_folds=results[0].num_folds,
         num_trained_folds=None if any(result.num_trained_folds is None for result in results) else 0,
@@ -224,6 +224,6 @@ def _check_combinable(results: Sequence[View2]) -> None:
         )
 
 
-def _join(settings: Sequence[SettingScore]) -> SettingScore:
+def _merge_folds(settings: Sequence[SettingScore]) -> SettingScore:
     folds = [fold for setting in settings for fold in setting.folds]
     return SettingScore(tuple(sorted(folds, key=lambda fold: fold.fold)))

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import FoldScore, SettingScore, View1, View2
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, pair_distances, refuse_broken
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, verify
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite, pair_distances
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -33,71 +34,104 @@ class ListedPairs:
     fold_P: IntArray
 
 
+@dataclass(frozen=True, eq=False)
+class OfficialFolds:
+    """The folds of View 2.
+
+    Attributes:
+        pairs: Those of pairs.txt.
+        people: The label codes of each fold's people, for the unrestricted setting; None where they are not known.
+    """
+
+    pairs: ListedPairs
+    people: Sequence[IntArray] | None = None
+
+    def people_of_folds(self, labels: npt.NDArray[np.generic]) -> list[IntArray]:
+        """Label codes of each fold's people: as given, or those in its pairs; no two folds may share any."""
+        num_folds = int(self.pairs.fold_P.max()) + 1
+        in_pairs = [np.unique(labels[self.pairs.ids_P2[self.pairs.fold_P == fold]]) for fold in range(num_folds)]
+        if self.people is not None and len(self.people) != num_folds:
+            raise InputError(
+                f"LFW's pairs have {num_folds} folds, but its people {len(self.people)} sets: give pairs.txt and "
+                "people.txt of one publication"
+            )
+        people_F = in_pairs if self.people is None else [np.unique(codes) for codes in self.people]
+        for fold in range(num_folds):
+            num_strangers = len(np.setdiff1d(in_pairs[fold], people_F[fold]))
+            if num_strangers:
+                raise InputError(
+                    f"the pairs of LFW fold {fold + 1} show {num_strangers} people who are not in its set of people: "
+                    "give pairs.txt and people.txt of one publication"
+                )
+        num_people = len(np.unique(np.concatenate(people_F)))
+        if num_people < sum(len(codes) for codes in people_F):
+            raise InputError("two LFW folds share people, so that neither tests the other: give the files as published")
+        return people_F
+
+
 def score_view2(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
-    pairs: ListedPairs,
-    *,
-    fars: Sequence[float],
-    max_pairs: int,
+    folds: OfficialFolds,
+    config: EvaluationConfig,
     seed: int,
-    people: Sequence[IntArray] | None = None,
     trained_labels: npt.ArrayLike | None = None,
-    allow_trained_labels: bool = False,
 ) -> View2:
     """Scores each fold with thresholds that were chosen on other folds, same and different pairs weighing equally.
 
     Restricted: on the listed pairs of those folds. Unrestricted: on all pairs that the people of those folds form.
 
     A fold is clean if the model was trained on none of its people. Only clean folds are scored, and thresholds are
-    chosen on the other clean folds, where there are any: people seen in training lie too close together to tell
-    where strangers do. A single clean fold is judged by the thresholds of all others.
+    chosen on the other clean folds, where there are any: people whom the model was trained on lie too close together
+    to tell where strangers do. A single clean fold is judged by the thresholds of all others.
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
         labels_N: (N,) integer label codes.
-        pairs: Those of pairs.txt.
-        fars: False accept rates at which VAL is measured.
-        max_pairs: Unrestricted, where there are more pairs of a kind, so many are drawn.
-        seed: Seeds the draw.
-        people: The label codes of each fold's people, for the unrestricted setting.
+        folds: Their pairs and people.
+        config: False accept rates, how many pairs are sampled in the unrestricted setting, and whether all folds are
+            scored where none is clean.
+        seed: Seeds the sample.
         trained_labels: Label codes that the model was trained on; None for none of them.
-        allow_trained_labels: Where no fold is clean, score them all, and say so, instead of refusing.
 
     Raises:
         InputError: No fold is clean, fewer than two folds, one without same or different pairs, pairs that
             contradict the labels or leave their fold, or an embedding that is not finite.
     """
-    labels = np.asarray(labels_N)
+    labels, pairs = np.asarray(labels_N), folds.pairs
     distances_P = _listed_distances(embeddings_ND, labels, pairs)
     num_folds = int(pairs.fold_P.max()) + 1
     if num_folds < 2:
         raise InputError(
             "LFW View 2 needs two folds or more, but its pairs have one: give pairs.txt, not View 1's files"
         )
-    people_F = _people_of_folds(labels, pairs, people, num_folds)
+    people_F = folds.people_of_folds(labels)
     clean = [fold for fold in range(num_folds) if not _num_trained(people_F[fold], trained_labels)]
-    if not clean and not allow_trained_labels:
+    if not clean and not config.allow_trained_labels:
         raise InputError(
             f"the model was trained on people of each of the {num_folds} LFW folds, so that its score would mean "
             "little: train without the people of a fold, or set evaluation.allow_trained_labels"
         )
 
-    def listed(folds: Sequence[int]) -> Verification:
-        return _verification(distances_P, pairs.is_same_P, np.isin(pairs.fold_P, folds))
+    def listed_pairs(chosen: Sequence[int]) -> Verification:
+        return _verification(distances_P, pairs.is_same_P, np.isin(pairs.fold_P, chosen))
 
-    def formed(folds: Sequence[int]) -> Verification:
-        chosen = np.isin(labels, np.concatenate([people_F[fold] for fold in folds]))
-        return verify(embeddings_ND[chosen], labels[chosen], max_pairs, seed)
+    def all_pairs(chosen: Sequence[int]) -> Verification:
+        rows = np.isin(labels, np.concatenate([people_F[fold] for fold in chosen]))
+        return evaluate_pairs(embeddings_ND[rows], labels[rows], config.max_pairs, seed)
 
-    def score(choose_on: Callable[[Sequence[int]], Verification]) -> SettingScore:
-        return SettingScore(tuple(_score_fold(fold, others[fold], choose_on, listed([fold]), fars) for fold in others))
+    def score(pairs_of: Callable[[Sequence[int]], Verification]) -> SettingScore:
+        scores = (
+            _score_fold(fold, others[fold], pairs_of(others[fold]), listed_pairs([fold]), config.fars)
+            for fold in others
+        )
+        return SettingScore(tuple(scores))
 
     others = _other_folds(clean, num_folds)
     return View2(
-        restricted=score(listed),
-        unrestricted=None if people is None else score(formed),
-        verifications=(listed(list(others)),),
+        restricted=score(listed_pairs),
+        unrestricted=None if folds.people is None else score(all_pairs),
+        verifications=(listed_pairs(list(others)),),
         num_folds=num_folds,
         num_trained_folds=0 if clean else num_folds,
     )
@@ -146,63 +180,39 @@ def score_view1(
             f"the model was trained on {num_trained} of the {len(test_people)} people in LFW View 1's test pairs: "
             "train without them, or set evaluation.allow_trained_labels"
         )
-    chosen_on, judged = verifications
-    threshold = chosen_on.best_threshold()
-    return View1(judged.accuracy(threshold), threshold, judged, num_trained)
+    train_pairs, test_pairs = verifications
+    threshold = train_pairs.best_threshold()
+    return View1(test_pairs.accuracy(threshold), threshold, test_pairs, num_trained)
 
 
 def _score_fold(
     fold: int,
     others: tuple[int, ...],
-    choose_on: Callable[[Sequence[int]], Verification],
-    judged: Verification,
+    train_pairs: Verification,
+    test_pairs: Verification,
     fars: Sequence[float],
 ) -> FoldScore:
-    chosen_on = choose_on(others)
-    threshold = chosen_on.best_threshold()
-    limits = [chosen_on.at_far(far).threshold for far in fars]
+    """Scores a fold's pairs by the thresholds that the pairs of the other folds give."""
+    threshold = train_pairs.best_threshold()
+    limits = [train_pairs.at_far(far).threshold for far in fars]
     return FoldScore(
         fold=fold,
-        accuracy=judged.accuracy(threshold),
+        accuracy=test_pairs.accuracy(threshold),
         threshold=threshold,
         chosen_on=others,
         points=tuple(
-            OperatingPoint(far, limit, judged.val(limit), judged.far(limit))
+            OperatingPoint(far, limit, test_pairs.val(limit), test_pairs.far(limit))
             for far, limit in zip(fars, limits, strict=True)
         ),
-        is_resolved=tuple(chosen_on.resolves(far) for far in fars),
+        is_resolved=tuple(train_pairs.resolves(far) for far in fars),
     )
 
 
 def _other_folds(clean: Sequence[int], num_folds: int) -> dict[int, tuple[int, ...]]:
     """The folds to score, and for each the folds on which its thresholds are chosen."""
-    everything = range(num_folds)
-    sources = clean if len(clean) > 1 else everything
-    return {fold: tuple(other for other in sources if other != fold) for fold in clean or everything}
-
-
-def _people_of_folds(
-    labels: npt.NDArray[np.generic], pairs: ListedPairs, people: Sequence[IntArray] | None, num_folds: int
-) -> list[IntArray]:
-    """Label codes of each fold's people: as given, or as far as its pairs tell; no two folds may share any."""
-    in_pairs = [np.unique(labels[pairs.ids_P2[pairs.fold_P == fold]]) for fold in range(num_folds)]
-    if people is not None and len(people) != num_folds:
-        raise InputError(
-            f"LFW's pairs have {num_folds} folds, but its people {len(people)} sets: give pairs.txt and people.txt "
-            "of one publication"
-        )
-    people_F = in_pairs if people is None else [np.unique(codes) for codes in people]
-    for fold in range(num_folds):
-        num_strangers = len(np.setdiff1d(in_pairs[fold], people_F[fold]))
-        if num_strangers:
-            raise InputError(
-                f"the pairs of LFW fold {fold + 1} show {num_strangers} people who are not in its set of people: give "
-                "pairs.txt and people.txt of one publication"
-            )
-    num_people = len(np.unique(np.concatenate(people_F)))
-    if num_people < sum(len(codes) for codes in people_F):
-        raise InputError("two LFW folds share people, so that neither tests the other: give the files as published")
-    return people_F
+    all_folds = range(num_folds)
+    sources = clean if len(clean) > 1 else all_folds
+    return {fold: tuple(other for other in sources if other != fold) for fold in clean or all_folds}
 
 
 def _num_trained(people: IntArray, trained_labels: npt.ArrayLike | None) -> int:
@@ -211,7 +221,7 @@ def _num_trained(people: IntArray, trained_labels: npt.ArrayLike | None) -> int:
 
 def _listed_distances(embeddings_ND: FloatArray, labels: npt.NDArray[np.generic], pairs: ListedPairs) -> FloatArray:
     """Distances of the pairs in their order, after all checks that need no fold but its own."""
-    refuse_broken(embeddings_ND)
+    check_finite(embeddings_ND)
     i_P, j_P = pairs.ids_P2.T
     num_contradicted = int(((labels[i_P] == labels[j_P]) != pairs.is_same_P).sum())
     if num_contradicted:

@@ -1,4 +1,4 @@
-"""How the figures of merit change over the checkpoints of a run."""
+"""Learning curves: figures of merit over the checkpoints of a run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,41 +22,40 @@ GROUPS = MappingProxyType(
 )
 NO_ERRORS: Mapping[int, Mapping[str, float]] = MappingProxyType({})
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 4.0
-LEGEND_LINE = 0.18
 LEGEND_COLUMNS = 2
 
 Points = Sequence[tuple[int, Mapping[str, float]]]
 
 
-def draw_learning_curve(
+def plot_learning_curve(
     points: Points,
     standard_errors: Mapping[int, Mapping[str, float]] = NO_ERRORS,
     groups: Mapping[str, str] = GROUPS,
 ) -> bytes:
-    """Draws metrics over training steps, one panel for each group of metrics.
+    """Plots metrics over training steps, one panel for each group of metrics.
 
     Args:
         points: (step, metrics) of each checkpoint, in any order. A checkpoint may lack a metric.
-        standard_errors: By step and metric, where there is one: drawn as a band.
+        standard_errors: By step and metric, where there is one: plotted as a band.
         groups: Title of each panel, and a regular expression for the names of its metrics, all of them shares of 1.
-            Metrics that match none are not drawn, and panels without metrics are left out.
+            Metrics that match none are not plotted, and panels without metrics are left out.
 
     Returns:
         A PNG, two panels a row.
 
     Raises:
-        ValueError: There is nothing to draw.
+        ValueError: No metric matches.
     """
     points = sorted(points, key=lambda point: point[0])
     panels = _panels(points, groups)
     if not panels:
-        raise ValueError("there is no metric to draw")
+        raise ValueError("there is no metric to plot")
     most_lines = max(map(len, panels.values()))
-    figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * -(-most_lines // LEGEND_COLUMNS))
+    figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT, -(-most_lines // LEGEND_COLUMNS))
     steps = sorted({step for step, _ in points})
     for axes, (title, lines) in zip(cells, panels.items(), strict=True):
         for place, (metric, name) in enumerate(lines.items()):
-            _draw_metric(axes, points, standard_errors, metric, name, place)
+            _plot_metric(axes, points, standard_errors, metric, name, place)
         axes.set_xlabel("training step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True) if len(steps) > 1 else FixedLocator(steps))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -67,7 +66,7 @@ def draw_learning_curve(
 
 
 def has_curve(points: Points, groups: Mapping[str, str] = GROUPS) -> bool:
-    """Whether ``draw_learning_curve`` finds anything to draw."""
+    """Whether ``plot_learning_curve`` finds a metric to plot."""
     return bool(_panels(points, groups))
 
 
@@ -75,13 +74,13 @@ def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, st
     """The name of each metric's line, by panel; panels without lines are left out."""
     metrics = list(dict.fromkeys(name for _, values in points for name in values))
     panels = {
-        title: {name: _line_name(found) for name in metrics if (found := re.fullmatch(pattern, name))}
+        title: {name: _line_name(match) for name in metrics if (match := re.fullmatch(pattern, name))}
         for title, pattern in groups.items()
     }
     return {title: lines for title, lines in panels.items() if lines}
 
 
-def _draw_metric(
+def _plot_metric(
     axes: Axes,
     points: Points,
     standard_errors: Mapping[int, Mapping[str, float]],
@@ -100,11 +99,11 @@ def _draw_metric(
     )
 
 
-def _line_name(found: re.Match[str]) -> str:
-    """FAR 0.001 for ``val_at_far_1e-03``, recall@1 for ``recall_at_1``, the words of any other name."""
-    match found.groupdict():
+def _line_name(metric: re.Match[str]) -> str:
+    """FAR 0.001 for ``val_at_far_1e-03``, recall@1 for ``recall_at_1``, any other name without its underscores."""
+    match metric.groupdict():
         case {"far": far}:
             return f"FAR {float(far):g}"
         case {"k": k}:
             return f"recall@{k}"
-    return found.group().replace("_", " ")
+    return metric.group().replace("_", " ")

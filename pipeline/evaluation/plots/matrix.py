@@ -1,4 +1,4 @@
-"""Distances between a few images of a few people, as in FaceNet's figure 1."""
+"""A matrix of the distances between a few images of a few labels, as in FaceNet's figure 1."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.evaluation.plots.faces import draw_face
-from pipeline.evaluation.plots.names import Names, families, fit_lines
+from pipeline.evaluation.plots.faces import place_image
+from pipeline.evaluation.plots.names import Names, font_families, wrap_to_width
 from pipeline.plotting import DPI, INK, LABEL_SIZE, PALETTE, to_png
 
 MAX_IMAGES = 36
@@ -35,15 +35,15 @@ GAMMA, DARK = 2.2, 0.2
 NEAR_AND_FAR = LinearSegmentedColormap.from_list("near and far", [PALETTE[0], "white", PALETTE[1]])
 
 
-def choose_examples(labels_N: npt.ArrayLike, num_labels: int, num_each: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draws some examples of some labels.
+def sample_label_examples(labels_N: npt.ArrayLike, num_labels: int, num_each: int, seed: int) -> npt.NDArray[np.int64]:
+    """Samples some examples of some labels.
 
     Args:
         labels_N: (N,) integer label codes.
-        num_labels: Drawn among the labels with ``num_each`` examples; where these are too few, the labels with the
+        num_labels: Sampled from the labels with ``num_each`` examples; where these are too few, the labels with the
             most examples are added.
         num_each: Examples of each label, or all where it has fewer.
-        seed: Seeds the draw.
+        seed: Seeds the sample.
 
     Returns:
         Rows, int64, those of a label side by side.
@@ -52,20 +52,20 @@ def choose_examples(labels_N: npt.ArrayLike, num_labels: int, num_each: int, see
     rng = np.random.default_rng(seed)
     codes, counts = np.unique(labels, return_counts=True)
     shuffled = rng.permutation(len(codes))
-    # A stable sort keeps the draw among those that have enough.
+    # A stable sort keeps the random order among labels that have enough.
     chosen = shuffled[np.argsort(-np.minimum(counts[shuffled], num_each), kind="stable")][:num_labels]
     rows = [rng.permutation(np.flatnonzero(labels == code))[:num_each] for code in codes[chosen]]
     return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
 
 
-def draw_distance_matrix(
+def plot_distance_matrix(
     vectors_MD: npt.NDArray[np.float32],
     labels_M: npt.ArrayLike,
     names: Names,
     images: Sequence[Image.Image],
     threshold: float,
 ) -> bytes:
-    """Draws the squared L2 distances of all pairs of the images, in colours that change over at the threshold.
+    """Plots the squared L2 distances of all pairs of the images, in colours that change over at the threshold.
 
     Args:
         vectors_MD: (M, D) float32, unit vectors; M is 36 at most.
@@ -98,33 +98,33 @@ def draw_distance_matrix(
         MARGIN / width, 1 - 0.12 / height, "Squared L2 distances", va="top", color=INK, fontsize=12, weight="bold"
     )
     for place, row in enumerate(order):
-        draw_face(figure, left - GAP - cell, top + place * cell, cell * 0.96, images[row])
-        draw_face(figure, left + place * cell, top - GAP - cell, cell * 0.96, images[row])
+        place_image(figure, left - GAP - cell, top + place * cell, cell * 0.96, images[row])
+        place_image(figure, left + place * cell, top - GAP - cell, cell * 0.96, images[row])
     axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
     norm = _centred(distances_MM, threshold)
-    _draw_cells(axes, distances_MM, norm, cell)
+    _plot_cells(axes, distances_MM, norm, cell)
     starts = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))
     for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
         for line in (axes.axhline, axes.axvline):
             line(end - 0.5, color=INK, linewidth=1.2)
         _write_name(figure, names[int(labels[start])], top + start * cell, (end - start) * cell)
-    _draw_scale(figure, norm, threshold)
+    _plot_color_bar(figure, norm, threshold)
     return to_png(figure)
 
 
-def _write_name(figure: Figure, name: str, top: float, room: float) -> None:
-    """Beside the rows of a label, that begin at ``top`` and are ``room`` high, in inches."""
+def _write_name(figure: Figure, name: str, top: float, rows_height: float) -> None:
+    """Writes a label's name beside its rows, whose top and height are given in inches."""
     width, height = figure.get_size_inches()
-    num_lines = max(1, min(MAX_NAME_LINES, int(room / NAME_LINE)))
+    num_lines = max(1, min(MAX_NAME_LINES, int(rows_height / NAME_LINE)))
     figure.text(
         (MARGIN + NAME_WIDTH) / width,
-        1 - (top + room / 2) / height,
-        fit_lines(name, NAME_WIDTH, LABEL_SIZE, num_lines),
+        1 - (top + rows_height / 2) / height,
+        wrap_to_width(name, NAME_WIDTH, LABEL_SIZE, num_lines),
         ha="right",
         va="center",
         color=INK,
         fontsize=LABEL_SIZE,
-        family=families(),
+        family=font_families(),
     )
 
 
@@ -135,7 +135,7 @@ def _centred(distances_MM: npt.NDArray[np.float64], threshold: float) -> TwoSlop
     return TwoSlopeNorm(centre, 0.0, max(highest, 2 * centre))
 
 
-def _draw_cells(axes: Axes, distances_MM: npt.NDArray[np.float64], norm: TwoSlopeNorm, cell: float) -> None:
+def _plot_cells(axes: Axes, distances_MM: npt.NDArray[np.float64], norm: TwoSlopeNorm, cell: float) -> None:
     axes.imshow(distances_MM, cmap=NEAR_AND_FAR, norm=norm, interpolation="nearest")
     axes.set(xticks=(), yticks=())
     if len(distances_MM) <= MAX_NUMBERED:
@@ -146,7 +146,7 @@ def _draw_cells(axes: Axes, distances_MM: npt.NDArray[np.float64], norm: TwoSlop
             axes.text(column, row, f"{distance:.2f}", ha="center", va="center", color=color, fontsize=size)
 
 
-def _draw_scale(figure: Figure, norm: TwoSlopeNorm, threshold: float) -> None:
+def _plot_color_bar(figure: Figure, norm: TwoSlopeNorm, threshold: float) -> None:
     width, height = figure.get_size_inches()
     axes = figure.add_axes((MARGIN / width, 0.5 / height, 1 - 2 * MARGIN / width, 0.16 / height))
     bar = figure.colorbar(ScalarMappable(norm, NEAR_AND_FAR), cax=axes, orientation="horizontal")

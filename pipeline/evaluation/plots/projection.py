@@ -1,6 +1,7 @@
-"""Embeddings in the plane. N: examples, D: embedding dimension."""
+"""Projections of embeddings to the plane. N: examples, D: embedding dimension."""
 
 import importlib
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,34 +11,47 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from pipeline.errors import InputError
-from pipeline.evaluation.plots.names import Names, fit, use_all_fonts
+from pipeline.evaluation.plots.names import Names, shorten_to_width, use_font_families
 from pipeline.plotting import GRID, INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
 
 Method = Literal["pca", "t_sne", "umap"]
 
-# Fewer have no neighbourhoods that t-SNE or UMAP could keep.
+# Fewer examples have no neighbourhoods that t-SNE or UMAP could keep.
 MIN_NEIGHBOURS_EXAMPLES = 8
 PERPLEXITY = 30
 NUM_NEIGHBOURS = 15
-NUM_LABELS = 12
-NUM_POINTS = 5_000
 NAME_WIDTH = 2.2
 TITLE_WIDTH = 5.0
+
+
+@dataclass(frozen=True)
+class PointSampling:
+    """Limits and seed of the sample of examples in a projection.
+
+    Attributes:
+        seed: Seeds the sample.
+        num_labels: Labels in colour; of equally frequent ones, those of lower codes.
+        num_points: Points at most.
+    """
+
+    seed: int = 0
+    num_labels: int = 12
+    num_points: int = 5_000
 
 
 def project(vectors_ND: npt.NDArray[np.float32], method: Method, seed: int) -> npt.NDArray[np.float32]:
     """Projects embeddings to the plane.
 
     PCA is linear, and takes a million examples in seconds. t-SNE (van der Maaten and Hinton 2008) and UMAP (McInnes
-    et al. 2018) keep neighbourhoods, not distances; give them what ``choose_points`` chose.
+    et al. 2018) keep neighbourhoods, not distances; give them what ``sample_points`` returned.
 
     Args:
         vectors_ND: (N, D) float32, finite.
-        method: Which one.
+        method: Of projection.
         seed: Seeds t-SNE and UMAP.
 
     Returns:
-        (N, 2) float32; what the vectors have no second dimension for is 0.
+        (N, 2) float32; the second coordinate of one-dimensional vectors is 0.
 
     Raises:
         InputError: Too few examples for t-SNE or UMAP, or UMAP is not installed.
@@ -69,53 +83,46 @@ def project(vectors_ND: npt.NDArray[np.float32], method: Method, seed: int) -> n
     return np.asarray(reducer.fit_transform(vectors_ND), dtype=np.float32)
 
 
-def choose_points(
-    labels_N: npt.ArrayLike, seed: int, num_labels: int = NUM_LABELS, num_points: int = NUM_POINTS
-) -> npt.NDArray[np.int64]:
-    """Chooses what is drawn of many examples.
+def sample_points(labels_N: npt.ArrayLike, sampling: PointSampling) -> npt.NDArray[np.int64]:
+    """Samples the examples that are shown.
 
-    The most frequent labels get up to half of the points: drawn with the same chance as all others, their examples
+    The most frequent labels get up to half of the points: sampled with the same chance as all others, their examples
     would be lost among those of many labels.
 
     Args:
         labels_N: (N,) integer label codes.
-        seed: Seeds the draw.
-        num_labels: Labels that are drawn in colour.
-        num_points: Points at most.
+        sampling: The seed, and how many.
 
     Returns:
         Rows in ascending order, int64; all where there are few enough.
     """
     labels = np.asarray(labels_N)
+    num_points = sampling.num_points
     if len(labels) <= num_points:
         return np.arange(len(labels))
-    rng = np.random.default_rng(seed)
-    is_coloured = np.isin(labels, _most_frequent(labels, num_labels))
+    rng = np.random.default_rng(sampling.seed)
+    is_coloured = np.isin(labels, _most_frequent(labels, sampling.num_labels))
     coloured = rng.permutation(np.flatnonzero(is_coloured))
     others = rng.permutation(np.flatnonzero(~is_coloured))
     num_coloured = min(len(coloured), max(num_points // 2, num_points - len(others)))
     return np.sort(np.concatenate([coloured[:num_coloured], others[: num_points - num_coloured]]))
 
 
-def draw_projection(
+def plot_projection(
     points_N2: npt.NDArray[np.floating],
     labels_N: npt.ArrayLike,
     names: Names,
     title: str,
-    seed: int = 0,
-    num_labels: int = NUM_LABELS,
-    num_points: int = NUM_POINTS,
+    sampling: PointSampling = PointSampling(),
 ) -> bytes:
-    """Draws projected embeddings, the most frequent labels in colours and all others grey.
+    """Plots projected embeddings, the most frequent labels in colours and all others grey.
 
     Args:
         points_N2: (N, 2), see ``project``.
         labels_N: (N,) integer label codes.
         names: Of the label codes.
         title: Such as "t-SNE, step 1500".
-        seed: Of ``choose_points``, which chooses where there are more than ``num_points``.
-        num_labels: Labels in colour; of equally frequent ones, those of lower codes.
-        num_points: Points at most.
+        sampling: Which points are shown where there are too many, and how many labels in colour.
 
     Returns:
         A PNG of one panel.
@@ -125,16 +132,16 @@ def draw_projection(
     """
     labels = np.asarray(labels_N)
     if not len(labels):
-        raise ValueError("there is no point to draw")
-    drawn = choose_points(labels, seed, num_labels, num_points)
+        raise ValueError("there is no point to plot")
+    shown = sample_points(labels, sampling)
     figure, (axes,) = new_panels(1, 9.0, 6.5)
-    _scatter(axes, points_N2[drawn], labels[drawn], names, _most_frequent(labels, num_labels))
+    _scatter(axes, points_N2[shown], labels[shown], names, _most_frequent(labels, sampling.num_labels))
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=(), yticks=())
     num_all = len(np.unique(labels))
-    note = f"{len(drawn):,} of {len(labels):,} examples" if len(drawn) < len(labels) else f"{len(labels):,} examples"
+    note = f"{len(shown):,} of {len(labels):,} examples" if len(shown) < len(labels) else f"{len(labels):,} examples"
     axes.set_xlabel(f"{note} of {num_all:,} label{'s' if num_all > 1 else ''}")
-    style_axes(axes, fit(title, TITLE_WIDTH, 12, "bold"))
+    style_axes(axes, shorten_to_width(title, TITLE_WIDTH, 12, "bold"))
     axes.legend(
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),
@@ -143,7 +150,7 @@ def draw_projection(
         markerscale=1.3,
         fontsize=LABEL_SIZE,
     )
-    use_all_fonts(axes)
+    use_font_families(axes)
     return to_png(figure)
 
 
@@ -158,7 +165,7 @@ def _scatter(
         x, y = points_N2[labels == code].T
         # There is one shape more than there are colours: a colour that comes again has another shape.
         marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
-        entry = f"{fit(names[int(code)], NAME_WIDTH, LABEL_SIZE)} ({len(x):,})"
+        entry = f"{shorten_to_width(names[int(code)], NAME_WIDTH, LABEL_SIZE)} ({len(x):,})"
         axes.scatter(x, y, s=26, color=color, marker=marker, edgecolors="white", linewidths=0.4, label=entry)
     is_other = ~np.isin(labels, coloured)
     if is_other.any():

@@ -10,10 +10,8 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 
 MAX_TILE_VALUES = 4_000_000
-# About ten seconds on two cores at 128 dimensions.
-MAX_PAIRS = 200_000_000
-# Anchors that are looked up again at a time.
-NUM_AGAIN = 64
+# Anchors that are searched again at a time.
+NUM_SEARCHED_AGAIN = 64
 # Distances of unit vectors that differ by less are equal: the rounding of a float64 product, with room to spare.
 DECIMALS = 12
 
@@ -23,8 +21,8 @@ class Pair:
     """Two examples.
 
     Attributes:
-        first: Id of one, which has the lower row.
-        second: Id of the other.
+        first: Id of the example with the lower row.
+        second: Id of the example with the higher row.
         first_label: Label code of the first.
         second_label: Label code of the second.
         distance: Squared L2.
@@ -38,13 +36,29 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class SearchLimits:
+    """Limits of the result and the cost of a search.
+
+    Attributes:
+        num_pairs: Pairs of each kind; there may be fewer.
+        max_per_label: A label has at most so many pairs of a kind.
+        max_compared: Where N² is more, max_compared / N examples are sampled, and only their pairs are compared. The
+            default takes about ten seconds on two cores at 128 dimensions.
+    """
+
+    num_pairs: int
+    max_per_label: int = 2
+    max_compared: int = 200_000_000
+
+
+@dataclass(frozen=True)
 class WorstPairs:
     """Pairs of either kind, the worst first; no example is twice in a kind.
 
     Attributes:
         false_accepts: Different labels, nearest first.
         false_rejects: One label, farthest first.
-        num_anchors: Examples that were held to all others; all N, or a sample of them.
+        num_anchors: Examples that were compared with all others; all N, or a sample of them.
     """
 
     false_accepts: tuple[Pair, ...]
@@ -52,49 +66,45 @@ class WorstPairs:
     num_anchors: int
 
 
-def worst_pairs(
+def find_worst_pairs(
     vectors_ND: npt.NDArray[np.float32],
     labels_N: npt.ArrayLike,
     ids: npt.ArrayLike,
-    number: int,
+    limits: SearchLimits,
     seed: int,
-    max_per_label: int = 2,
-    max_pairs: int = MAX_PAIRS,
 ) -> WorstPairs:
     """Finds the nearest pairs of different labels and the farthest pairs of one label.
 
     Of all pairs the worst is taken, then the worst that shares no example with it, and so on: an example that is
-    near to many would else fill the picture, and so would a label with many examples. Of equally bad pairs, the one of
+    near to many would else fill the plot, and so would a label with many examples. Of equally bad pairs, the pair of
     the lowest rows comes first. The search is exhaustive, in float64, a tile of rows at a time; memory is O(N·D).
 
     Args:
         vectors_ND: (N, D) float32, unit vectors, finite.
         labels_N: (N,) integer label codes.
         ids: (N,) integers, what the examples are called in the result.
-        number: Pairs of each kind; there may be fewer.
+        limits: How many pairs, and how many comparisons.
         seed: Seeds the sample of anchors.
-        max_per_label: A label has at most so many pairs of a kind.
-        max_pairs: Where N² is more, max_pairs / N examples are drawn, and only their pairs are looked at.
     """
-    labels, names = np.asarray(labels_N), np.asarray(ids)
+    labels, example_ids = np.asarray(labels_N), np.asarray(ids)
     anchors = np.arange(len(labels))
-    num_anchors = max(1, max_pairs // max(1, len(labels)))
+    num_anchors = max(1, limits.max_compared // max(1, len(labels)))
     if num_anchors < len(labels):
         anchors = np.sort(np.random.default_rng(seed).choice(len(labels), num_anchors, replace=False))
     vectors64_ND = vectors_ND.astype(np.float64)
     kinds = []
     for same_label in (False, True):
-        rows = _Search(vectors64_ND, labels, same_label).worst(anchors, number, max_per_label)
-        kinds.append(tuple(_pair(vectors64_ND, labels, names, low, high) for low, high in rows))
+        rows = _PairSearch(vectors64_ND, labels, same_label).find_worst(anchors, limits)
+        kinds.append(tuple(_pair(vectors64_ND, labels, example_ids, low, high) for low, high in rows))
     return WorstPairs(false_accepts=kinds[0], false_rejects=kinds[1], num_anchors=len(anchors))
 
 
-# Badness, anchor, and the partner that is worst for it: a heap of these yields the worst first.
-Found = tuple[float, int, int]
+# Sort key, anchor, and the partner that is worst for it: a heap of these yields the worst first.
+Candidate = tuple[float, int, int]
 
 
-class _Search:
-    """For pairs of one kind. Badness is the distance of a pair of two labels, and minus that of a pair of one."""
+class _PairSearch:
+    """Searches pairs of one kind. The sort key is d for different labels, -d for one label: the smallest is worst."""
 
     def __init__(self, vectors_ND: Float64Array, labels: npt.NDArray[np.generic], same_label: bool) -> None:
         self._vectors_ND = vectors_ND
@@ -103,64 +113,64 @@ class _Search:
         self._same_label = same_label
         self._used = np.zeros(len(labels), dtype=np.bool_)
 
-    def worst(self, anchors: npt.NDArray[np.int64], number: int, max_per_label: int) -> list[tuple[int, int]]:
-        """Rows of the worst pairs, the lower first.
+    def find_worst(self, anchors: npt.NDArray[np.int64], limits: SearchLimits) -> list[tuple[int, int]]:
+        """Rows of the worst pairs, the lower row first.
 
-        An anchor's partner may be taken by another. The badness then bounds from below that of the pair which the
-        anchor has instead, so that only anchors at the top of the heap need be looked up again.
+        Another pair may have taken an anchor's partner. The sort key is then a lower bound for the anchor's next pair,
+        so that only anchors at the top of the heap need be searched again.
         """
         tile_size = max(1, MAX_TILE_VALUES // max(1, len(self._labels)))
         tiles = [anchors[start : start + tile_size] for start in range(0, len(anchors), tile_size)]
-        heap = [found for tile in tiles for found in self._look_up(tile)]
+        heap = [candidate for tile in tiles for candidate in self._search(tile)]
         heapq.heapify(heap)
         taken: list[tuple[int, int]] = []
         num_taken: Counter[int] = Counter()
-        while heap and len(taken) < number:
+        while heap and len(taken) < limits.num_pairs:
             stale = self._pop_stale(heap)
             if stale:
-                for found in self._look_up(np.array(stale)):
-                    heapq.heappush(heap, found)
+                for candidate in self._search(np.array(stale)):
+                    heapq.heappush(heap, candidate)
             elif heap:
                 _, anchor, partner = heapq.heappop(heap)
                 taken.append((min(anchor, partner), max(anchor, partner)))
                 self._used[[anchor, partner]] = True
                 for label in {int(self._labels[anchor]), int(self._labels[partner])}:
                     num_taken[label] += 1
-                    if num_taken[label] == max_per_label:
+                    if num_taken[label] == limits.max_per_label:
                         self._used |= self._labels == label
         return taken
 
-    def _pop_stale(self, heap: list[Found]) -> list[int]:
-        """Takes what is used from the top; of anchors that lost their partner, the first few are returned."""
+    def _pop_stale(self, heap: list[Candidate]) -> list[int]:
+        """Pops used candidates from the top of the heap; returns the first few anchors whose partner was taken."""
         stale: list[int] = []
-        while heap and len(stale) < NUM_AGAIN and (self._used[heap[0][1]] or self._used[heap[0][2]]):
+        while heap and len(stale) < NUM_SEARCHED_AGAIN and (self._used[heap[0][1]] or self._used[heap[0][2]]):
             _, anchor, _ = heapq.heappop(heap)
             if not self._used[anchor]:
                 stale.append(anchor)
         return stale
 
-    def _look_up(self, anchors_Q: npt.NDArray[np.int64]) -> list[Found]:
+    def _search(self, anchors_Q: npt.NDArray[np.int64]) -> list[Candidate]:
         """The worst partner of each anchor that has one."""
-        badness_QN = self._vectors_ND[anchors_Q] @ self._vectors_ND.T
-        badness_QN *= -2
-        badness_QN += self._squared_norms
-        badness_QN += self._squared_norms[anchors_Q, None]
-        np.round(badness_QN, DECIMALS, out=badness_QN)
+        key_QN = self._vectors_ND[anchors_Q] @ self._vectors_ND.T
+        key_QN *= -2
+        key_QN += self._squared_norms
+        key_QN += self._squared_norms[anchors_Q, None]
+        np.round(key_QN, DECIMALS, out=key_QN)
         if self._same_label:
-            np.negative(badness_QN, out=badness_QN)
-        badness_QN[(self._labels[anchors_Q, None] == self._labels) != self._same_label] = np.inf
-        badness_QN[:, self._used] = np.inf
+            np.negative(key_QN, out=key_QN)
+        key_QN[(self._labels[anchors_Q, None] == self._labels) != self._same_label] = np.inf
+        key_QN[:, self._used] = np.inf
         rows_Q = np.arange(len(anchors_Q))
-        badness_QN[rows_Q, anchors_Q] = np.inf
-        partners_Q = badness_QN.argmin(axis=1)
-        badness_Q = badness_QN[rows_Q, partners_Q]
-        found = zip(badness_Q.tolist(), anchors_Q.tolist(), partners_Q.tolist(), strict=True)
-        return [entry for entry in found if entry[0] < np.inf]
+        key_QN[rows_Q, anchors_Q] = np.inf
+        partners_Q = key_QN.argmin(axis=1)
+        key_Q = key_QN[rows_Q, partners_Q]
+        candidates = zip(key_Q.tolist(), anchors_Q.tolist(), partners_Q.tolist(), strict=True)
+        return [candidate for candidate in candidates if candidate[0] < np.inf]
 
 
 def _pair(
-    vectors_ND: Float64Array, labels: npt.NDArray[np.generic], names: npt.NDArray[np.generic], low: int, high: int
+    vectors_ND: Float64Array, labels: npt.NDArray[np.generic], ids: npt.NDArray[np.generic], low: int, high: int
 ) -> Pair:
     difference = vectors_ND[low] - vectors_ND[high]
     distance = float(difference @ difference)
-    return Pair(int(names[low]), int(names[high]), int(labels[low]), int(labels[high]), distance)
+    return Pair(int(ids[low]), int(ids[high]), int(labels[low]), int(labels[high]), distance)

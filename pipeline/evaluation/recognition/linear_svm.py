@@ -6,7 +6,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 
-# Of the N×L margins, so many are held at a time.
+# At most so many of the N×L margins are in memory at a time.
 MAX_TILE_VALUES = 4_000_000
 # L-BFGS ends when a step lowers the loss by less than this share.
 TOLERANCE = 1e-5
@@ -16,7 +16,7 @@ class LinearSvm:
     """The machine that scikit-learn's LinearSVC trains: squared hinge loss, the intercept penalised as a weight.
 
     The problems of all labels of a tile are solved as one, by L-BFGS over matrix products, where liblinear goes through
-    the examples one by one for each label. A fold of LFW's 901 labels takes 4 s of one core instead of 10, at the same
+    the examples singly for each label. A fold of LFW's 901 labels takes 4 s of one core instead of 10, at the same
     accuracy.
 
     Attributes:
@@ -67,9 +67,9 @@ class LinearSvm:
         first = np.zeros(shape)
         first[-1] = -1  # nearly all examples are of the rest
         options = {"maxiter": self.max_iter, "ftol": TOLERANCE, "gtol": 0.0}
-        found = minimize(loss_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options)
-        self.n_iter_ = max(self.n_iter_, int(found.nit))
-        return found.x.reshape(shape).astype(np.float32)  # type: ignore[no-any-return]
+        solution = minimize(loss_and_gradient, first.ravel(), jac=True, method="L-BFGS-B", options=options)
+        self.n_iter_ = max(self.n_iter_, int(solution.nit))
+        return solution.x.reshape(shape).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _with_ones(vectors_ND: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ Nearest neighbours vote by the inverse of their distance: with hundreds of label
 of the labels would decide. The linear support vector machine works one against the rest (``linear_svm.py``), that with
 radial basis functions is scikit-learn's SVC, one against one: for LFW's 901 labels, 405,450 sub-problems. A fold of
 these (7,606 examples, 128 dimensions) takes 4 s of one core with the former and 20 s with the latter, two thirds of it
-to predict, which is why it must be asked for; Nystroem features before LinearSVC take longer yet.
+to predict, which is why it is not the default; Nystroem features before LinearSVC take longer yet.
 """
 
 import os
@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
-from pipeline.evaluation.splits import standard_error
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, refuse_broken
+from pipeline.evaluation.splits import sample_labels, standard_error
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
 
 
 class Classifier(Protocol):
-    """What scikit-learn's classifiers can do."""
+    """The interface of scikit-learn's classifiers."""
 
     def fit(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> object:
         """Trains, from nothing."""
@@ -66,15 +66,15 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class RecognitionReport:
-    """What classifiers achieve on a checkpoint's embedding.
+    """The accuracies of classifiers on a checkpoint's embedding.
 
     Attributes:
         classifiers: By name: ``knn_1``, ``svm_linear``, ``svm_rbf`` and so on.
-        num_labels: Labels that are told apart.
+        num_labels: Labels that the classifiers learn.
         num_examples: Their examples.
         num_eligible_labels: Labels with ``min_examples`` examples, before ``max_examples`` drew from them.
         num_eligible_examples: Their examples.
-        majority_share: Share of the most frequent label: what a blind guess achieves.
+        majority_share: Share of the most frequent label: what a constant guess achieves.
     """
 
     classifiers: dict[str, CrossValidation]
@@ -86,11 +86,11 @@ class RecognitionReport:
 
     def metrics(self) -> dict[str, float]:
         """``knn_1_accuracy``, ``svm_linear_accuracy`` and so on: means over the folds."""
-        return {f"{name}_accuracy": found.accuracy for name, found in self.classifiers.items()}
+        return {f"{name}_accuracy": folds.accuracy for name, folds in self.classifiers.items()}
 
     def standard_errors(self) -> dict[str, float]:
         """Of the metrics, by the same names."""
-        errors = {name: standard_error(found.accuracies) for name, found in self.classifiers.items()}
+        errors = {name: standard_error(folds.accuracies) for name, folds in self.classifiers.items()}
         return {f"{name}_accuracy": error for name, error in errors.items() if error is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,11 +102,11 @@ class RecognitionReport:
             "num_eligible_labels": self.num_eligible_labels,
             "num_eligible_examples": self.num_eligible_examples,
             "majority_share": self.majority_share,
-            "classifiers": {name: found.to_dict() for name, found in self.classifiers.items()},
+            "classifiers": {name: folds.to_dict() for name, folds in self.classifiers.items()},
         }
 
 
-def report_recognition(
+def evaluate_recognition(
     vectors_ND: FloatArray, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
 ) -> RecognitionReport:
     """Cross-validates nearest-neighbour classifiers and support vector machines over stratified folds.
@@ -127,7 +127,7 @@ def report_recognition(
     labels = np.asarray(labels_N)
     if vectors_ND.ndim != 2 or labels.shape != (len(vectors_ND),):
         raise ValueError(f"vectors {vectors_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    refuse_broken(vectors_ND)
+    check_finite(vectors_ND)
     rng = np.random.default_rng(seed)
     distinct, counts = np.unique(labels, return_counts=True)
     eligible = counts >= config.min_examples
@@ -137,8 +137,8 @@ def report_recognition(
             f"{len(distinct)} evaluated labels has so many: lower evaluation.recognition.min_examples, or raise "
             "corpus.test_fraction and prepare the corpus again"
         )
-    chosen = _draw_labels(distinct[eligible], counts[eligible], config.max_examples, rng)
-    rows = np.flatnonzero(np.isin(labels, chosen))
+    sampled = sample_labels(distinct[eligible], counts[eligible], config.max_examples, rng)
+    rows = np.flatnonzero(np.isin(labels, sampled))
     _check_size(len(rows), config)
     folds = _deal_folds(labels[rows], config.num_folds, rng)
     scaled_ND = _scale(vectors_ND[rows])
@@ -146,21 +146,12 @@ def report_recognition(
         classifiers={
             name: _cross_validate(make, scaled_ND, labels[rows], folds) for name, make in _classifiers(config).items()
         },
-        num_labels=len(chosen),
+        num_labels=len(sampled),
         num_examples=len(rows),
         num_eligible_labels=int(eligible.sum()),
         num_eligible_examples=int(counts[eligible].sum()),
         majority_share=float(np.unique(labels[rows], return_counts=True)[1].max() / len(rows)),
     )
-
-
-def _draw_labels(
-    labels: npt.NDArray[np.generic], counts: IntArray, max_examples: int, rng: np.random.Generator
-) -> npt.NDArray[np.generic]:
-    """All labels, or two or more of them that just reach ``max_examples``."""
-    order = rng.permutation(len(labels))
-    num_drawn = int(np.searchsorted(np.cumsum(counts[order]), max_examples)) + 1
-    return labels[order[: max(2, num_drawn)]]
 
 
 def _check_size(num_examples: int, config: RecognitionConfig) -> None:
@@ -205,18 +196,18 @@ def _classifiers(config: RecognitionConfig) -> dict[str, Callable[[], Classifier
 def _cross_validate(
     make: Callable[[], Classifier], vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic], folds_N: IntArray
 ) -> CrossValidation:
-    """Trains and tests on each fold, as many at a time as there are cores, each on one."""
+    """Trains and tests on each fold, as many folds at a time as there are cores, each on one core."""
 
-    def measure(fold: int) -> tuple[float, bool]:
+    def test_fold(fold: int) -> tuple[float, bool]:
         is_test = folds_N == fold
         classifier = make()
         classifier.fit(vectors_ND[~is_test], labels_N[~is_test])
         return float(classifier.score(vectors_ND[is_test], labels_N[is_test])), _is_converged(classifier)
 
     num_folds = int(folds_N.max()) + 1
-    # All of these classifiers let go of Python's lock where they compute.
+    # All of these classifiers release Python's lock while they compute.
     with threadpool_limits(1), ThreadPoolExecutor(min(num_folds, os.cpu_count() or 1)) as threads:
-        accuracies, converged = zip(*threads.map(measure, range(num_folds)), strict=True)
+        accuracies, converged = zip(*threads.map(test_fold, range(num_folds)), strict=True)
     return CrossValidation(accuracies, all(converged))
 
 

@@ -1,8 +1,8 @@
-"""Spoilt images: a network is measured on each of them (FaceNet, section 5.3, and further kinds of damage).
+"""Perturbations of images, under which a network is evaluated (FaceNet, section 5.3, and further kinds).
 
-An image is spoilt after it was cropped and before it is resized for the network: the paper's inputs are face crops too,
-and so a value says how spoilt what the network looks at is, whatever the margin round it. A crop of more pixels
-survives the same JPEG quality or noise better, since resizing evens them out.
+An image is perturbed after it was cropped and before it is resized for the network: the paper's inputs are face crops
+too, so that a value describes the network's input, whatever the margin round the crop. A crop of more pixels survives
+the same JPEG quality or noise better, since resizing evens them out.
 """
 
 import io
@@ -16,13 +16,13 @@ from PIL import Image, ImageFilter
 from pipeline.config import RobustnessConfig
 from pipeline.evaluation.sweep import value_name
 
-GREY_LEVEL = 128
-"""Of what occludes: the middle of the network's range."""
+OCCLUSION_GREY = 128
+"""Grey level of the occluding rectangle: the middle of the network's range."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One way of spoiling an image: hashable, picklable, and always with the same result.
+    """A deterministic perturbation of an image; hashable and picklable.
 
     Attributes:
         sweep: ``jpeg`` (quality), ``size`` (side in pixels), ``blur`` (standard deviation in hundredths of the side),
@@ -34,8 +34,8 @@ class Perturbation:
     value: float
 
     def __post_init__(self) -> None:
-        if self.sweep not in _SPOILERS:
-            raise ValueError(f"no sweep {self.sweep!r}: choose one of {', '.join(_SPOILERS)}")
+        if self.sweep not in _FUNCTIONS:
+            raise ValueError(f"no sweep {self.sweep!r}: choose one of {', '.join(_FUNCTIONS)}")
 
     @property
     def name(self) -> str:
@@ -43,12 +43,12 @@ class Perturbation:
         return f"{self.sweep}_{value_name(self.value)}"
 
     def apply(self, image: Image.Image, seed: int) -> Image.Image:
-        """Spoils a decoded image and leaves the given one as it is.
+        """Perturbs a copy of a decoded image.
 
         Args:
             image: Cropped, upright, mode L or RGB.
-            seed: Such as the example's id: places what occludes, and draws the noise. Two values of a sweep with one
-                seed differ in their strength only.
+            seed: Such as the example's id: places the occlusion, and draws the noise. Two values of a sweep with the
+                same seed differ in their strength only.
 
         Returns:
             An image of the same size and mode.
@@ -57,12 +57,12 @@ class Perturbation:
             ValueError: An image of another mode.
         """
         if image.mode not in ("L", "RGB"):
-            raise ValueError(f"an image of mode {image.mode} cannot be spoilt: convert it to L or RGB first")
-        return _SPOILERS[self.sweep](image, self.value, seed)
+            raise ValueError(f"an image of mode {image.mode} cannot be perturbed: convert it to L or RGB first")
+        return _FUNCTIONS[self.sweep](image, self.value, seed)
 
 
-def sweeps(config: RobustnessConfig) -> dict[str, tuple[Perturbation, ...]]:
-    """The perturbations of each sweep that the config gives values, ascending."""
+def perturbation_sweeps(config: RobustnessConfig) -> dict[str, tuple[Perturbation, ...]]:
+    """The perturbations of each sweep to which the config gives values, ascending."""
     values: dict[str, tuple[float, ...]] = {
         "jpeg": config.jpeg_qualities,
         "size": config.image_sizes,
@@ -81,13 +81,13 @@ def _encode_jpeg(image: Image.Image, quality: float, seed: int) -> Image.Image:
     """Encodes as JPEG, with Pillow's tables and subsampling, and decodes again."""
     payload = io.BytesIO()
     image.save(payload, "JPEG", quality=int(quality))
-    with Image.open(payload, formats=("JPEG",)) as spoilt:
-        spoilt.load()
-        return spoilt
+    with Image.open(payload, formats=("JPEG",)) as perturbed:
+        perturbed.load()
+        return perturbed
 
 
 def _reduce(image: Image.Image, side: float, seed: int) -> Image.Image:
-    """Reduces to side² pixels in the image's own shape, and enlarges again; one that has no more stays as it is."""
+    """Reduces to side² pixels in the image's own shape, and enlarges again; smaller images stay as they are."""
     scale = side / _mean_side(image)
     if scale >= 1:
         return image.copy()
@@ -101,26 +101,26 @@ def _blur(image: Image.Image, hundredths: float, seed: int) -> Image.Image:
 
 
 def _occlude(image: Image.Image, share: float, seed: int) -> Image.Image:
-    """Lays a grey rectangle of the image's own shape (a square on a square) on it, all of it within the image.
+    """Pastes a grey rectangle of the image's own shape (a square on a square) into it, wholly within the image.
 
-    With one seed, a larger rectangle covers all that a smaller one does.
+    With the same seed, a larger rectangle covers all that a smaller one covers.
     """
     corner, size = [], []
-    for length, draw in zip(image.size, np.random.default_rng(seed).random(2), strict=True):
+    for length, offset in zip(image.size, np.random.default_rng(seed).random(2), strict=True):
         size.append(max(1, round(length * math.sqrt(share))))
-        corner.append(int(draw * (length - size[-1] + 1)))
-    spoilt = image.copy()
-    grey = Image.new("L", (size[0], size[1]), GREY_LEVEL).convert(image.mode)
-    spoilt.paste(grey, (corner[0], corner[1]))
-    return spoilt
+        corner.append(int(offset * (length - size[-1] + 1)))
+    perturbed = image.copy()
+    grey = Image.new("L", (size[0], size[1]), OCCLUSION_GREY).convert(image.mode)
+    perturbed.paste(grey, (corner[0], corner[1]))
+    return perturbed
 
 
 def _add_noise(image: Image.Image, grey_levels: float, seed: int) -> Image.Image:
     """Adds noise to each channel of each pixel, rounded and cut off at black and white."""
     pixels = np.asarray(image, dtype=np.float32)
     noise = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
-    spoilt = np.rint(pixels + np.float32(grey_levels) * noise).clip(0, 255)
-    return Image.fromarray(spoilt.astype(np.uint8))
+    perturbed = np.rint(pixels + np.float32(grey_levels) * noise).clip(0, 255)
+    return Image.fromarray(perturbed.astype(np.uint8))
 
 
 def _mean_side(image: Image.Image) -> float:
@@ -128,7 +128,7 @@ def _mean_side(image: Image.Image) -> float:
     return math.sqrt(image.width * image.height)
 
 
-_SPOILERS: Mapping[str, Callable[[Image.Image, float, int], Image.Image]] = {
+_FUNCTIONS: Mapping[str, Callable[[Image.Image, float, int], Image.Image]] = {
     "jpeg": _encode_jpeg,
     "size": _reduce,
     "blur": _blur,

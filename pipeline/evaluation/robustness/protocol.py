@@ -1,4 +1,4 @@
-"""Robustness: what a network still achieves on spoilt images (FaceNet, section 5.3 and table 4)."""
+"""Robustness: what a network achieves on perturbed images (FaceNet, section 5.3 and table 4)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from pipeline.evaluation.robustness.perturbations import Perturbation
 from pipeline.evaluation.sweep import Sweep, SweepRow
 from pipeline.evaluation.verification.protocol import far_name
 
-# Of each sweep: its title, what a value is, and whether values are drawn on a logarithmic axis.
-_WORDS = {
+# Of each sweep: its title, what a value is, and whether its plot takes a logarithmic axis.
+_SWEEP_LABELS = {
     "jpeg": ("JPEG compression", "quality", False),
     "size": ("Image size", "side in pixels", True),
     "blur": ("Gaussian blur", "standard deviation in % of the side", True),
@@ -26,65 +26,60 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Robustness:
-    """What one checkpoint achieves on the same examples, unspoilt and spoilt in several ways.
+    """The figures of merit of a checkpoint on the same examples, unperturbed and perturbed.
 
     Attributes:
-        counts: Examples, labels, queries and pairs that each figure rests on.
-        fars: False accept rates; the sweeps are summed up at the first.
-        unspoilt: Figures of merit by name.
+        counts: Examples, labels, queries and pairs behind each figure.
+        fars: False accept rates; the first is that of the summaries.
+        unperturbed: Figures of merit by name.
         sweeps: The same at each value of each sweep.
     """
 
     counts: Mapping[str, int]
     fars: tuple[float, ...]
-    unspoilt: Mapping[str, float]
+    unperturbed: Mapping[str, float]
     sweeps: tuple[Sweep, ...]
 
     @property
     def headline(self) -> str:
-        """The metric by which a sweep is summed up and drawn: VAL at the first false accept rate."""
+        """The metric by which a sweep is summarised and plotted: VAL at the first false accept rate."""
         return f"val_at_far_{far_name(self.fars[0])}"
 
     def metrics(self) -> dict[str, float]:
         """VAL at each rate, as ``val_at_far_1e-03_jpeg_10``, beside ``val_at_far_1e-03_unspoilt``; and the summaries.
 
-        ``val_kept_at_far_1e-03_jpeg`` is the mean of VAL over the sweep's values, as a share of that on unspoilt
-        images. Where the latter is 0 nothing can be kept, and there is no such metric.
+        ``val_kept_at_far_1e-03_jpeg`` is the mean of VAL over the sweep's values, as a share of that on unperturbed
+        images. Where the latter is 0 there is no such metric.
         """
-        found = {}
+        metrics = {}
         for metric in (f"val_at_far_{far_name(far)}" for far in self.fars):
-            found[f"{metric}_unspoilt"] = self.unspoilt[metric]
+            metrics[f"{metric}_unspoilt"] = self.unperturbed[metric]
             for sweep in self.sweeps:
                 for row in sweep.rows:
-                    found[f"{metric}_{Perturbation(sweep.name, row.value).name}"] = row.metrics[metric]
-        kept = {
-            self.headline.replace("val_", "val_kept_", 1) + f"_{s.name}": s.kept(self.headline) for s in self.sweeps
-        }
-        return found | {name: share for name, share in kept.items() if share is not None}
+                    metrics[f"{metric}_{Perturbation(sweep.name, row.value).name}"] = row.metrics[metric]
+        kept_name = self.headline.replace("val_", "val_kept_", 1)
+        kept = {f"{kept_name}_{sweep.name}": sweep.retained_share(self.headline) for sweep in self.sweeps}
+        return metrics | {name: share for name, share in kept.items() if share is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document: the metrics, the counts, and all figures of each value."""
         sweeps = {sweep.name: sweep.to_dict() for sweep in self.sweeps}
         return {**self.metrics(), **self.counts, "sweeps": sweeps}
 
-    def to_markdown(self) -> str:
-        """One table a sweep."""
-        return "\n".join(sweep.to_markdown() for sweep in self.sweeps)
 
-
-def measure_robustness(
-    unspoilt_ND: npt.NDArray[np.float32],
-    spoilt: Iterable[tuple[Perturbation, npt.NDArray[np.float32]]],
+def evaluate_robustness(
+    unperturbed_ND: npt.NDArray[np.float32],
+    perturbed: Iterable[tuple[Perturbation, npt.NDArray[np.float32]]],
     labels_N: npt.ArrayLike,
     config: EvaluationConfig,
     seed: int,
 ) -> Robustness:
-    """Measures the embeddings of unspoilt and of spoilt images, all on the same pairs.
+    """Evaluates the embeddings of unperturbed and of perturbed images, all on the same pairs.
 
     Args:
-        unspoilt_ND: (N, D) float32, unit vectors; see ``sample_examples`` for which.
-        spoilt: Each perturbation with the (N, D) embeddings of the same images spoilt by it, in any order; taken one
-            at a time.
+        unperturbed_ND: (N, D) float32, unit vectors; see ``sample_examples`` for which.
+        perturbed: Each perturbation with the (N, D) embeddings of the same images under it, in any order; consumed
+            one by one.
         labels_N: (N,) integer label codes.
         config: False accept rates, and how many pairs are sampled.
         seed: Seeds the sample of pairs.
@@ -92,46 +87,46 @@ def measure_robustness(
     Raises:
         InputError: No perturbation, no pair of a kind, or an embedding that is not finite.
     """
-    whole = evaluate_embeddings(unspoilt_ND, labels_N, config, seed)
-    rows: dict[str, list[SweepRow]] = {}
-    for perturbation, spoilt_ND in spoilt:
-        found = figures_of_merit(evaluate_embeddings(spoilt_ND, labels_N, config, seed))
-        rows.setdefault(perturbation.sweep, []).append(SweepRow(perturbation.value, found))
-    if not rows:
+    evaluation = evaluate_embeddings(unperturbed_ND, labels_N, config, seed)
+    rows_by_sweep: dict[str, list[SweepRow]] = {}
+    for perturbation, perturbed_ND in perturbed:
+        figures = figures_of_merit(evaluate_embeddings(perturbed_ND, labels_N, config, seed))
+        rows_by_sweep.setdefault(perturbation.sweep, []).append(SweepRow(perturbation.value, figures))
+    if not rows_by_sweep:
         raise InputError("no sweep of evaluation.robustness has a value: give one of them values")
-    unspoilt = figures_of_merit(whole)
+    unperturbed = figures_of_merit(evaluation)
     sweeps = []
-    for name, found_rows in rows.items():
-        title, label, is_log = _WORDS[name]
-        ascending = tuple(sorted(found_rows, key=lambda row: row.value))
-        sweeps.append(Sweep(name, title, label, ascending, unspoilt, is_log))
-    counts = {name: int(count) for name, count in whole.to_dict().items() if name.startswith("num_")}
-    return Robustness(counts, config.fars, unspoilt, tuple(sweeps))
+    for name, rows in rows_by_sweep.items():
+        title, label, is_log = _SWEEP_LABELS[name]
+        ascending = tuple(sorted(rows, key=lambda row: row.value))
+        sweeps.append(Sweep(name, title, label, ascending, unperturbed, is_log))
+    counts = {name: int(count) for name, count in evaluation.to_dict().items() if name.startswith("num_")}
+    return Robustness(counts, config.fars, unperturbed, tuple(sweeps))
 
 
 def figures_of_merit(evaluation: Evaluation) -> dict[str, float]:
     """VAL at each rate, ``roc_auc``, ``recall_at_1``, and ``pair_accuracy`` at the best threshold."""
-    found, metrics = evaluation.verification, evaluation.metrics()
+    verification, metrics = evaluation.verification, evaluation.metrics()
     vals = {name: value for name, value in metrics.items() if name.startswith("val_")}
-    return vals | metrics | {"pair_accuracy": found.accuracy(found.best_threshold())}
+    return vals | metrics | {"pair_accuracy": verification.accuracy(verification.best_threshold())}
 
 
 def sample_examples(labels_N: npt.ArrayLike, max_examples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draws whole labels with two examples or more, in an order by seed, each that still finds room.
+    """Samples whole labels with two examples or more, in an order by seed, each that still fits.
 
-    Where all of them have room all are taken, and the seed does not matter. A label so large that no other has room
-    beside it is left out.
+    Where all of them fit all are taken, and the seed does not matter. A label so large that no other fits beside it is
+    left out.
 
     Args:
         labels_N: (N,) integer label codes.
-        max_examples: Room.
-        seed: Seeds the draw.
+        max_examples: At most so many examples.
+        seed: Seeds the sample.
 
     Returns:
         (M,) int64, places in ``labels_N``, ascending, of at least two labels.
 
     Raises:
-        InputError: There are no two such labels, or no room for two of them.
+        InputError: There are no two such labels, or no two of them fit.
     """
     labels = np.asarray(labels_N)
     distinct, counts = np.unique(labels, return_counts=True)

@@ -1,4 +1,4 @@
-"""Pairs of examples: numbered without being listed, drawn without replacement, measured tile by tile.
+"""Pairs of examples: numbered without being listed, sampled without replacement, measured tile by tile.
 
 Distances are squared L2. N: examples, D: embedding dimension, P: pairs.
 """
@@ -56,14 +56,14 @@ class PairRuns:
         num_different = num_rows - (end - start) if both_orders else num_rows - end
         return cls(num_same, rows + 1, end, end - start), cls(num_different, end, all_rows, all_rows)
 
-    def draw(self, at_most: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-        """Draws distinct pairs, each with the same chance; all of them if they are so few.
+    def sample(self, max_pairs: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Samples distinct pairs, each with the same chance; all of them if they are so few.
 
         Returns:
             i and j, (P,) int64 each.
         """
         ends = np.cumsum(self.num_N)
-        numbers = sample(int(ends[-1]), at_most, rng)
+        numbers = sample_numbers(int(ends[-1]), max_pairs, rng)
         i = np.searchsorted(ends, numbers, side="right")
         j = self.first_N[i] + numbers - (ends[i] - self.num_N[i])
         return i, np.where(j >= self.end_N[i], j - self.length_N[i], j)
@@ -80,31 +80,31 @@ def pair_distances(embeddings_ND: FloatArray, others_ND: FloatArray, i_P: IntArr
     return distances
 
 
-def sample(total: int, at_most: int, rng: np.random.Generator) -> IntArray:
-    """Draws ``at_most`` distinct numbers below ``total``, each with the same chance; all of them if they are so few.
+def sample_numbers(total: int, max_numbers: int, rng: np.random.Generator) -> IntArray:
+    """Samples distinct numbers below ``total``, each with the same chance; all of them if they are so few.
 
-    One number from each of ``at_most`` equal runs, in O(at_most) memory; a common cyclic shift evens out the
+    One number from each of ``max_numbers`` equal runs, in O(max_numbers) memory; a common cyclic shift evens out the
     chances where the runs' lengths differ by one.
     """
-    if total <= at_most:
+    if total <= max_numbers:
         return np.arange(total)
-    # k·total // at_most, taken apart: the product would leave int64 at a few million examples.
-    length, rest = divmod(total, at_most)
-    run = np.arange(at_most + 1)
-    bounds = run * length + run * rest // at_most
-    draws = rng.integers(bounds[:-1], bounds[1:])
-    return np.sort((draws + rng.integers(total)) % total)
+    # k·total // max_numbers, taken apart: the product would leave int64 at a few million examples.
+    length, remainder = divmod(total, max_numbers)
+    run = np.arange(max_numbers + 1)
+    bounds = run * length + run * remainder // max_numbers
+    sampled = rng.integers(bounds[:-1], bounds[1:])
+    return np.sort((sampled + rng.integers(total)) % total)
 
 
-def refuse_broken(embeddings_ND: FloatArray) -> None:
+def check_finite(embeddings_ND: FloatArray) -> None:
     """Checks that all values are finite.
 
     Raises:
         InputError: An embedding holds NaN or infinity.
     """
-    num_broken = int((~np.isfinite(embeddings_ND).all(axis=1)).sum())
-    if num_broken:
+    num_not_finite = int((~np.isfinite(embeddings_ND).all(axis=1)).sum())
+    if num_not_finite:
         raise InputError(
-            f"{num_broken} of {len(embeddings_ND)} embeddings hold NaN or infinity, so that no distance can be "
+            f"{num_not_finite} of {len(embeddings_ND)} embeddings hold NaN or infinity, so that no distance can be "
             "measured: evaluate an earlier checkpoint, or train with a lower training.optimiser.learning_rate"
         )

@@ -1,4 +1,4 @@
-"""Verification: the ROC of all results, and the distances of the last."""
+"""Plots verification: the ROC of all results, and the distances of the last."""
 
 from collections.abc import Mapping
 
@@ -6,25 +6,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.evaluation.plots.names import fit, use_all_fonts
+from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification
-from pipeline.evaluation.verification.roc import DASHED, draw_roc
+from pipeline.evaluation.verification.roc import DASHED, plot_roc
 from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
 
 SAME, DIFFERENT = PALETTE[:2]
 EARLIER = (GREY, *PALETTE[2:])
 NUM_BINS = 80
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2
-# The height is enough for legends of two lines; each further one takes so many inches.
-LEGEND_LINE = 0.18
+PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 TITLE_WIDTH = 3.4
 
 
-def draw_verification(results: Mapping[str, Verification], far: float = 1e-3) -> bytes:
-    """Draws the ROC of every result over one another, and the distances of the last one beside it.
+def plot_verification(results: Mapping[str, Verification], far: float = 1e-3) -> bytes:
+    """Plots the ROC curves of all results in a panel, and the distances of the last result beside it.
 
     Args:
-        results: By name ("untrained", "step 1500"), the one that matters last.
+        results: By name ("untrained", "step 1500"), the most important last.
         far: False accept rate whose threshold is marked.
 
     Returns:
@@ -34,23 +32,23 @@ def draw_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
         ValueError: No results.
     """
     if not results:
-        raise ValueError("there is no result to draw")
-    figure, (roc, histogram) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT + LEGEND_LINE * max(0, len(results) - 2))
+        raise ValueError("there is no result to plot")
+    figure, (roc, histogram) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
     name, last = list(results.items())[-1]
     styles = [{"color": EARLIER[i % len(EARLIER)], "linewidth": 1.6} for i in range(len(results) - 1)]
-    draw_roc(roc, results, [*styles, {"color": SAME, "linewidth": 2.4, "zorder": 3}], far)
+    plot_roc(roc, results, [*styles, {"color": SAME, "linewidth": 2.4, "zorder": 3}], far)
     roc.set_ylim(0, 1.02)
-    _draw_distances(histogram, last, last.at_far(far))
-    titles = ("Verification ROC", f"Distances, {fit(name, TITLE_WIDTH, 12, 'bold')}")
+    _plot_distances(histogram, last, last.at_far(far))
+    titles = ("Verification ROC", f"Distances, {shorten_to_width(name, TITLE_WIDTH, 12, 'bold')}")
     for axes, title in zip((roc, histogram), titles, strict=True):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         legend_below(axes)
         style_axes(axes, title)
-        use_all_fonts(axes)
+        use_font_families(axes)
     return to_png(figure)
 
 
-def _draw_distances(axes: Axes, result: Verification, point: OperatingPoint) -> None:
+def _plot_distances(axes: Axes, result: Verification, point: OperatingPoint) -> None:
     low = min(result.same[0], result.different[0])
     high = max(result.same[-1], result.different[-1])
     bins = np.linspace(low, high if high > low else low + 1, NUM_BINS + 1)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, PairRuns, pair_distances, refuse_broken
+from pipeline.evaluation.verification.pairs import FloatArray, IntArray, PairRuns, check_finite, pair_distances
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class OperatingPoint:
     """One threshold of the verifier.
 
     Attributes:
-        far: The false accept rate that was asked for.
+        far: The requested false accept rate.
         threshold: The largest float32 distance d with FAR(d) <= far; infinite where every pair may be accepted.
         val: VAL(threshold), the share of same pairs that are accepted.
         actual_far: FAR(threshold); 0 where far is finer than one in the number of different pairs.
@@ -32,7 +32,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class EqualErrorRate:
-    """Where as many different pairs are accepted as same pairs are rejected, in shares of either.
+    """The point where the shares of accepted different pairs and of rejected same pairs are equal.
 
     Attributes:
         rate: The FAR at which the ROC, its points joined by straight lines, meets FAR = 1 - VAL.
@@ -142,7 +142,7 @@ class Verification:
         return distances_K, same_K, different_K
 
 
-def verify(
+def evaluate_pairs(
     embeddings_ND: FloatArray,
     labels_N: npt.ArrayLike,
     max_pairs: int,
@@ -152,15 +152,15 @@ def verify(
     """Measures the distances of all same-label and all different-label pairs, or of a sample of either.
 
     With ``others_ND`` they are those of ``embeddings_ND[i]`` from ``others_ND[j]``, for all i != j in both orders, so
-    that it is no accident of their order which network embeds which example of a pair. Memory is flat:
+    that the order of the examples does not decide which network embeds which of a pair. Memory is flat:
     O(N·D + max_pairs), never N².
 
     Args:
         embeddings_ND: (N, D) float32, unit vectors.
         labels_N: (N,) integer label codes.
-        max_pairs: Where there are more pairs of a kind, so many are drawn without replacement, each pair with the
+        max_pairs: Where there are more pairs of a kind, so many are sampled without replacement, each pair with the
             same chance; else all are taken, and the seed does not matter.
-        seed: Seeds the draw.
+        seed: Seeds the sample.
         others_ND: (N, D) float32, the same examples as another network embeds them.
 
     Raises:
@@ -169,8 +169,8 @@ def verify(
     """
     labels, others = np.asarray(labels_N), embeddings_ND if others_ND is None else others_ND
     _check_shapes(embeddings_ND, others, labels)
-    refuse_broken(embeddings_ND)
-    refuse_broken(others)
+    check_finite(embeddings_ND)
+    check_finite(others)
     order = np.argsort(labels, kind="stable")
     same, different = PairRuns.of_sorted(labels[order], both_orders=others_ND is not None)
     if not different.num_N.any():
@@ -186,7 +186,7 @@ def verify(
     rng = np.random.default_rng(seed)
     kinds = []
     for runs in (same, different):
-        i, j = runs.draw(max_pairs, rng)
+        i, j = runs.sample(max_pairs, rng)
         kinds.append(np.sort(pair_distances(embeddings_ND, others, order[i], order[j])))
     return Verification(*kinds)
 

@@ -5,29 +5,30 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pipeline.evaluation.plots.names import fit
+from pipeline.evaluation.plots.names import shorten_to_width
 from pipeline.evaluation.verification.protocol import Verification
 from pipeline.plotting import INK, LABEL_SIZE
 
 FINEST_FAR = 1e-5
-# Of a name in the legend, in inches; the figures behind it take as much again.
+# Width of a name in the legend, in inches; the figures behind it take as much again.
 NAME_WIDTH = 2.0
 DASHED = (0, (4, 3))
 
 
-def draw_roc(axes: Axes, results: Mapping[str, Verification], styles: Sequence[Mapping[str, Any]], far: float) -> None:
-    """One curve a result, with its point at a false accept rate.
+def plot_roc(axes: Axes, results: Mapping[str, Verification], styles: Sequence[Mapping[str, Any]], far: float) -> None:
+    """Plots a curve for each result, with its point at a false accept rate.
 
     Args:
         axes: The panel.
         results: By name.
         styles: Of each curve, in the same order: colour, line width and so on.
-        far: The rate that is marked.
+        far: Rate of the marked point.
     """
     for (name, result), style in zip(results.items(), styles, strict=True):
         val = result.at_far(far).val
-        entry = f"{fit(name, NAME_WIDTH, LABEL_SIZE)}: VAL {val:.1%} at FAR {far:g}, AUC {result.roc_auc():.4f}"
-        axes.plot(*result.roc_curve(), label=entry, **style)
+        figures = f"VAL {val:.1%} at FAR {far:g}, AUC {result.roc_auc():.4f}"
+        label = f"{shorten_to_width(name, NAME_WIDTH, LABEL_SIZE)}: {figures}"
+        axes.plot(*result.roc_curve(), label=label, **style)
         axes.plot([far], [val], "o", color=style["color"], markeredgecolor="white", markersize=8, zorder=4)
     axes.axvline(far, color=INK, linewidth=1, linestyle=DASHED, zorder=1)
     axes.set_xscale("log")

@@ -1,12 +1,12 @@
-"""The README.md of exported triplets: what Hugging Face reads of it, and where they come from."""
+"""The README.md of exported triplets: metadata for Hugging Face, and their provenance."""
 
 import dataclasses
 import re
 
 import yaml
 
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.query.rows import Choice
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.query.rows import TripletQuery
 
 _SIZES = {
     10**3: "n<1K",
@@ -17,7 +17,7 @@ _SIZES = {
     10**8: "10M<n<100M",
 }
 _DISTANCES = "`d_ap` and `d_an` are squared L2 distances between their embeddings."
-_WORDS = {
+_LAYOUTS = {
     "datasets": "`anchor`, `positive` and `negative` are the examples themselves, the columns with `_id` their ids in "
     f"the corpus. {_DISTANCES}",
     "sentence-transformers": "The columns are the three examples, in the order in which its losses take them.",
@@ -26,47 +26,42 @@ _WORDS = {
 }
 
 
-def dataset_card(
-    inspected: Inspected, choice: Choice, limit: int | None, layout: str, suffix: str, num_triplets: int
-) -> str:
+def dataset_card(generation: OpenGeneration, query: TripletQuery, layout: str, suffix: str, num_triplets: int) -> str:
     """Markdown with YAML front matter.
 
     Args:
-        inspected: What was exported.
-        choice: Which triplets of it, in which order.
-        limit: How many of these at most.
+        generation: Of the triplets.
+        query: Which triplets of it, in which order.
         layout: Name of the layout.
         suffix: Of the files.
         num_triplets: How many were written.
     """
-    manifest = inspected.manifest
+    manifest = generation.manifest
     size = next((name for below, name in _SIZES.items() if num_triplets < below), "n>100M")
     front = {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": f"data/train-*.{suffix}"}]}],
         "size_categories": [size],
         "tags": ["metric-learning", "triplets"],
     }
-    wanted = {name: value for name, value in dataclasses.asdict(choice).items() if value is not None}
-    if choice.order != "random":
-        del wanted["seed"]
-    if limit is not None:
-        wanted["limit"] = limit
+    chosen = {name: value for name, value in dataclasses.asdict(query).items() if value is not None}
+    if query.order != "random":
+        del chosen["seed"]
     facts = {
-        "run": inspected.workspace.run,
+        "run": generation.workspace.run,
         "generation": f"{manifest.number}, published {manifest.created_at}",
         "checkpoint": f"step {manifest.checkpoint_step}, weights `{manifest.weights_digest}`",
-        "corpus": f"{inspected.corpus.num_examples:,} examples, fingerprint `{manifest.corpus_fingerprint}`",
+        "corpus": f"{generation.corpus.num_examples:,} examples, fingerprint `{manifest.corpus_fingerprint}`",
         "band": f"`{manifest.mining.band.model_dump_json()}`",
         "config": f"`{manifest.config_digest}`",
-        "chosen": ", ".join(f"{_escape(name)} {_escape(str(value))}" for name, value in wanted.items()),
+        "chosen": ", ".join(f"{_escape(name)} {_escape(str(value))}" for name, value in chosen.items()),
     }
-    lines = "\n".join(f"| {name} | {words} |" for name, words in facts.items())
+    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# Mined triplets\n\n{num_triplets:,} triplets, mined by "
-        f"Motherlode over a whole corpus. {_WORDS[layout]}\n\n| | |\n|---|---|\n{lines}\n"
+        f"Motherlode over a whole corpus. {_LAYOUTS[layout]}\n\n| | |\n|---|---|\n{lines}\n"
     )
 
 
 def _escape(text: str) -> str:
-    """Text as Markdown that shows it: a label may hold anything."""
+    """Escapes text for Markdown, since a label may hold anything."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

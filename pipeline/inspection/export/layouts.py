@@ -1,4 +1,4 @@
-"""What an exported row holds, in each layout."""
+"""Layouts of exported rows."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -8,10 +8,11 @@ import pyarrow as pa
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import EXAMPLES, with_features
+from pipeline.inspection.export.shards import Suffix
 from pipeline.inspection.query.rows import ROLES
 
 Format = Literal["datasets", "sentence-transformers", "csv"]
-FORMATS: tuple[Format, ...] = ("datasets", "sentence-transformers", "csv")
+SUFFIXES: dict[Format, Suffix] = {"datasets": "parquet", "sentence-transformers": "parquet", "csv": "csv"}
 
 ROWS_AT_ONCE = 1000
 BYTES_AT_ONCE = 32 * 2**20
@@ -19,15 +20,15 @@ BYTES_AT_ONCE = 32 * 2**20
 
 _IDS = [f"{role}_id" for role in ROLES]
 _PATHS = [f"{role}_path" for role in ROLES]
-_FACTS = {"label": pa.string(), "negative_label": pa.string(), "d_ap": pa.float32(), "d_an": pa.float32()}
+_FACT_TYPES = {"label": pa.string(), "negative_label": pa.string(), "d_ap": pa.float32(), "d_an": pa.float32()}
 
 
 class Layout:
-    """Turns rows of ids, facts and paths into Arrow tables.
+    """Turns rows of ids, labels, distances and paths into Arrow tables.
 
     Attributes:
         schema: Of the tables, with the metadata in which Hugging Face ``datasets`` finds features.
-        selected: Columns of a row, in order: anchor, positive, negative, as ids, and what else the layout needs.
+        selected: Columns of a row, in order: anchor, positive, negative, as ids, and those that the layout adds.
         has_paths: Whether paths in the source are among them.
         rows_at_once: How many rows a table should have, so that memory holds their contents.
     """
@@ -36,7 +37,7 @@ class Layout:
         self._payload = corpus.payload
         self._cache = None if name == "csv" else ExampleCache(corpus, cache_dir, cache_gib)
         self.has_paths = name == "csv" or (name == "datasets" and self._payload.holds_path)
-        facts = {} if name == "sentence-transformers" else _FACTS
+        facts = {} if name == "sentence-transformers" else _FACT_TYPES
         self.selected = [*ROLES, *facts, *(_PATHS if self.has_paths else ())]
         content, *_ = self._payload.fields(corpus.manifest.vector_dim)
         types = dict.fromkeys(ROLES, pa.int64() if name == "csv" else content.type) | facts

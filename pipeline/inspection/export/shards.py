@@ -1,4 +1,4 @@
-"""Rows into files of a bounded size: each is written beside, and put whole."""
+"""Writes rows as shards of a bounded size: each to a temporary file, which is put whole."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipeline.inspection.temporary import room_for
+from pipeline.inspection.temporary import writing
 from pipeline.storage.object_store import ObjectStore
 
 Suffix = Literal["parquet", "csv"]
 
 SHARD_BYTES = 128 * 2**20
-"""A shard is closed when it has so many."""
+"""Size at which a shard is closed."""
 
 
 class ShardWriter:
@@ -21,10 +21,10 @@ class ShardWriter:
 
     Args:
         store: Where the shards go.
-        folder: For the file that is being written.
+        folder: For the temporary file.
         schema: Of all tables.
         suffix: Format of the files.
-        shard_bytes: When a shard is closed.
+        shard_bytes: Size at which a shard is closed.
 
     Attributes:
         num_shards: Shards put so far.
@@ -48,9 +48,9 @@ class ShardWriter:
         """Adds rows; in Parquet they are a row group.
 
         Raises:
-            UnavailableError: There is no room here or there.
+            UnavailableError: The temporary folder or the store is full.
         """
-        with room_for(self._file):
+        with writing(self._file):
             if self._writer is None:
                 self._writer = self._open()
             self._writer.write_table(table)
@@ -58,10 +58,10 @@ class ShardWriter:
             self.close()
 
     def close(self) -> None:
-        """Puts what is left."""
+        """Puts the rows that are left as the last shard."""
         if self._writer is None:
             return
-        with room_for(self._file):
+        with writing(self._file):
             self._writer.close()
         self._writer = None
         data = self._file.read_bytes()

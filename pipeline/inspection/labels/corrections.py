@@ -1,4 +1,4 @@
-"""Corrections: publishes the newest corpus anew with the labels of a list, once it is sure that the list is of it."""
+"""Applies a list of corrections: publishes the newest corpus with new labels, if the list is of this corpus."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +7,19 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import Changes, find_changes, relabel
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.errors import InputError
-from pipeline.inspection.labels.label_list import Corrections, read_list
+from pipeline.inspection.labels.label_list import CorrectionList, read_label_list
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What a list brought about.
+class AppliedCorrections:
+    """The outcome of a list.
 
     Attributes:
-        corpus: The manifest that stands.
+        corpus: Manifest of the corpus with the new labels.
         is_new: Whether it was published for this list.
-        changes: Made to the corpus before it.
+        changes: Of labels, against the corpus before.
         num_blank: Rows without a new label.
     """
 
@@ -29,8 +29,8 @@ class Applied:
     num_blank: int
 
 
-def apply_list(workspace: Workspace, file: Path, seed: int, config_digest: str) -> Applied:
-    """Publishes the newest corpus anew with the labels of a list, and says what they bring about.
+def apply_corrections(workspace: Workspace, file: Path, seed: int, config_digest: str) -> AppliedCorrections:
+    """Publishes the newest corpus with the labels of a list, and announces what they change.
 
     Args:
         workspace: Of the corpus.
@@ -39,21 +39,21 @@ def apply_list(workspace: Workspace, file: Path, seed: int, config_digest: str) 
         config_digest: Of the whole run's config, for the record.
 
     Raises:
-        InputError: The list is none, or of another corpus, or leaves nothing that can be mined; nothing is published.
+        InputError: The list is invalid or of another corpus, or leaves nothing to mine; nothing is published.
     """
     corpus = Corpus.open(workspace)
-    corrections = read_list(file)
-    _check_is_of(corpus, corrections, file)
+    corrections = read_label_list(file)
+    _check_corpus(corpus, corrections, file)
     changes = find_changes(corpus, {key: correction.new_label for key, correction in corrections.by_id.items()})
-    _say(changes)
+    _announce(changes)
     manifest, is_new = relabel(workspace, corpus, changes, seed, config_digest)
-    return Applied(manifest, is_new, changes, corrections.num_blank)
+    return AppliedCorrections(manifest, is_new, changes, corrections.num_blank)
 
 
-def _check_is_of(corpus: Corpus, corrections: Corrections, file: Path) -> None:
-    """Refuses a list that was made of another corpus: its ids mean other examples there.
+def _check_corpus(corpus: Corpus, corrections: CorrectionList, file: Path) -> None:
+    """Refuses a list of another corpus, whose ids mean other examples.
 
-    A row whose new label the example has already is left in peace, so that a list can be applied twice.
+    A row whose example has the new label already passes, so that a list can be applied twice.
     """
     if any(correction.label is correction.path is None for correction in corrections.by_id.values()):
         say(f"note: {file} names neither labels nor paths: nothing shows that it is of corpus {corpus.manifest.number}")
@@ -84,7 +84,7 @@ def _check_is_of(corpus: Corpus, corrections: Corrections, file: Path) -> None:
                 )
 
 
-def _say(changes: Changes) -> None:
+def _announce(changes: Changes) -> None:
     if changes.new_labels:
         say(
             f"note: labels that are new to the corpus: {len(changes.new_labels):,}, the first "

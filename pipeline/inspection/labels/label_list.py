@@ -1,4 +1,4 @@
-"""Lists of new labels, as CSV that a person edits in any spreadsheet: written from suspects, and read back."""
+"""Lists of new labels as CSV files, which people edit in a spreadsheet: written from suspects, and read back."""
 
 import csv
 import io
@@ -13,18 +13,18 @@ from pipeline.inspection.labels.suspects import Suspect
 COLUMNS = ("example_id", "path", "label", "suggested_label", "score", "new_label")
 NEEDED = ("example_id", "new_label")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a text begins that a spreadsheet would run; a quote before it makes it text, there and here."""
+"""The beginning of a formula, which a spreadsheet would run; a quote before it makes it text, there and here."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One row of a list that has a new label.
+    """A row of a list that has a new label.
 
     Attributes:
         line: Of the file, for messages.
-        new_label: What the example is to be called.
-        label: What it was called when the list was made; None where the list does not say.
-        path: Where it came from; None where the list does not say.
+        new_label: Of the example.
+        label: Of the example when the list was made; None where the list has no such column.
+        path: Of the example in its source; None where the list has no such column.
     """
 
     line: int
@@ -34,25 +34,25 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class Corrections:
+class CorrectionList:
     """A list that was read.
 
     Attributes:
         by_id: Rows with a new label, by example id.
-        num_blank: Rows without one.
+        num_blank: Rows without a new label.
     """
 
     by_id: Mapping[int, Correction]
     num_blank: int
 
 
-def write_list(file: Path, suspects: Iterable[Suspect], accept_above: float | None) -> int:
+def write_label_list(file: Path, suspects: Iterable[Suspect], accept_above: float | None) -> int:
     """Writes suspects as a list, with a column for the new label.
 
     UTF-8 with a byte order mark, without which spreadsheets misread other letters than English ones.
 
     Args:
-        file: To be made; one that is there may hold somebody's work.
+        file: A new file; an existing one may hold somebody's work.
         suspects: Its rows.
         accept_above: Fill in the suggestion where the score is at least this; None: nowhere.
 
@@ -60,17 +60,17 @@ def write_list(file: Path, suspects: Iterable[Suspect], accept_above: float | No
         Rows with a new label.
 
     Raises:
-        InputError: The file is there already, or cannot be written.
+        InputError: The file exists, or cannot be written.
     """
     num_accepted = 0
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for one in suspects:
-        accepted = one.accepted(accept_above)
+    for suspect in suspects:
+        accepted = suspect.accepted_label(accept_above)
         num_accepted += bool(accepted)
-        texts = [_guarded(cell) for cell in (one.path, one.label, one.suggested_label)]
-        writer.writerow((one.example_id, *texts, one.score, _guarded(accepted)))
+        texts = [_guarded(cell) for cell in (suspect.path, suspect.label, suspect.suggested_label)]
+        writer.writerow((suspect.example_id, *texts, suspect.score, _guarded(accepted)))
     try:
         with file.open("x", encoding="utf-8-sig", newline="") as sink:
             sink.write(text.getvalue())
@@ -81,11 +81,11 @@ def write_list(file: Path, suspects: Iterable[Suspect], accept_above: float | No
     return num_accepted
 
 
-def read_list(file: Path) -> Corrections:
+def read_label_list(file: Path) -> CorrectionList:
     """Reads a list: CSV in UTF-8 with a header that names at least ``example_id`` and ``new_label``.
 
     Raises:
-        InputError: It is no such list, or names one example with two labels.
+        InputError: It is no such list, or gives an example two labels.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -107,7 +107,7 @@ def read_list(file: Path) -> Corrections:
                 f"{file} gives example {example_id} two labels, {first.new_label!r} in line {first.line} and "
                 f"{correction.new_label!r} in line {correction.line}: keep one"
             )
-    return Corrections(by_id, num_blank)
+    return CorrectionList(by_id, num_blank)
 
 
 def _rows(file: Path, text: str) -> Iterator[tuple[int, Correction]]:
@@ -133,8 +133,8 @@ def _rows(file: Path, text: str) -> Iterator[tuple[int, Correction]]:
                 raise InputError(
                     f"line {line} of {file} has the example_id {row['example_id']!r}: ids are whole numbers"
                 )
-            label, path = (_bare(row[name]) if name in row else None for name in ("label", "path"))
-            yield int(row["example_id"]), Correction(line, _bare(row["new_label"]), label, path)
+            label, path = (_unguarded(row[name]) if name in row else None for name in ("label", "path"))
+            yield int(row["example_id"]), Correction(line, _unguarded(row["new_label"]), label, path)
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {file} is not CSV ({error}): save it as CSV in UTF-8") from None
 
@@ -143,5 +143,5 @@ def _guarded(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def _bare(cell: str) -> str:
+def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import chain_of
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected
+from pipeline.inspection.generation import OpenGeneration
 from pipeline.progress import say
 
 REASON = "label_noise_suspect"
@@ -18,15 +18,15 @@ REASON = "label_noise_suspect"
 
 @dataclass(frozen=True)
 class Suspect:
-    """One example that may be labelled wrongly.
+    """An example that may be labelled wrongly.
 
     Attributes:
         rank: 1, 2, 3…, most suspect first.
         example_id: Its row in the corpus.
         path: Where it came from: an image's path in its source, or the user's own id of a vector.
-        label: The one that it has.
-        suggested_label: The one that its neighbourhood suggests; empty where that suggests none.
-        score: Higher is more suspect; None where the audit gave none.
+        label: Its label.
+        suggested_label: The label that its neighbourhood suggests; empty where that suggests none.
+        score: Higher is more suspect; None where the audit gave no score.
     """
 
     rank: int
@@ -36,21 +36,21 @@ class Suspect:
     suggested_label: str
     score: float | None
 
-    def accepted(self, above: float | None) -> str:
+    def accepted_label(self, above: float | None) -> str:
         """The suggestion, where the score reaches ``above``; else empty."""
         reached = above is not None and self.score is not None and self.score >= above
         return self.suggested_label if reached else ""
 
 
 @dataclass(frozen=True)
-class Suspects:
+class SuspectList:
     """The likely label errors of a corpus.
 
     Attributes:
         rows: Most suspect first; ties by example id.
-        num_found: How many there are, with those that are not among the rows.
+        num_found: How many there are, including those that are not among the rows.
         num_corrected: How many more the generation holds whose label was changed since it was mined.
-        ids: Of all of them, with the corrected ones, int64.
+        ids: Of all of them, including the corrected ones, int64.
     """
 
     rows: tuple[Suspect, ...]
@@ -59,31 +59,31 @@ class Suspects:
     ids: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def corpus_to_correct(inspected: Inspected) -> Corpus:
-    """The corpus whose labels a list of a generation's suspects is about: the newest one, if the ids mean the same.
+def corpus_to_correct(generation: OpenGeneration) -> Corpus:
+    """The corpus whose labels can be corrected by a generation's suspects: the newest, if its ids mean the same.
 
-    A corpus that was relabelled since does. One that was prepared anew does not: that is said, and the generation's own
-    corpus returned.
+    A corpus that was relabelled since is such a corpus. One that was prepared anew is not: then a note is printed, and
+    the generation's own corpus is returned.
     """
-    newest = Corpus.open(inspected.workspace)
-    own = inspected.corpus
-    if any(manifest.fingerprint == own.fingerprint for manifest in chain_of(inspected.workspace, newest.manifest)):
+    newest = Corpus.open(generation.workspace)
+    own = generation.corpus
+    if any(manifest.fingerprint == own.fingerprint for manifest in chain_of(generation.workspace, newest.manifest)):
         return newest
     say(
-        f"note: generation {inspected.manifest.number} was mined from corpus {own.manifest.number}, and corpus "
+        f"note: generation {generation.manifest.number} was mined from corpus {own.manifest.number}, and corpus "
         f"{newest.manifest.number} was prepared since: this list is of the old one, and not to be applied; mine again "
         "(jobs.mine)"
     )
     return own
 
 
-def list_suspects(inspected: Inspected, corpus: Corpus, num: int | None, label: str | None = None) -> Suspects:
+def list_suspects(generation: OpenGeneration, corpus: Corpus, num: int | None, label: str | None = None) -> SuspectList:
     """The examples that the audit suspects of a wrong label.
 
     Args:
-        inspected: The generation that was audited.
-        corpus: See `corpus_to_correct`; what is not labelled as it was when mined is left out.
-        num: So many rows at most; None: all.
+        generation: The generation that was audited.
+        corpus: See `corpus_to_correct`; examples that were relabelled since the generation was mined are left out.
+        num: At most so many rows; None: all.
         label: Only of this label.
 
     Raises:
@@ -93,14 +93,14 @@ def list_suspects(inspected: Inspected, corpus: Corpus, num: int | None, label: 
         raise InputError(
             f"--label {label!r} is no label of corpus {corpus.manifest.number}: write it as the corpus has it"
         )
-    quarantine = inspected.generation.quarantine()
-    found = quarantine.filter(pc.field("reason") == REASON).select(["example_id", "score", "suggested_label"])
-    ids = found["example_id"].to_numpy()
-    names_then = inspected.label_names[inspected.corpus.labels[ids]]
-    names_now = np.asarray(corpus.label_names, dtype=object)[corpus.labels[ids]]
-    is_as_mined = names_then == names_now
-    is_wanted = np.ones(len(ids), dtype=np.bool_) if label is None else names_then == label
-    rows = found.filter(pa.array(is_as_mined & is_wanted)).sort_by(
+    quarantine = generation.reader.quarantine()
+    entries = quarantine.filter(pc.field("reason") == REASON).select(["example_id", "score", "suggested_label"])
+    ids = entries["example_id"].to_numpy()
+    mined_labels = generation.label_names[generation.corpus.labels[ids]]
+    current_labels = np.asarray(corpus.label_names, dtype=object)[corpus.labels[ids]]
+    is_unchanged = mined_labels == current_labels
+    is_selected = np.ones(len(ids), dtype=np.bool_) if label is None else mined_labels == label
+    rows = entries.filter(pa.array(is_unchanged & is_selected)).sort_by(
         [("score", "descending"), ("example_id", "ascending")]
     )
     shown = rows.slice(0, num).to_pylist()
@@ -116,9 +116,9 @@ def list_suspects(inspected: Inspected, corpus: Corpus, num: int | None, label: 
         )
         for rank, row in enumerate(shown, start=1)
     )
-    return Suspects(tuple(suspects), len(rows), int((~is_as_mined & is_wanted).sum()), ids)
+    return SuspectList(tuple(suspects), len(rows), int((~is_unchanged & is_selected).sum()), ids)
 
 
 def _number(score: float | None) -> float | None:
-    """A float32 as people read it: 0.9 is stored as 0.899999976, and would not be "at least 0.9"."""
+    """A float32 as its shortest decimal: 0.9 is stored as 0.899999976, and would not be "at least 0.9"."""
     return None if score is None or not math.isfinite(score) else float(str(np.float32(score)))

@@ -11,19 +11,19 @@ from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import KINDS, GenerationManifest
 
 _TIME = pa.timestamp("s")
-_AS_THEY_ARE = (
+_COPIED_COLUMNS = (
     "number", "parent", "checkpoint_step", "weights_digest", "corpus_fingerprint", "embeddings_key", "config_digest",
     "seed", "backend", "num_pairs", "num_pairs_without_negative", "num_triplets", "num_pairs_from_index_to_scan",
     "num_pairs_verified", "agreement", "warm_start_generation", "spread", "effective_rank", "old_share",
 )  # fmt: skip
-_NUMBERS_AND_DIGESTS = {
+_TYPES = {
     "weights_digest": pa.string(), "corpus_fingerprint": pa.string(), "embeddings_key": pa.string(),
     "config_digest": pa.string(), "backend": pa.string(), "agreement": pa.float64(), "spread": pa.float64(),
     "effective_rank": pa.float64(), "old_share": pa.float64(),
 }  # fmt: skip
 
 GENERATIONS = pa.schema(
-    [(name, _NUMBERS_AND_DIGESTS.get(name, pa.int64())) for name in _AS_THEY_ARE]
+    [(name, _TYPES.get(name, pa.int64())) for name in _COPIED_COLUMNS]
     + [("created_at", _TIME), ("mode", pa.string()), ("band", pa.string())]
     + [(kind, pa.int64()) for kind in KINDS]
     + [("quarantined", pa.map_(pa.string(), pa.int64())), ("num_shards", pa.int64()), ("num_bytes", pa.int64())]
@@ -42,7 +42,7 @@ CHECKPOINTS = pa.schema(
         ("metrics", pa.map_(pa.string(), pa.float64())),
     ]
 )
-"""``generation`` is the one that the trainer had pinned."""
+"""``generation`` is the trainer's pinned generation."""
 
 
 def generation_table(workspace: Workspace) -> pa.Table:
@@ -58,7 +58,7 @@ def checkpoint_table(workspace: Workspace) -> pa.Table:
 
 
 def _generation_row(manifest: GenerationManifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in _AS_THEY_ARE} | {
+    return {name: getattr(manifest, name) for name in _COPIED_COLUMNS} | {
         "created_at": _time(manifest.created_at),
         "mode": manifest.mining.band.mode,
         "band": manifest.mining.band.model_dump_json(),

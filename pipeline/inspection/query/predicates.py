@@ -1,4 +1,4 @@
-"""What must hold of every triplet of a generation. Arrays in, broken rows out."""
+"""Predicates that every triplet of a generation must fulfil. Arrays in, masks of broken rows out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from pipeline.mining.triplets import Triplets
 from pipeline.mining.verify import TOLERANCE
 
 BoolArray = npt.NDArray[np.bool_]
-Broken = tuple[str, BoolArray]
+BrokenMask = tuple[str, BoolArray]
 """The name of a predicate, and which triplets break it, bool, shape (T,)."""
 
-WORDS = {
+PROBLEMS = {
     "ids_in_corpus": "name an example that is not in the corpus",
     "anchor_is_not_positive": "have their anchor as positive",
     "positive_has_label": "have a positive of another label than the anchor's",
@@ -29,14 +29,14 @@ WORDS = {
     "d_ap_as_defined": "have another d_ap than the stored embeddings",
     "d_an_as_defined": "have another d_an than the stored embeddings",
 }
-"""Predicates by name, and what triplets do that break them."""
+"""What is wrong with triplets that break a predicate, by its name."""
 
 _ROWS_AT_ONCE = 256  # three of their blocks of vectors, widened to float64, stay in a core's cache
 
 
 @dataclass(frozen=True)
-class Examples:
-    """What the ids of a corpus of N examples may be used for.
+class Eligibility:
+    """Which examples of a corpus of N may be in which triplets.
 
     Attributes:
         labels_N: Label codes, int32.
@@ -51,52 +51,52 @@ class Examples:
     excluded_pairs: Int64Array
 
     @classmethod
-    def of(cls, labels_N: Int32Array, is_test_N: BoolArray) -> "Examples":
-        """With nothing left out."""
+    def of(cls, labels_N: Int32Array, is_test_N: BoolArray) -> "Eligibility":
+        """Of a corpus without a quarantine."""
         return cls(labels_N, is_test_N, np.zeros(len(labels_N), dtype=np.bool_), np.empty(0, dtype=np.int64))
 
-    def without(self, ids: Int64Array, pairs_P2: Int64Array) -> "Examples":
-        """The same, with these examples and (anchor, negative) pairs left out."""
+    def without(self, ids: Int64Array, pairs_P2: Int64Array) -> "Eligibility":
+        """The same, with these examples and (anchor, negative) pairs excluded."""
         is_excluded_N = self.is_excluded_N.copy()
         is_excluded_N[ids] = True
         return replace(self, is_excluded_N=is_excluded_N, excluded_pairs=np.sort(self.pair_keys(*pairs_P2.T)))
 
     def pair_keys(self, anchor_T: Int64Array, negative_T: Int64Array) -> Int64Array:
-        """One number a pair."""
+        """A number for each pair."""
         return anchor_T * len(self.labels_N) + negative_T
 
 
-def broken_by_ids(triplets: Triplets, examples: Examples, band: BandConfig) -> Iterator[Broken]:
-    """What needs no vectors: ids, labels, roles, and the band by the published distances.
+def check_ids(triplets: Triplets, eligibility: Eligibility, band: BandConfig) -> Iterator[BrokenMask]:
+    """Checks everything that needs no vectors: ids, labels, roles, and the band by the published distances.
 
-    Labels and roles are not asked of a triplet with an id that is not in the corpus.
+    Labels and roles are not checked for a triplet with an id that is not in the corpus.
     """
     d_ap, d_an = triplets.d_ap_T, triplets.d_an_T
     ids_3T = np.stack([triplets.anchor_T, triplets.positive_T, triplets.negative_T])
-    known: BoolArray = np.asarray(((ids_3T >= 0) & (ids_3T < len(examples.labels_N))).all(axis=0))
+    known: BoolArray = np.asarray(((ids_3T >= 0) & (ids_3T < len(eligibility.labels_N))).all(axis=0))
     yield "ids_in_corpus", ~known
     yield "anchor_is_not_positive", triplets.anchor_T == triplets.positive_T
     ids_3T = np.where(known, ids_3T, 0)
-    label_a, label_p, label_n = examples.labels_N[ids_3T]
+    label_a, label_p, label_n = eligibility.labels_N[ids_3T]
     yield "positive_has_label", known & (label_p != label_a)
     yield "negative_has_other_label", known & (label_n == label_a)
-    yield "no_test_example", known & examples.is_test_N[ids_3T].any(axis=0)
-    yield "no_excluded_example", known & examples.is_excluded_N[ids_3T].any(axis=0)
-    yield "no_excluded_pair", known & _is_among(examples.pair_keys(ids_3T[0], ids_3T[2]), examples.excluded_pairs)
+    yield "no_test_example", known & eligibility.is_test_N[ids_3T].any(axis=0)
+    yield "no_excluded_example", known & eligibility.is_excluded_N[ids_3T].any(axis=0)
+    yield "no_excluded_pair", known & _is_among(eligibility.pair_keys(ids_3T[0], ids_3T[2]), eligibility.excluded_pairs)
     yield "distances_are_numbers", ~((d_ap >= 0) & (d_an >= 0) & np.isfinite(d_ap) & np.isfinite(d_an))
     yield "in_band", ~in_band(band, d_ap, d_an)
 
 
-def broken_by_distance(
+def check_distances(
     triplets: Triplets, vectors_ND: FloatArray, rows_3T: Int64Array
-) -> tuple[tuple[Broken, Broken], float]:
-    """Whether published distances are those of the vectors, by the definition, to TOLERANCE.
+) -> tuple[tuple[BrokenMask, BrokenMask], float]:
+    """Checks published distances against those of the vectors, by the definition, to TOLERANCE.
 
     Args:
         triplets: T of them.
         vectors_ND: Stored embeddings.
-        rows_3T: Rows in ``vectors_ND`` of anchors, positives and negatives, int64; -1 for an example without one, whose
-            triplets are not asked.
+        rows_3T: Rows in ``vectors_ND`` of anchors, positives and negatives, int64; -1 for an example without a row,
+            whose triplets are not checked.
 
     Returns:
         Triplets whose d_ap, and whose d_an, is another; and the largest difference.
@@ -109,7 +109,7 @@ def broken_by_distance(
             defined = squared_distances(anchors, vectors_ND[rows_T[at]]).astype(np.float32)
             off_T[at] = np.abs(published_T[at].astype(np.float64) - defined)
     off_2T[:, (rows_3T < 0).any(axis=0)] = 0.0
-    d_ap_is_off, d_an_is_off = ~(off_2T <= TOLERANCE)  # not >: what is no number is off too
+    d_ap_is_off, d_an_is_off = ~(off_2T <= TOLERANCE)  # not >: NaN is off too
     return (("d_ap_as_defined", d_ap_is_off), ("d_an_as_defined", d_an_is_off)), float(off_2T.max(initial=0.0))
 
 

@@ -1,4 +1,4 @@
-"""Some triplets of a generation, chosen by their margin, their labels, their examples, or by chance."""
+"""Queries for some triplets of a generation: by their margin, their labels, their examples, or at random."""
 
 import bisect
 import difflib
@@ -7,8 +7,8 @@ from typing import Literal
 
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.query.sql import Session
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.query.sql import SqlSession
 
 Order = Literal["hardest", "easiest", "closest", "random", "anchor"]
 Kind = Literal["hard", "semi_hard", "easy"]
@@ -28,7 +28,7 @@ ORDERS = tuple(_ORDERS)
 
 @dataclass(frozen=True)
 class TripletRow:
-    """A triplet as it is shown.
+    """A triplet with its labels.
 
     Attributes:
         anchor: Example id.
@@ -57,19 +57,20 @@ class TripletRow:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which triplets, in which order; None of a filter is all.
+class TripletQuery:
+    """Filters, an order and a limit of triplets; a filter that is None lets all pass.
 
     Attributes:
         order: hardest (smallest margin first), easiest, closest (smallest d_an first), random (uniform; the same for
             the same seed), anchor.
         kind: Of this kind only.
-        label: Whose anchor has this label.
+        label: With an anchor of this label.
         anchor: With this example as the anchor.
         positive: With this example as the positive.
         negative: With this example as the negative.
         example: With this example in any role.
         seed: Of the order random.
+        limit: At most so many; None: all.
     """
 
     order: Order = "hardest"
@@ -80,20 +81,21 @@ class Choice:
     negative: int | None = None
     example: int | None = None
     seed: int = 0
+    limit: int | None = None
 
     def check(self, corpus: Corpus) -> None:
-        """Makes sure that what is named is in the corpus.
+        """Makes sure that the label and the examples of the filters are in the corpus.
 
         Raises:
-            InputError: It has no such label or example.
+            InputError: The corpus has no such label or example.
         """
         if self.label is not None:
-            place = bisect.bisect_left(corpus.label_names, self.label)
-            if corpus.label_names[place : place + 1] != [self.label]:
-                begun = corpus.label_names[place : place + 1]  # names are sorted: what begins so stands here
-                near = [name for name in begun if self.label and name.startswith(self.label)]
-                near = near or difflib.get_close_matches(self.label, corpus.label_names, n=1)
-                hint = f": did you mean {near[0]!r}?" if near else ""
+            index = bisect.bisect_left(corpus.label_names, self.label)
+            following = corpus.label_names[index : index + 1]  # names are sorted: one with this prefix is here
+            if following != [self.label]:
+                similar = [name for name in following if self.label and name.startswith(self.label)]
+                similar = similar or difflib.get_close_matches(self.label, corpus.label_names, n=1)
+                hint = f": did you mean {similar[0]!r}?" if similar else ""
                 raise InputError(f"corpus {corpus.manifest.number} has no label {self.label!r}{hint}")
         for role in (*ROLES, "example"):
             example_id = getattr(self, role)
@@ -107,68 +109,52 @@ class Choice:
         """The filters as a clause over the view ``triplets``, and the parameters that it names."""
         columns = {name: getattr(self, name) for name in ("kind", "label", *ROLES)}
         parameters: dict[str, object] = {name: value for name, value in columns.items() if value is not None}
-        wanted = [f"{name} = ${name}" for name in parameters]
+        conditions = [f"{name} = ${name}" for name in parameters]
         if self.example is not None:
             parameters["example"] = self.example
-            wanted.append(f"$example IN ({_IDS})")
-        return f"WHERE {' AND '.join(wanted) or 'true'}", parameters
+            conditions.append(f"$example IN ({_IDS})")
+        return f"WHERE {' AND '.join(conditions) or 'true'}", parameters
 
     def clauses(self) -> tuple[str, dict[str, object]]:
-        """The filters and the order."""
+        """The filters, the order and the limit."""
         where, parameters = self.where()
-        seed = {"seed": self.seed} if self.order == "random" else {}
-        return f"{where} ORDER BY {_ORDERS[self.order]}", parameters | seed
+        if self.order == "random":
+            parameters["seed"] = self.seed
+        if self.limit is not None:
+            parameters["limit"] = self.limit
+        limit = "" if self.limit is None else " LIMIT $limit"
+        return f"{where} ORDER BY {_ORDERS[self.order]}{limit}", parameters
 
 
-def select_rows(inspected: Inspected, choice: Choice, num: int, session: Session | None = None) -> list[TripletRow]:
-    """The first ``num`` triplets of a choice.
+def select_rows(generation: OpenGeneration, query: TripletQuery, session: SqlSession | None = None) -> list[TripletRow]:
+    """The triplets of a query.
 
     Args:
-        inspected: The generation.
-        choice: Which, in which order.
-        num: At most so many.
-        session: One over this generation alone, where several choices are made: opening one verifies all shards.
+        generation: The generation.
+        query: Filters, order and limit.
+        session: Over this generation alone, for several queries: opening a session verifies all shards.
 
     Raises:
-        InputError: The corpus has not what the choice names; the generation was removed meanwhile.
+        InputError: The corpus has no such label or example; the generation was removed meanwhile.
         CorruptDataError: A part is not what was published.
         UnavailableError: Memory and temporary files do not suffice.
     """
-    choice.check(inspected.corpus)
+    query.check(generation.corpus)
     if session is None:
-        with Session.of(inspected) as own:
-            return select_rows(inspected, choice, num, own)
-    clauses, parameters = choice.clauses()
-    rows = session.run(
-        ["triplets"],
-        f"SELECT {_IDS}, d_ap, d_an, kind, label, negative_label FROM triplets {clauses} LIMIT $num",
-        parameters | {"num": num},
-    )
-    return [TripletRow(*row) for row in rows.fetch()]
+        with SqlSession.of(generation) as new_session:
+            return select_rows(generation, query, new_session)
+    clauses, parameters = query.clauses()
+    statement = f"SELECT {_IDS}, d_ap, d_an, kind, label, negative_label FROM triplets {clauses}"
+    return [TripletRow(*row) for row in session.run(["triplets"], statement, parameters).fetch()]
 
 
-def why_none(inspected: Inspected, choice: Choice) -> str:
-    """Why a generation may hold no triplet of a choice, in a sentence."""
-    corpus = inspected.corpus
-    if choice.label is not None and corpus.split.is_test(choice.label):
-        return f"label {choice.label!r} is kept for evaluation: it is never mined"
-    named = [getattr(choice, name) for name in (*ROLES, "example")]
-    for example_id in (one for one in named if one is not None):
-        if corpus.is_test[example_id]:
+def empty_result_reason(generation: OpenGeneration, query: TripletQuery) -> str:
+    """Why a query may find no triplet, in a sentence."""
+    corpus = generation.corpus
+    if query.label is not None and corpus.split.is_test(query.label):
+        return f"label {query.label!r} is kept for evaluation: it is never mined"
+    for example_id in (getattr(query, name) for name in (*ROLES, "example")):
+        if example_id is not None and corpus.is_test[example_id]:
             return f"example {example_id} is kept for evaluation: it is never mined"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in inspected.manifest.kinds.items())
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in generation.manifest.kinds.items())
     return f"the generation holds {kinds}: choose less narrowly"
-
-
-def hardest(
-    inspected: Inspected, num: int, label: str | None = None, session: Session | None = None
-) -> list[TripletRow]:
-    """The ``num`` triplets of smallest margin, ties by id; see ``select_rows``."""
-    return select_rows(inspected, Choice("hardest", label=label), num, session)
-
-
-def drawn(
-    inspected: Inspected, num: int, seed: int, label: str | None = None, session: Session | None = None
-) -> list[TripletRow]:
-    """``num`` triplets drawn uniformly, the same for the same seed; see ``select_rows``."""
-    return select_rows(inspected, Choice("random", label=label, seed=seed), num, session)

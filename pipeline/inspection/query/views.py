@@ -1,4 +1,4 @@
-"""The views of the SQL session, and what they are made of: verified files, and small tables in memory."""
+"""The catalog of the SQL session: its views over verified files and small tables in memory."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest
-from pipeline.inspection.inspected import Inspected, corpus_of, open_generation
+from pipeline.inspection.generation import OpenGeneration, corpus_of, open_generation
 from pipeline.inspection.query.manifest_tables import checkpoint_table, generation_table
-from pipeline.inspection.temporary import room_for
+from pipeline.inspection.temporary import writing
 from pipeline.progress import stage
 from pipeline.storage.publish import PartRecord, VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -21,12 +21,12 @@ from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import KINDS, GenerationManifest
 
 PATH = "path_in_source"
-"""The paths' column below the view ``corpus``; no other has the name, so a plan that has it reads paths."""
-_BYTES_WORTH_A_BAR = 2**28
+"""The paths' column below the view ``corpus``; no other column has the name, so a query plan with it reads paths."""
+_MIN_PROGRESS_BYTES = 2**28  # verifying fewer bytes shows no progress bar
 
 
-class Sources:
-    """What a session has opened so far.
+class Catalog:
+    """The views that a session has opened so far.
 
     Attributes:
         views: Name to SELECT, in the order in which they build on each other.
@@ -34,15 +34,15 @@ class Sources:
         files: All files that they read.
     """
 
-    def __init__(self, workspace: Workspace, chosen: Callable[[], Sequence[Inspected]], folder: Path) -> None:
+    def __init__(self, workspace: Workspace, load: Callable[[], Sequence[OpenGeneration]], folder: Path) -> None:
         self.views: dict[str, str] = {}
         self.tables: dict[str, pa.Table] = {}
         self.files: list[str] = []
-        self._workspace, self._chosen, self._folder = workspace, chosen, folder
+        self._workspace, self._load, self._folder = workspace, load, folder
         self._parts: list[tuple[VersionedDataset[Any], PartRecord]] = []
 
     def open(self, view: str) -> None:
-        """Opens what a view reads.
+        """Adds a view, and opens the parts that it reads.
 
         Raises:
             InputError: The run has no generation, or one was removed meanwhile.
@@ -59,31 +59,32 @@ class Sources:
         self.views[view] = makers[view]()
 
     def add_paths(self) -> None:
-        """Reads where the examples came from, for which all of the corpus is read and verified."""
+        """Reads the examples' paths in the source, for which all of the corpus is read and verified."""
         self.tables["examples"] = self._examples(_read_paths(self._corpus, self._folder / "paths.arrow"))
 
-    def verify_again(self) -> None:
+    def verify_parts_again(self) -> None:
         """Reads all parts once more; raises as ``open`` does if one is no longer what it was."""
         for dataset, part in self._parts:
             dataset.read_part(part)
 
     @cached_property
-    def _inspected(self) -> Sequence[Inspected]:
-        return self._chosen()
+    def _generations_shown(self) -> Sequence[OpenGeneration]:
+        return self._load()
 
     @cached_property
     def _corpus(self) -> Corpus:
-        return self._inspected[-1].corpus if self._inspected else Corpus.open(self._workspace)
+        shown = self._generations_shown
+        return shown[-1].corpus if shown else Corpus.open(self._workspace)
 
     def _triplets(self) -> str:
         selects = []
-        for one in self._inspected or [open_generation(self._workspace)]:
-            manifest, labels = one.manifest, self._labels(one.corpus)
+        for generation in self._generations_shown or [open_generation(self._workspace)]:
+            manifest, labels = generation.manifest, self._labels(generation.corpus)
             name = f"triplets_{manifest.number}"
             files = self._verified(generations(self._workspace), manifest.parts_of("triplets"))
             self.views[name] = (
                 f"SELECT {manifest.number}::BIGINT AS generation, *, d_an::DOUBLE - d_ap AS margin, "
-                f"{_kind_of(manifest)} AS kind FROM {files}"
+                f"{_kind_expression(manifest)} AS kind FROM {files}"
             )
             selects.append(
                 f"SELECT t.*, a.label, n.label AS negative_label FROM {name} t "
@@ -99,11 +100,11 @@ class Sources:
         dataset = VersionedDataset(self._workspace.store, self._workspace.corpus_prefix, CorpusManifest)
         rejected = self._verified(dataset, self._corpus.manifest.parts_of(QUARANTINE))
         selects = []
-        for one in self._inspected:
-            labels = self._labels(one.corpus)
-            files = self._verified(generations(self._workspace), one.manifest.parts_of("quarantine"))
+        for generation in self._generations_shown:
+            manifest, labels = generation.manifest, self._labels(generation.corpus)
+            files = self._verified(generations(self._workspace), manifest.parts_of("quarantine"))
             selects.append(
-                f"SELECT {one.manifest.number}::BIGINT AS generation, q.example_id, e.label, NULL::VARCHAR AS path, "
+                f"SELECT {manifest.number}::BIGINT AS generation, q.example_id, e.label, NULL::VARCHAR AS path, "
                 "q.reason, q.excluded, q.other_id, o.label AS other_label, q.distance, q.score, q.suggested_label, "
                 f"q.detail FROM {files} q LEFT JOIN {labels} e ON e.example_id = q.example_id "
                 f"LEFT JOIN {labels} o ON o.example_id = q.other_id"
@@ -135,64 +136,65 @@ class Sources:
         return pa.table(columns | {"is_test": self._corpus.is_test, PATH: paths})
 
     def _verified(self, dataset: VersionedDataset[Any], parts: Sequence[PartRecord]) -> str:
-        """Parts as a table of SQL. Files of a local store are read where they are; others are copied here."""
+        """Verifies parts, and makes them a table of SQL; files of a local store are read in place, others copied."""
         names = []
-        is_long = sum(part.num_bytes for part in parts) >= _BYTES_WORTH_A_BAR
+        is_long = sum(part.num_bytes for part in parts) >= _MIN_PROGRESS_BYTES
         with stage("verify", len(parts), "parts") if is_long else nullcontext() as done:
             for part in parts:
                 data = dataset.read_part(part)
-                # DuckDB takes [, * and ? in a name for a pattern: what it is given has a name of ours.
+                # DuckDB takes [, * and ? in a name for a pattern, so it gets names without them.
                 name = self._folder / f"{len(self._parts):06d}.parquet"
-                place = dataset.store.local_path(part.key)
-                with room_for(name):
-                    if place is None:
+                local = dataset.store.local_path(part.key)
+                with writing(name):
+                    if local is None:
                         name.write_bytes(data)
                     else:
-                        name.symlink_to(place)
+                        name.symlink_to(local)
                 self._parts.append((dataset, part))
-                self.files += [str(name)] if place is None else [str(name), str(place)]
+                self.files += [str(name)] if local is None else [str(name), str(local)]
                 names.append(str(name))
                 if done is not None:
                     done()
-        return f"read_parquet({quoted(names)}, hive_partitioning = false)"
+        return f"read_parquet({sql_literal(names)}, hive_partitioning = false)"
 
 
-def choose(workspace: Workspace, which: int | None, every: bool = False) -> list[Inspected]:
-    """Opens generations, with one corpus for all that were mined from it.
+def open_generations(workspace: Workspace, number: int | None, every: bool = False) -> list[OpenGeneration]:
+    """Opens generations, and each of their corpora once.
 
     Args:
         workspace: Of the run.
-        which: Number of a generation; the newest by default, none where there is none.
+        number: Of a generation; None: the newest, or none where there is none.
         every: All of them instead.
 
     Raises:
-        InputError: That one is not there, or a corpus is gone.
+        InputError: There is no such generation, or a corpus is gone.
     """
     dataset = generations(workspace)
     numbers = dataset.numbers()
     corpora: dict[str, Corpus] = {}
     opened = []
-    for number in numbers if every else numbers[-1:] if which is None else [which]:
-        manifest = dataset.read(number)
-        if manifest.corpus_fingerprint not in corpora:
-            corpora[manifest.corpus_fingerprint] = corpus_of(workspace, manifest)
-        opened.append(Inspected(workspace, Generation(dataset, manifest), corpora[manifest.corpus_fingerprint]))
+    for each in numbers if every else numbers[-1:] if number is None else [number]:
+        manifest = dataset.read(each)
+        fingerprint = manifest.corpus_fingerprint
+        if fingerprint not in corpora:
+            corpora[fingerprint] = corpus_of(workspace, manifest)
+        opened.append(OpenGeneration(workspace, Generation(dataset, manifest), corpora[fingerprint]))
     return opened
 
 
-def quoted(value: str | Sequence[str]) -> str:
-    """A text, or a list of texts, as a literal of SQL."""
+def sql_literal(value: str | Sequence[str]) -> str:
+    """A string, or a list of strings, as a literal of SQL."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    return f"[{', '.join(map(quoted, value))}]"
+    return f"[{', '.join(map(sql_literal, value))}]"
 
 
-def _kind_of(manifest: GenerationManifest) -> str:
-    """As ``count_kinds``, for the margin of the generation's band."""
-    hard, semi_hard, easy = map(quoted, KINDS)
+def _kind_expression(manifest: GenerationManifest) -> str:
+    """SQL for the kind of a triplet, as ``count_kinds`` defines it, for the margin of the generation's band."""
+    hard, semi_hard, easy = map(sql_literal, KINDS)
     return (
         f"CASE WHEN d_an <= d_ap THEN {hard} WHEN d_an::DOUBLE >= d_ap::DOUBLE + "
-        f"{quoted(repr(manifest.mining.band.margin))}::DOUBLE THEN {easy} ELSE {semi_hard} END"
+        f"{sql_literal(repr(manifest.mining.band.margin))}::DOUBLE THEN {easy} ELSE {semi_hard} END"
     )
 
 
@@ -201,10 +203,10 @@ def _label_column(corpus: Corpus) -> pa.DictionaryArray:
 
 
 def _read_paths(corpus: Corpus, file: Path) -> pa.ChunkedArray:
-    """Paths of all examples, in a mapped file: they may be more than memory holds."""
+    """Paths of all examples, in a mapped file, since they may not fit in memory."""
     schema = pa.schema([(PATH, pa.string())])
     with (
-        room_for(file),
+        writing(file),
         pa.ipc.new_file(str(file), schema) as writer,
         stage("paths", corpus.num_parts, "parts") as done,
     ):

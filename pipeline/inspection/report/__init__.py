@@ -1,4 +1,4 @@
-"""The HTML report: one file that shows a run's generations, its training, its triplets and its quarantine."""
+"""The HTML report: a file that shows a run's generations, its training, its triplets and its quarantine."""
 
 from pipeline.inspection.report.write import write_report
 

@@ -21,15 +21,15 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; points that are not finite leave a gap.
+    """A curve; points that are not finite leave a gap.
 
     Attributes:
         name: In the legend; empty for none.
         points: (x, y), x ascending.
-        colour: Place in the page's palette.
+        colour: Index in the page's palette.
         opacity: 1 is the full colour.
         is_filled: The area down to the axis is tinted.
-        has_dots: Points are marked, each with its figures to be read under the mouse.
+        has_markers: Points are marked, each with a tooltip.
         spread: (x, low, high) of a tinted band about the curve.
     """
 
@@ -38,16 +38,16 @@ class Line:
     colour: int = 0
     opacity: float = 1.0
     is_filled: bool = False
-    has_dots: bool = False
+    has_markers: bool = False
     spread: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis, in the drawing's units, and its words."""
+    """A position on an axis, in SVG units, and its label."""
 
     at: float
-    words: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Chart:
     """A line chart.
 
     Attributes:
-        title: What it shows.
+        title: Above the chart.
         x_label: Under the horizontal axis.
-        lines: Drawn in this order, the last on top.
-        rules: (x, words) of upright lines.
+        lines: In this order, the last on top.
+        rules: (x, label) of vertical lines.
         is_share: The vertical axis is a share, shown in per cent.
         from_zero: The vertical axis begins at 0.
         has_whole_x: Ticks stand at whole numbers only.
-        y_limit: Where the vertical axis ends at the latest; what is higher is cut off.
+        y_limit: Greatest end of the vertical axis; higher points are cut off.
     """
 
     title: str
@@ -87,13 +87,13 @@ class Chart:
 
     @cached_property
     def y_range(self) -> tuple[float, float]:
-        """Of all that is drawn, with some air above."""
+        """Of all lines and spreads, with some padding above."""
         low, high = _range(
             [y for line in self.lines for _, y in line.points]
             + [end for line in self.lines for _, *ends in line.spread for end in ends]
         )
-        air = 0.06 * (high - low)
-        return (min(0.0, low) if self.from_zero else low - air), min(high + air, self.y_limit)
+        padding = 0.06 * (high - low)
+        return (min(0.0, low) if self.from_zero else low - padding), min(high + padding, self.y_limit)
 
     @property
     def x_ticks(self) -> list[Tick]:
@@ -109,10 +109,10 @@ class Chart:
         return [Tick(self._y(value), f"{100 * value:.6g}%" if self.is_share else _number(value)) for value in values]
 
     @property
-    def upright(self) -> list[Tick]:
-        """The rules that lie within the drawing."""
+    def rule_ticks(self) -> list[Tick]:
+        """The rules that lie within the chart."""
         low, high = self.x_range
-        return [Tick(self._x(x), words) for x, words in self.rules if low <= x <= high]
+        return [Tick(self._x(x), label) for x, label in self.rules if low <= x <= high]
 
     def path(self, line: Line) -> str:
         """The curve, as the ``d`` of an SVG path."""
@@ -126,9 +126,9 @@ class Chart:
         return "".join(pieces)
 
     def area(self, line: Line) -> str:
-        """What is tinted: the band about a curve, or what is under it."""
+        """The tinted area, as the ``d`` of an SVG path: the band about a curve, or the area under it."""
         if line.spread:
-            band = [one for one in line.spread if all(map(math.isfinite, one))]
+            band = [point for point in line.spread if all(map(math.isfinite, point))]
             edge = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
         elif line.is_filled and line.points:
             floor = max(0.0, self.y_range[0])
@@ -137,13 +137,13 @@ class Chart:
             return ""
         return "M" + "L".join(f"{self._x(x):.1f} {self._y(y):.1f}" for x, y in edge) + "Z"
 
-    def dots(self, line: Line) -> list[tuple[float, float, str]]:
-        """(x, y, words) of the points to be marked."""
-        if not line.has_dots:
+    def markers(self, line: Line) -> list[tuple[float, float, str]]:
+        """(x, y, tooltip) of the marked points."""
+        if not line.has_markers:
             return []
-        words = "{:.1%}" if self.is_share else "{:,.4g}"
+        template = "{:.1%}" if self.is_share else "{:,.4g}"
         return [
-            (self._x(x), self._y(y), f"{line.name or self.title}: {words.format(y)} at {self.x_label} {x:,.0f}")
+            (self._x(x), self._y(y), f"{line.name or self.title}: {template.format(y)} at {self.x_label} {x:,.0f}")
             for x, y in line.points
             if math.isfinite(y)
         ]

@@ -1,4 +1,4 @@
-"""The HTML document: templates, what they may do with text, and what a browser may do with the page."""
+"""Renders HTML pages: templates, their filters for text, and the page's content security policy."""
 
 import base64
 import hashlib
@@ -13,15 +13,15 @@ from markupsafe import Markup
 from pipeline.plotting import PALETTE
 
 MAX_TEXT = 60
-"""Characters of a label, a path or an id; what is longer is cut, and ends in an ellipsis."""
+"""Characters of a label, a path or an id; longer text is cut, and ends in an ellipsis."""
 
 
-def fill(context: Mapping[str, Any], page: str = "report") -> bytes:
-    """The page as UTF-8. All text is escaped; scripts and styles are allowed by their digests, and nothing is fetched.
+def render_page(context: Mapping[str, Any], page: str = "report") -> bytes:
+    """Renders a page as UTF-8. All text is escaped; scripts and styles are allowed by digest, and nothing is fetched.
 
     Args:
-        context: What the page shows.
-        page: Names its ``PAGE.html`` and ``PAGE.js``, and the ``PAGE.css`` that goes beyond the report's.
+        context: Variables of the template.
+        page: Names its ``PAGE.html`` and ``PAGE.js``, and the ``PAGE.css`` that follows the report's.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -30,7 +30,7 @@ def fill(context: Mapping[str, Any], page: str = "report") -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clip": _clip, "words": _words, "date": _date, "size": _size, "percent": percent}
+    environment.filters |= {"clip": _clip, "spaced": _spaced, "date": _date, "size": _size, "percent": percent}
     sheets = dict.fromkeys(("report.css", f"{page}.css"))
     style = "".join(environment.get_template(sheet).render(palette=PALETTE) for sheet in sheets)
     script = (Path(__file__).parent / f"{page}.js").read_text(encoding="utf-8")
@@ -38,13 +38,13 @@ def fill(context: Mapping[str, Any], page: str = "report") -> bytes:
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    # Both are this package's own files; no text that comes from data is in them.
+    # Both are this package's own files, and hold no text from data.
     trusted = {"policy": policy, "style": Markup(style), "script": Markup(script)}
     return environment.get_template(f"{page}.html").render(**context, **trusted).encode()
 
 
 def percent(share: float) -> str:
-    """A share for people; a dash for one that is no number."""
+    """Formats a share in per cent; NaN as a dash."""
     return f"{share:.1%}" if math.isfinite(share) else "–"
 
 
@@ -52,8 +52,8 @@ def _clip(text: str, length: int = MAX_TEXT) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _words(name: str) -> str:
-    """A name of the code as people write it."""
+def _spaced(name: str) -> str:
+    """A name of the code with spaces."""
     return name.replace("semi_hard", "semi-hard").replace("_", " ")
 
 
@@ -67,5 +67,5 @@ def _size(num_bytes: int) -> str:
 
 
 def _digest(content: str) -> str:
-    """What a Content-Security-Policy names an inline script or style by."""
+    """The digest of an inline script or style in a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

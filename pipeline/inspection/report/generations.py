@@ -1,34 +1,34 @@
-"""A run's newest generations beside each other: distances, and what changed from one to the next."""
+"""A run's newest generations side by side: distances, and diffs from each to the next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.summary.churn import Churn, churn
-from pipeline.inspection.summary.survey import Histogram, Survey, survey
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.summary.diff import GenerationDiff, diff_generations
+from pipeline.inspection.summary.statistics import GenerationStatistics, Histogram, collect_statistics
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import GenerationManifest
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One generation as a whole.
+class GenerationOverview:
+    """The manifest, the distances and the diff of a generation.
 
     Attributes:
         manifest: Its manifest.
         d_ap: Distances anchor to positive.
         d_an: Distances anchor to negative.
         margin: Their differences.
-        churn: What changed since the generation before; None for the first, and where the corpus is another.
+        diff: Against the generation before; None for the first, and where the corpus is another.
     """
 
     manifest: GenerationManifest
     d_ap: Histogram
     d_an: Histogram
     margin: Histogram
-    churn: Churn | None
+    diff: GenerationDiff | None
 
     @property
     def band_yield(self) -> float:
@@ -38,50 +38,53 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Lineage:
+class RecentGenerations:
     """The newest generations of a run.
 
     Attributes:
-        seen: Each of them, the newest last; at least one.
+        overviews: Of each of them, the newest last; at least one.
         newest: The newest, open.
-        survey: Of the newest.
-        notes: Of those that could not be read: why.
+        statistics: Of the newest.
+        notes: Why the others could not be read.
     """
 
-    seen: Sequence[Seen]
-    newest: Inspected
-    survey: Survey
+    overviews: Sequence[GenerationOverview]
+    newest: OpenGeneration
+    statistics: GenerationStatistics
     notes: Sequence[str]
 
 
-def read_lineage(workspace: Workspace, num: int) -> Lineage:
-    """Reads the newest generations, one after the other; of all but the newest, only counts are kept.
+def read_recent_generations(workspace: Workspace, num: int) -> RecentGenerations:
+    """Reads the newest generations one by one; of all but the newest, memory keeps only counts.
 
-    An older one may have lost its corpus; it is left out, and ``notes`` says so.
+    An older one whose corpus is gone is left out, and ``notes`` says so.
 
     Raises:
         InputError: There is none, or the newest one's corpus is gone.
         CorruptDataError: A part is not what was published.
     """
     newest = open_generation(workspace)
-    seen: list[Seen] = []
+    overviews: list[GenerationOverview] = []
     notes: list[str] = []
-    before: Inspected | None = None
+    before: OpenGeneration | None = None
     older = [number for number in generations(workspace).numbers() if number < newest.manifest.number]
     for number in older[max(0, len(older) - (num - 1)) :]:
         try:
-            one = open_generation(workspace, number)
-            seen.append(_see(one, before, survey(one)))
-            before = one
+            generation = open_generation(workspace, number)
+            overviews.append(_overview(generation, before, collect_statistics(generation)))
+            before = generation
         except InputError as error:
             notes.append(str(error))
             before = None
-    of_newest = survey(newest)
-    seen.append(_see(newest, before, of_newest))
-    return Lineage(seen, newest, of_newest, notes)
+    statistics = collect_statistics(newest)
+    overviews.append(_overview(newest, before, statistics))
+    return RecentGenerations(overviews, newest, statistics, notes)
 
 
-def _see(one: Inspected, before: Inspected | None, found: Survey) -> Seen:
-    comparable = before is not None and before.manifest.corpus_fingerprint == one.manifest.corpus_fingerprint
-    changed = churn(before, one) if before is not None and comparable else None
-    return Seen(one.manifest, found.d_ap, found.d_an, found.margin, changed)
+def _overview(
+    generation: OpenGeneration, before: OpenGeneration | None, statistics: GenerationStatistics
+) -> GenerationOverview:
+    manifest = generation.manifest
+    comparable = before is not None and before.manifest.corpus_fingerprint == manifest.corpus_fingerprint
+    diff = diff_generations(before, generation) if before is not None and comparable else None
+    return GenerationOverview(manifest, statistics.d_ap, statistics.d_an, statistics.margin, diff)

@@ -1,4 +1,4 @@
-"""The page: everything that is known of a run, gathered and written as one HTML document."""
+"""The report's page: gathers the data of a run, and renders them as an HTML document."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,45 +7,45 @@ from typing import Any
 from pipeline.config import RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.report.document import fill
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.report.document import render_page
 from pipeline.inspection.report.examples import read_examples
 from pipeline.inspection.report.figures import distance_charts, generation_charts, training_charts
-from pipeline.inspection.report.generations import Lineage, read_lineage
-from pipeline.inspection.report.history import Training, read_evaluations, read_training, standing_refusals
-from pipeline.inspection.report.provenance import provenance
-from pipeline.inspection.report.sheets import example_ids, quarantined, triplet_sheets
-from pipeline.inspection.report.tiles import tiles
+from pipeline.inspection.report.generations import RecentGenerations, read_recent_generations
+from pipeline.inspection.report.history import TrainingHistory, read_evaluations, read_training, refusals_since
+from pipeline.inspection.report.key_figures import key_figures
+from pipeline.inspection.report.provenance import collect_provenance
+from pipeline.inspection.report.sheets import example_ids, quarantine_groups, triplet_sheets
 from pipeline.storage.publish import library_versions
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import REASONS
 from pipeline.triplets.reader import generations
 
 MAX_BYTES = 15_000_000
-PICTURE_CHARS = 9_000_000
-"""What all pictures of a page may come to; the rest is bounded by MAX_PICTURES, and MAX_TEXT of document.py."""
-MAX_PICTURE_CHARS = 20_000
-MAX_PICTURES, MAX_GENERATIONS = 200, 64
-NUM_HUBS, NUM_CHURN_LABELS, NUM_REFUSALS, NUM_FIGURES = 24, 8, 5, 24
+THUMBNAIL_CHARS = 9_000_000
+"""Of all thumbnails of a page together; MAX_TRIPLETS_PER_SHEET and MAX_TEXT of document.py bound the rest."""
+MAX_THUMBNAIL_CHARS = 20_000
+MAX_TRIPLETS_PER_SHEET, MAX_GENERATIONS = 200, 64
+NUM_HUBS, NUM_DIFF_LABELS, NUM_REFUSALS, NUM_FIGURES = 24, 8, 5, 24
 
 
-def render(workspace: Workspace, config: RunConfig, num_generations: int, num_pictures: int) -> bytes:
-    """The run's report as UTF-8 HTML of less than MAX_BYTES, complete in itself.
+def render_report(workspace: Workspace, config: RunConfig, num_generations: int, triplets_per_sheet: int) -> bytes:
+    """The run's report as self-contained UTF-8 HTML of less than MAX_BYTES.
 
     Args:
         workspace: Of the run.
-        config: Seeds the random draw; its transform stands in where the checkpoint is gone.
+        config: Seeds the random sheet; its transform is used where the checkpoint is gone.
         num_generations: The newest so many are compared, at most MAX_GENERATIONS.
-        num_pictures: Triplets a contact sheet, at most MAX_PICTURES; half as many entries of the quarantine a reason.
+        triplets_per_sheet: At most MAX_TRIPLETS_PER_SHEET; of the quarantine, each reason shows half as many entries.
 
     Raises:
         InputError: There is neither a generation nor a refusal, or the newest generation's corpus is gone.
         CorruptDataError: Something stored is not what was published.
     """
-    lineage = read_lineage(workspace, num_generations) if generations(workspace).numbers() else None
-    refusals = standing_refusals(workspace, lineage.newest.manifest if lineage else None)
-    if lineage is None and not refusals:
-        open_generation(workspace)  # raises, and says what to do
+    recent = read_recent_generations(workspace, num_generations) if generations(workspace).numbers() else None
+    refusals = refusals_since(workspace, recent.newest.manifest if recent else None)
+    if recent is None and not refusals:
+        open_generation(workspace)  # raises an error that says what to do
     training, evaluations = read_training(workspace), read_evaluations(workspace)
     context: dict[str, Any] = {
         "run": workspace.run,
@@ -56,58 +56,59 @@ def render(workspace: Workspace, config: RunConfig, num_generations: int, num_pi
         "training_charts": training_charts(training, evaluations),
         "training": training,
         "manifest": None,
-        "provenance": provenance(workspace, lineage, training),
+        "provenance": collect_provenance(workspace, recent, training),
         "versions": library_versions(),
     }
-    if lineage is not None:
-        context |= _of_generation(lineage, training, evaluations, config, num_pictures)
-    return fill(context)
+    if recent is not None:
+        context |= _generation_context(recent, training, evaluations, config, triplets_per_sheet)
+    return render_page(context)
 
 
-def _of_generation(
-    lineage: Lineage,
-    training: Training,
+def _generation_context(
+    recent: RecentGenerations,
+    training: TrainingHistory,
     evaluations: Mapping[int, Mapping[str, float]],
     config: RunConfig,
-    num_pictures: int,
+    triplets_per_sheet: int,
 ) -> dict[str, Any]:
-    """What the page says of generations."""
-    newest = lineage.newest
-    checkpoint = _checkpoint(lineage)
+    """The template's variables about generations."""
+    newest = recent.newest
+    checkpoint = _checkpoint(recent)
     transform = checkpoint.transform if checkpoint is not None else config.transform
-    sheets = triplet_sheets(newest, lineage.survey, num_pictures, config.seed)
-    groups = quarantined(newest, -(-num_pictures // 2))
-    hubs = lineage.survey.hubs(NUM_HUBS)
+    sheets = triplet_sheets(newest, recent.statistics, triplets_per_sheet, config.seed)
+    groups = quarantine_groups(newest, -(-triplets_per_sheet // 2))
+    hubs = recent.statistics.hubs(NUM_HUBS)
     shown = list(example_ids(sheets, groups, hubs))
-    # Pictures stand in the page as often as they are shown, so each gets its share of what the page may hold.
-    max_chars = min(MAX_PICTURE_CHARS, PICTURE_CHARS // max(1, len(shown)))
+    # The page holds a thumbnail as often as it is shown, so each gets its share of the page's limit.
+    max_chars = min(MAX_THUMBNAIL_CHARS, THUMBNAIL_CHARS // max(1, len(shown)))
     num_dims = checkpoint.encoder.embedding_dim if checkpoint is not None else None
     distances = [distance for sheet in sheets for row in sheet.rows for distance in (row.d_ap, row.d_an)]
-    found, looked_for = {group.reason for group in groups}, set(newest.manifest.quarantined)
+    empty_reasons = set(newest.manifest.quarantined) - {group.reason for group in groups}
+    num_negatives = int((recent.statistics.negative_counts_N > 0).sum())
     return {
         "manifest": newest.manifest,
         "corpus": newest.corpus.manifest,
         "has_pictures": newest.corpus.payload.viewer is not None,
         "has_checkpoint": checkpoint is not None,
-        "tiles": tiles(lineage, training, evaluations, num_dims),
-        "seen": lineage.seen,
-        "notes": lineage.notes,
-        "distance_charts": distance_charts(lineage.seen),
-        "generation_charts": generation_charts(lineage.seen),
-        "churn": lineage.seen[-1].churn,
-        "num_churn_labels": NUM_CHURN_LABELS,
+        "key_figures": key_figures(recent, training, evaluations, num_dims),
+        "overviews": recent.overviews,
+        "notes": recent.notes,
+        "distance_charts": distance_charts(recent.overviews),
+        "generation_charts": generation_charts(recent.overviews),
+        "diff": recent.overviews[-1].diff,
+        "num_diff_labels": NUM_DIFF_LABELS,
         "sheets": sheets,
         "most_distance": max(distances, default=1.0) or 1.0,
-        "quarantined": groups,
-        "none_found": {reason: known.words for reason, known in REASONS.items() if reason in looked_for - found},
+        "quarantine_groups": groups,
+        "none_found": {reason: known.words for reason, known in REASONS.items() if reason in empty_reasons},
         "hubs": hubs,
-        "mean_negatives": lineage.survey.num_triplets / max(1, int((lineage.survey.negative_counts_N > 0).sum())),
+        "mean_negatives": recent.statistics.num_triplets / max(1, num_negatives),
         "examples": read_examples(newest.corpus, shown, transform, max_chars),
     }
 
 
-def _checkpoint(lineage: Lineage) -> CheckpointManifest | None:
+def _checkpoint(recent: RecentGenerations) -> CheckpointManifest | None:
     try:
-        return lineage.newest.checkpoint
+        return recent.newest.checkpoint
     except InputError:  # the page says that it is gone
         return None

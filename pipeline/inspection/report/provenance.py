@@ -1,12 +1,12 @@
-"""What a page was made from: every manifest by its key and digest, which in turn names its parts by theirs."""
+"""The provenance of a page: manifests by key and digest; each names its parts by theirs."""
 
 import hashlib
 from dataclasses import dataclass
 
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import checkpoints
-from pipeline.inspection.report.generations import Lineage
-from pipeline.inspection.report.history import Training
+from pipeline.inspection.report.generations import RecentGenerations
+from pipeline.inspection.report.history import TrainingHistory
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -14,11 +14,11 @@ from pipeline.triplets.reader import generations
 
 
 @dataclass(frozen=True)
-class Source:
-    """One manifest.
+class ManifestRecord:
+    """A manifest that a page was made from.
 
     Attributes:
-        name: What it is of.
+        name: Of the generation, checkpoint or corpus.
         key: In the workspace.
         sha256: Of its bytes.
         created_at: By the clock of its writer.
@@ -32,26 +32,26 @@ class Source:
     num_bytes: int
 
 
-def provenance(workspace: Workspace, lineage: Lineage | None, training: Training) -> list[Source]:
+def collect_provenance(
+    workspace: Workspace, recent: RecentGenerations | None, training: TrainingHistory
+) -> list[ManifestRecord]:
     """The corpus, the generations shown, the checkpoint of the newest, and the newest checkpoint."""
-    sources = []
-    if lineage is not None:
+    records = []
+    if recent is not None:
         corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        corpus = lineage.newest.corpus.manifest
-        sources.append(_source("corpus", corpora.manifest_key(corpus.number), corpus, workspace))
-        of_run = generations(workspace)
-        for one in lineage.seen:
-            manifest = one.manifest
-            key = of_run.manifest_key(manifest.number)
-            sources.append(_source(f"generation {manifest.number}", key, manifest, workspace))
-    mined_from = {lineage.newest.manifest.checkpoint_step} if lineage is not None else set()
+        corpus = recent.newest.corpus.manifest
+        records.append(_record("corpus", corpora.manifest_key(corpus.number), corpus, workspace))
+        for manifest in (overview.manifest for overview in recent.overviews):
+            key = generations(workspace).manifest_key(manifest.number)
+            records.append(_record(f"generation {manifest.number}", key, manifest, workspace))
+    mined_from = {recent.newest.manifest.checkpoint_step} if recent is not None else set()
     for checkpoint in training.manifests:
         if checkpoint.step in mined_from or checkpoint is training.manifests[-1]:
             key = checkpoints(workspace).manifest_key(checkpoint.step)
-            sources.append(_source(f"checkpoint {checkpoint.step}", key, checkpoint, workspace))
-    return sources
+            records.append(_record(f"checkpoint {checkpoint.step}", key, checkpoint, workspace))
+    return records
 
 
-def _source(name: str, key: str, manifest: Manifest, workspace: Workspace) -> Source:
+def _record(name: str, key: str, manifest: Manifest, workspace: Workspace) -> ManifestRecord:
     digest = hashlib.sha256(workspace.store.get(key)).hexdigest()
-    return Source(name, key, digest, manifest.created_at, sum(part.num_bytes for part in manifest.parts))
+    return ManifestRecord(name, key, digest, manifest.created_at, sum(part.num_bytes for part in manifest.parts))

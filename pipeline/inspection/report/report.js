@@ -5,7 +5,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
   const controls = gallery.querySelector(".controls");
   if (!controls) continue;
   const sheets = [...gallery.querySelectorAll(".sheet")];
-  const cards = sheets.flatMap((sheet) => [...sheet.querySelectorAll(".card")].map((card, place) => describe(card, sheet, place)));
+  const cards = sheets.flatMap((sheet) => [...sheet.querySelectorAll(".card")].map((card, place) => readCard(card, sheet, place)));
   const [filters, sort, search, count] = [
     [...controls.querySelectorAll("[data-filter]")],
     controls.querySelector("[data-sort]"),
@@ -13,7 +13,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     controls.querySelector("output"),
   ];
 
-  const show = () => {
+  const applyFilters = () => {
     const wanted = search.value.trim().toLowerCase();
     for (const card of cards) {
       const fits = filters.every(({ value, dataset }) => !value || card.data[dataset.filter] === value);
@@ -24,22 +24,22 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     count.textContent = `${shown} of ${cards.length} shown`;
   };
 
-  const arrange = () => {
-    const order = comparison(sort.value);
+  const applyOrder = () => {
+    const order = orderBy(sort.value);
     for (const card of [...cards].sort(order)) card.element.parentNode.append(card.element);
   };
 
-  for (const filter of filters) filter.addEventListener("change", show);
-  search.addEventListener("input", show);
-  sort.addEventListener("change", arrange);
+  for (const filter of filters) filter.addEventListener("change", applyFilters);
+  search.addEventListener("input", applyFilters);
+  sort.addEventListener("change", applyOrder);
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.hidden = false;
-  show();
+  applyFilters();
 }
 
-/** What of a card is searched and compared: ids and labels, figures, and its place as listed. */
-function describe(element, sheet, place) {
-  const text = (selector) => [...element.querySelectorAll(selector)].map((one) => one.textContent);
+/** Reads from a card all that is searched and compared: ids and labels, figures, and its place as listed. */
+function readCard(element, sheet, place) {
+  const text = (selector) => [...element.querySelectorAll(selector)].map((match) => match.textContent);
   return {
     element,
     sheet,
@@ -50,7 +50,7 @@ function describe(element, sheet, place) {
 }
 
 /** Orders cards by a figure ("margin", or "-margin" for the largest first) or by label; ties, and cards without, as listed. */
-function comparison(key) {
+function orderBy(key) {
   const name = key.replace(/^-/, "");
   const sign = key.startsWith("-") ? -1 : 1;
   if (!name) return (a, b) => a.place - b.place;

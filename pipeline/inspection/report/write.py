@@ -1,39 +1,39 @@
-"""Puts the report where people find it."""
+"""Writes the report into the workspace."""
 
 from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.inspection.report.page import render
+from pipeline.inspection.report.page import render_report
 from pipeline.storage.workspace import Workspace
 
-NUM_GENERATIONS, NUM_PICTURES = 8, 48
+NUM_GENERATIONS, TRIPLETS_PER_SHEET = 8, 48
 
 
 def write_report(
     workspace: Workspace,
     config: RunConfig,
     num_generations: int = NUM_GENERATIONS,
-    num_pictures: int = NUM_PICTURES,
+    triplets_per_sheet: int = TRIPLETS_PER_SHEET,
     copy: Path | None = None,
 ) -> str:
-    """Writes the run's report into the workspace, in place of an older one.
+    """Writes the run's report into the workspace; an older report is replaced.
 
     Args:
         workspace: Of the run.
-        config: Seeds the random draw of triplets.
+        config: Seeds the random sheet of triplets.
         num_generations: The newest so many are compared.
-        num_pictures: Triplets a contact sheet.
-        copy: A file of this machine that gets the page too.
+        triplets_per_sheet: Triplets on a contact sheet.
+        copy: A local file to which the page is written too.
 
     Returns:
-        Where it is: a path, or a URI.
+        The report's path, or its URI.
 
     Raises:
         InputError: There is neither a generation nor a refusal to show, or the workspace or the copy cannot be written.
         CorruptDataError: Something stored is not what was published.
     """
-    page = render(workspace, config, num_generations, num_pictures)
+    page = render_report(workspace, config, num_generations, triplets_per_sheet)
     if copy is not None:
         try:
             copy.write_bytes(page)

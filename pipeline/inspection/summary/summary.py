@@ -1,4 +1,4 @@
-"""A generation on one page: what was mined, how it is spread, what was left out, how it has aged."""
+"""The summary of a generation: its triplets and distances, its quarantine, its staleness."""
 
 import math
 from typing import Any
@@ -9,71 +9,71 @@ import pyarrow.compute as pc
 
 from pipeline.config import BandConfig
 from pipeline.encoders.checkpoints import checkpoints
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.summary.survey import Histogram, Survey, survey
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.summary.statistics import GenerationStatistics, Histogram, collect_statistics
 from pipeline.storage.tombstones import read_history
 
 QUANTILES = {"p0": 0.0, "p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99,
              "p100": 1.0}  # fmt: skip
 HUB_SHARE = 0.01
-"""Of the training examples: those that are negatives most often."""
+"""Share of the training examples that counts as the most frequent negatives."""
 
 
-def summarise(inspected: Inspected, num_hubs: int) -> dict[str, Any]:
-    """All that one pass over the triplets, the manifests and the quarantine say; JSON-able.
+def summarise(generation: OpenGeneration, num_hubs: int) -> dict[str, Any]:
+    """Summarises the triplets, the manifests and the quarantine, as a JSON-able document.
 
     Args:
-        inspected: The generation.
+        generation: The generation.
         num_hubs: Most frequent negatives to list.
 
     Raises:
         CorruptDataError: A part is not what was published.
         InputError: The generation was removed meanwhile.
     """
-    manifest, found = inspected.manifest, survey(inspected)
+    manifest, statistics = generation.manifest, collect_statistics(generation)
     num_answered = manifest.num_pairs - manifest.num_pairs_without_negative
     return {
-        "run": inspected.workspace.run,
+        "run": generation.workspace.run,
         "generation": manifest.number,
         "created_at": manifest.created_at,
         "checkpoint_step": manifest.checkpoint_step,
-        "corpus": inspected.corpus.manifest.number,
-        "num_triplets": found.num_triplets,
-        "kinds": found.kinds,
+        "corpus": generation.corpus.manifest.number,
+        "num_triplets": statistics.num_triplets,
+        "kinds": statistics.kinds,
         "band": {
-            "words": band_words(manifest.mining.band),
+            "words": format_band(manifest.mining.band),
             "margin": manifest.mining.band.margin,
             "num_pairs": manifest.num_pairs,
             "num_pairs_answered": num_answered,
-            "yield": _share(num_answered, manifest.num_pairs),
+            "yield": _ratio(num_answered, manifest.num_pairs),
         },
         "quantiles": {
-            "d_ap": _quantiles(found.d_ap),
-            "d_an": _quantiles(found.d_an),
-            "margin": _quantiles(found.margin),
+            "d_ap": _quantiles(statistics.d_ap),
+            "d_an": _quantiles(statistics.d_an),
+            "margin": _quantiles(statistics.margin),
         },
         "anchors": {
-            "num": found.num_anchors,
-            "triplets": _per_anchor(found.num_triplets, found.num_anchors, found.triplets_per_anchor),
-            "positives": _per_anchor(found.num_pairs, found.num_anchors, found.positives_per_anchor),
+            "num": statistics.num_anchors,
+            "triplets": _per_anchor(statistics.num_triplets, statistics.num_anchors, statistics.triplets_per_anchor),
+            "positives": _per_anchor(statistics.num_pairs, statistics.num_anchors, statistics.positives_per_anchor),
         },
-        "coverage": _coverage(inspected, found),
-        "hubs": _hubs(inspected, found, num_hubs),
-        "quarantine": _quarantine(inspected),
-        "audit": _audit(inspected),
+        "coverage": _coverage(generation, statistics),
+        "hubs": _hubs(generation, statistics, num_hubs),
+        "quarantine": _quarantine_counts(generation),
+        "audit": _audit_figures(generation),
         "storage": {
-            "num_shards": found.num_shards,
-            "num_bytes": found.num_bytes,
-            "bytes_per_triplet": _share(found.num_bytes, found.num_triplets),
-            "seconds": found.seconds,
-            "triplets_per_s": _share(found.num_triplets, found.seconds),
+            "num_shards": statistics.num_shards,
+            "num_bytes": statistics.num_bytes,
+            "bytes_per_triplet": _ratio(statistics.num_bytes, statistics.num_triplets),
+            "seconds": statistics.seconds,
+            "triplets_per_s": _ratio(statistics.num_triplets, statistics.seconds),
         },
-        "trained": trained_on(inspected),
+        "trained": staleness_history(generation),
     }
 
 
-def band_words(band: BandConfig) -> str:
-    """Which negatives a band wants, as an inequality."""
+def format_band(band: BandConfig) -> str:
+    """The condition on a band's negatives, as an inequality."""
     match band.mode:
         case "hard":
             return "hard: the nearest d_an, whatever it is"
@@ -85,26 +85,26 @@ def band_words(band: BandConfig) -> str:
             return f"range: {band.low:g} < d_an < {band.high:g}"
 
 
-def trained_on(inspected: Inspected) -> list[dict[str, Any]]:
-    """What was left of the generation, by step, as trainers measured it that had pinned it; may be empty."""
-    number = inspected.manifest.number
-    measured = []
-    for checkpoint in read_history(checkpoints(inspected.workspace)):
-        if checkpoint.step <= inspected.manifest.checkpoint_step:
+def staleness_history(generation: OpenGeneration) -> list[dict[str, Any]]:
+    """The shares of triplets still active and still in band, by step, as the generation's trainers measured them."""
+    number = generation.manifest.number
+    history_rows = []
+    for checkpoint in read_history(checkpoints(generation.workspace)):
+        if checkpoint.step <= generation.manifest.checkpoint_step:
             continue
         if checkpoint.generation is not None and checkpoint.generation > number:
-            break  # a trainer goes on to newer generations only
+            break  # a trainer moves to newer generations only
         shares = {
             name: checkpoint.metrics[name]
             for name in ("listed_active_share", "listed_in_band_share")
             if math.isfinite(checkpoint.metrics.get(name, math.nan))
         }
         if checkpoint.generation == number and shares:
-            measured.append({"step": checkpoint.step, **shares})
-    return measured
+            history_rows.append({"step": checkpoint.step, **shares})
+    return history_rows
 
 
-def _share(part: float, whole: float) -> float | None:
+def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
@@ -114,61 +114,61 @@ def _quantiles(histogram: Histogram) -> dict[str, float | None]:
 
 
 def _per_anchor(num: int, num_anchors: int, counts: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    """Mean, median and most; ``counts`` at index n: anchors with n."""
+    """Mean, median and most; ``counts[n]`` is the number of anchors with n."""
     if not num_anchors:
         return {"mean": None, "median": None, "most": None}
     median = int(np.searchsorted(np.cumsum(counts), num_anchors / 2))
     return {"mean": num / num_anchors, "median": median, "most": int(np.flatnonzero(counts)[-1])}
 
 
-def _coverage(inspected: Inspected, found: Survey) -> dict[str, Any]:
-    corpus = inspected.corpus
+def _coverage(generation: OpenGeneration, statistics: GenerationStatistics) -> dict[str, Any]:
+    corpus = generation.corpus
     train_labels = corpus.labels[~corpus.is_test]
     num_labels = int(np.count_nonzero(np.bincount(train_labels)))
     return {
-        "num_labels": found.num_labels,
+        "num_labels": statistics.num_labels,
         "num_train_labels": num_labels,
-        "label_share": _share(found.num_labels, num_labels),
-        "num_examples": found.num_examples_used,
+        "label_share": _ratio(statistics.num_labels, num_labels),
+        "num_examples": statistics.num_examples_used,
         "num_train_examples": len(train_labels),
-        "example_share": _share(found.num_examples_used, len(train_labels)),
+        "example_share": _ratio(statistics.num_examples_used, len(train_labels)),
     }
 
 
-def _hubs(inspected: Inspected, found: Survey, num: int) -> dict[str, Any]:
-    corpus = inspected.corpus
-    candidates = found.negative_counts_N[~corpus.is_test]
+def _hubs(generation: OpenGeneration, statistics: GenerationStatistics, num: int) -> dict[str, Any]:
+    corpus = generation.corpus
+    candidates = statistics.negative_counts_N[~corpus.is_test]
     num_top = math.ceil(len(candidates) * HUB_SHARE)
     top = np.partition(candidates, len(candidates) - num_top)[len(candidates) - num_top :]
     return {
         "top_share": HUB_SHARE,
         "num_top": num_top,
-        "share_held_by_top": _share(int(top.sum()), found.num_triplets),
+        "share_held_by_top": _ratio(int(top.sum()), statistics.num_triplets),
         "examples": [
             {
                 "example_id": example,
                 "label": corpus.label_names[corpus.labels[example]],
                 "num_triplets": count,
-                "share": count / found.num_triplets,
+                "share": count / statistics.num_triplets,
             }
-            for example, count in found.hubs(num)
+            for example, count in statistics.hubs(num)
         ],
     }
 
 
-def _audit(inspected: Inspected) -> dict[str, float | None]:
-    manifest = inspected.manifest
+def _audit_figures(generation: OpenGeneration) -> dict[str, float | None]:
+    manifest = generation.manifest
     figures = {name: getattr(manifest, name) for name in ("spread", "effective_rank", "agreement")} | manifest.audit
     finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
     return finite | {"num_pairs_verified": manifest.num_pairs_verified}
 
 
-def _quarantine(inspected: Inspected) -> dict[str, dict[str, int]]:
-    """By reason: how many were found, and how many of them mining did without."""
-    table = inspected.generation.quarantine()
+def _quarantine_counts(generation: OpenGeneration) -> dict[str, dict[str, int]]:
+    """By reason: how many entries there are, and how many of them were excluded from mining."""
+    table = generation.reader.quarantine()
     excluded = table.filter(pc.field("excluded"))["reason"].value_counts().to_pylist()
-    num_excluded = {one["values"]: one["counts"] for one in excluded}
+    num_excluded = {row["values"]: row["counts"] for row in excluded}
     return {
         reason: {"num": num, "num_excluded": num_excluded.get(reason, 0)}
-        for reason, num in inspected.manifest.quarantined.items()
+        for reason, num in generation.manifest.quarantined.items()
     }

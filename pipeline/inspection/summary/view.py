@@ -1,4 +1,4 @@
-"""The summary of a generation as people read it on a terminal."""
+"""Formats the summary of a generation for a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,35 +7,35 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from pipeline.inspection.summary.statistics import MAX_COUNTED_PER_ANCHOR
 from pipeline.inspection.summary.summary import QUANTILES
-from pipeline.inspection.summary.survey import MOST_PER_ANCHOR
 from pipeline.inspection.tables import text_table
 from pipeline.progress import plain_text
 
 NONE = "–"
 
 
-def show_summary(report: Mapping[str, Any]) -> list[RenderableType]:
-    """Tables of what ``summarise`` gave, with ``against`` beside it where triplets were scored again."""
+def format_summary(report: Mapping[str, Any]) -> list[RenderableType]:
+    """Tables of the result of ``summarise``, to which the key ``against`` may add triplets that were scored again."""
     distances = report["quantiles"]
     quantiles = [(name, *(_number(values[name]) for values in distances.values())) for name in QUANTILES]
     hubs = [
-        (str(one["example_id"]), one["label"], f"{one['num_triplets']:,}", _percent(one["share"], 2))
-        for one in report["hubs"]["examples"]
+        (str(hub["example_id"]), hub["label"], f"{hub['num_triplets']:,}", _percent(hub["share"], 2))
+        for hub in report["hubs"]["examples"]
     ]
     quarantine = [
-        (reason, f"{one['num']:,}", f"{one['num_excluded']:,}")
-        for reason, one in report["quarantine"].items()
-        if one["num"]
+        (reason, f"{counts['num']:,}", f"{counts['num_excluded']:,}")
+        for reason, counts in report["quarantine"].items()
+        if counts["num"]
     ]
-    aged = [_aged("trainer", one) for one in report["trained"]]
-    if report.get("against"):
-        aged.append(_aged(f"here, {report['against']['num_triplets']:,} triplets", report["against"]))
+    staleness = [_staleness_row("trainer", measurement) for measurement in report["trained"]]
+    if against := report.get("against"):
+        staleness.append(_staleness_row(f"here, {against['num_triplets']:,} triplets", against))
     tables = (
         ("Quantiles", ("", "d_ap", "d_an", "d_an - d_ap"), quantiles if report["num_triplets"] else []),
         ("Most frequent negatives", ("example", "label", "triplets", "share"), hubs),
         ("Quarantine", ("reason", "found", "excluded"), quarantine),
-        ("Under other weights", ("step", "measured by", "active", "in band", "d_ap drift", "d_an drift"), aged),
+        ("Under other weights", ("step", "measured by", "active", "in band", "d_ap drift", "d_an drift"), staleness),
     )
     return [_facts(report), *(_table(title, columns, rows) for title, columns, rows in tables if rows)]
 
@@ -47,8 +47,8 @@ def _facts(report: Mapping[str, Any]) -> Table:
         show_header=False,
         box=box.SIMPLE,
     )
-    for name, words in _fact_lines(report):
-        table.add_row(plain_text(name), plain_text(words))
+    for name, text in _fact_lines(report):
+        table.add_row(plain_text(name), plain_text(text))
     return table
 
 
@@ -58,8 +58,7 @@ def _fact_lines(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "mined", f"from checkpoint {report['checkpoint_step']} and corpus {report['corpus']}, {report['created_at']}"
     yield "triplets", f"{num_triplets:,}"
     for kind, count in report["kinds"].items():
-        words = f"{count:,}"
-        yield f"  {kind}", words + (f" ({_percent(count / num_triplets)})" if num_triplets else "")
+        yield f"  {kind}", f"{count:,}" + (f" ({_percent(count / num_triplets)})" if num_triplets else "")
     yield "band", band["words"]
     answered = f"{band['num_pairs_answered']:,} of {band['num_pairs']:,} ({_percent(band['yield'])})"
     yield "  pairs answered", answered
@@ -91,7 +90,7 @@ def _fact_lines(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _per_anchor(counts: Mapping[str, float | None]) -> str:
     if counts["mean"] is None or counts["most"] is None:
         return NONE
-    more = " or more" if counts["most"] == MOST_PER_ANCHOR else ""
+    more = " or more" if counts["most"] == MAX_COUNTED_PER_ANCHOR else ""
     return f"{counts['mean']:.1f} in the mean, median {counts['median']}, most {counts['most']}{more}"
 
 
@@ -99,15 +98,15 @@ def _coverage(coverage: Mapping[str, Any], what: str, num: str, of: str) -> str:
     return f"{coverage[num]:,} of {coverage[of]:,} for training ({_percent(coverage[f'{what}_share'])})"
 
 
-def _aged(by: str, one: Mapping[str, Any]) -> tuple[str, ...]:
-    shares = (_percent(one.get(f"listed_{name}_share")) for name in ("active", "in_band"))
-    drifts = (_number(one.get(f"{name}_drift"), sign="+") for name in ("d_ap", "d_an"))
-    return (str(one["step"]), by, *shares, *drifts)
+def _staleness_row(measured_by: str, measurement: Mapping[str, Any]) -> tuple[str, ...]:
+    shares = (_percent(measurement.get(f"listed_{name}_share")) for name in ("active", "in_band"))
+    drifts = (_number(measurement.get(f"{name}_drift"), sign="+") for name in ("d_ap", "d_an"))
+    return (str(measurement["step"]), measured_by, *shares, *drifts)
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    words = {"", "example", "label", "reason", "measured by"}
-    return text_table(title, columns, rows, right=set(columns) - words, frame=box.SIMPLE)
+    left = {"", "example", "label", "reason", "measured by"}
+    return text_table(title, columns, rows, right=set(columns) - left, frame=box.SIMPLE)
 
 
 def _number(value: float | None, digits: int = 4, sign: str = "") -> str:

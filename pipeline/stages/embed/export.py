@@ -11,7 +11,7 @@ from pipeline.embeddings.export import ExportDType, export_part
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of
 from pipeline.evaluation.quantisation import quantise
-from pipeline.evaluation.verification.pairs import refuse_broken
+from pipeline.evaluation.verification.pairs import check_finite
 from pipeline.progress import stage
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
@@ -79,7 +79,7 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
             for part in range(corpus.num_parts):
                 ids = corpus.part_ids(part)
                 vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
-                refuse_broken(vectors)
+                check_finite(vectors)
                 labels = [corpus.label_names[code] for code in corpus.labels[ids.start : ids.stop]]
                 stored = quantise(vectors) if dtype == "int8" else vectors
                 data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)

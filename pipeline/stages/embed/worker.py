@@ -70,10 +70,10 @@ class EncodeWorker:
         payload = self._corpus.payload
         return payload.contents(self._corpus.read_part(part)), payload.to_input(config.transform)
 
-    def embed_spoilt(
+    def embed_perturbed(
         self, run: str, step: int, ids: npt.NDArray[np.int64], perturbation: Perturbation
     ) -> npt.NDArray[np.float32]:
-        """Encodes a few examples, each spoilt in the same way every time; stores nothing."""
+        """Encodes a few examples, each perturbed in the same way every time; stores nothing."""
         config, encoder = self._load(run, step)
         load = self._cache.loader(config.transform, perturbation.apply)
         return encode(encoder, ids.tolist(), load, config.embed, self._device)

@@ -1,18 +1,18 @@
-"""The protocol "harmonic": a checkpoint's vectors against those of the old encoder that it is to be comparable with."""
+"""The protocol "harmonic": a checkpoint's vectors against those of an old encoder."""
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
-from pipeline.evaluation.compatibility.protocol import Compatibility, measure_compatibility
+from pipeline.evaluation.compatibility.protocol import Compatibility, evaluate_compatibility
 from pipeline.stages.embed.harmonic import open_old
-from pipeline.stages.evaluate.examination import Examination, examine
+from pipeline.stages.evaluate.context import EvaluationContext, build_context
 from pipeline.storage.workspace import Workspace
 
 
-def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What is missing for this protocol."""
+def unavailable_reason(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What is missing for this protocol, in a sentence; empty where nothing is."""
     if config.evaluation.against is not None or checkpoint.harmonic is not None:
         return ""
     return (
@@ -21,23 +21,24 @@ def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -
     )
 
 
-def measure(one: Examination) -> Compatibility:
-    """New against new, new against old, old against old, on examples of which neither encoder has seen the labels.
+def evaluate(context: EvaluationContext) -> Compatibility:
+    """Compares new with new, new with old and old with old, on labels that neither encoder was trained on.
 
     Raises:
-        InputError: There is no such old encoder, its embeddings have another length, or it was trained on labels that
-            are measured on, which the config does not allow.
+        InputError: There is no such old encoder, its embeddings have another length, or it was trained on labels of the
+            evaluation set, which the config does not allow.
     """
-    against, recorded = one.asked.evaluation.against, one.checkpoint.harmonic
+    config = context.job_config
+    against, recorded = config.evaluation.against, context.checkpoint.harmonic
     if against is not None:
-        run, checkpoint = find_checkpoint(against, one.workspace, "evaluation.against")
-        place = Workspace(one.workspace.store, run)
+        run, checkpoint = find_checkpoint(against, context.workspace, "evaluation.against")
+        workspace = Workspace(context.workspace.store, run)
     elif recorded is not None:
-        place, checkpoint = open_old(one.workspace, recorded)
+        workspace, checkpoint = open_old(context.workspace, recorded)
     else:
-        raise InputError(why_not(one.asked, one.corpus, one.checkpoint))
-    old = examine(one.pool, one.asked, place, one.corpus, checkpoint.step)
-    subject, config = one.subject, one.asked
-    return measure_compatibility(
-        subject.vectors_ND, old.subject.vectors_ND, subject.labels_N, config.evaluation, config.seed
+        raise InputError(unavailable_reason(config, context.corpus, context.checkpoint))
+    old = build_context(context.pool, config, workspace, context.corpus, checkpoint.step)
+    examples = context.evaluation_set
+    return evaluate_compatibility(
+        examples.vectors_ND, old.evaluation_set.vectors_ND, examples.labels_N, config.evaluation, config.seed
     )

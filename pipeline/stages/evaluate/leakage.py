@@ -1,4 +1,4 @@
-"""Identity leakage: which labels a checkpoint has seen in training, so that none of them passes for unseen."""
+"""Identity leakage: which labels a checkpoint was trained on, so that none of them counts as unseen."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,23 +21,23 @@ def trained_labels(
 
     Args:
         workspace: Of the checkpoint's run; holds the corpora too.
-        checkpoint: In question.
-        corpus: Whose labels are asked about; it need not be one that the checkpoint was trained on.
+        checkpoint: Of this run.
+        corpus: Of the labels; the checkpoint need not have been trained on this corpus.
 
     Returns:
         bool (L,), by label code. None: it cannot be known, since a corpus or an earlier checkpoint is not in this
-        workspace, training started from a file of weights, or the corpus holds vectors, made by who knows what.
+        workspace, training started from a file of weights, or the corpus holds vectors of an unknown encoder.
     """
     fingerprints: set[str] = set()
     if corpus.payload.is_derived or not _gather(workspace, checkpoint, fingerprints, set()):
         return None
-    seen = np.zeros(len(corpus.label_names), dtype=np.bool_)
+    trained_L = np.zeros(len(corpus.label_names), dtype=np.bool_)
     for fingerprint in fingerprints:
-        own = _training_labels(workspace, fingerprint, corpus)
-        if own is None:
+        of_corpus_L = _training_labels(workspace, fingerprint, corpus)
+        if of_corpus_L is None:
             return None
-        seen |= own
-    return seen
+        trained_L |= of_corpus_L
+    return trained_L
 
 
 def _gather(
@@ -72,8 +72,8 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
     dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
     for manifest in reversed(read_history(dataset)):  # the labels of those that were pruned stay
         if manifest.fingerprint == fingerprint:
-            theirs = Corpus(dataset, manifest)
-            trained = {name for name in theirs.label_names if not theirs.split.is_test(name)}
+            trained_on = Corpus(dataset, manifest)
+            trained = {name for name in trained_on.label_names if not trained_on.split.is_test(name)}
             return np.array([name in trained for name in corpus.label_names], dtype=np.bool_)
     return None
 
@@ -81,32 +81,32 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
 def check_leakage(
     name: str,
     trained_L: npt.NDArray[np.bool_] | None,
-    examined: npt.NDArray[np.int32],
+    label_codes: npt.NDArray[np.int32],
     label_names: list[str],
     allowed: bool,
 ) -> None:
-    """Refuses to measure a checkpoint on labels that it was trained on, or says so where that is wanted.
+    """Refuses to evaluate a checkpoint on labels that it was trained on, or warns where that is allowed.
 
     Args:
         name: Of the checkpoint, for the message.
         trained_L: See `trained_labels`.
-        examined: Codes of the labels that would be measured on, each once.
+        label_codes: Of the labels in the evaluation set, each once.
         label_names: By code.
         allowed: The config's ``evaluation.allow_trained_labels``.
 
     Raises:
         InputError: Some label is both, and that is not allowed.
     """
-    both = np.empty(0, dtype=np.int32) if trained_L is None else examined[trained_L[examined]]
-    if not len(both):
+    leaked = np.empty(0, dtype=np.int32) if trained_L is None else label_codes[trained_L[label_codes]]
+    if not len(leaked):
         return
-    found = f"{name} was trained on {len(both)} of the {len(examined)} labels"
+    finding = f"{name} was trained on {len(leaked)} of the {len(label_codes)} labels"
     if not allowed:
         raise InputError(
-            f"{found} that it would be measured on, the first {label_names[both[0]]!r}: measure on labels that "
+            f"{finding} that it would be measured on, the first {label_names[leaked[0]]!r}: measure on labels that "
             "training has not seen, or set evaluation.allow_trained_labels to measure all the same"
         )
     say(
-        f"WARNING: {found} that it is measured on (evaluation.allow_trained_labels): its figures say little about "
+        f"WARNING: {finding} that it is measured on (evaluation.allow_trained_labels): its figures say little about "
         "unseen ones"
     )

@@ -1,4 +1,4 @@
-"""LFW's protocols on a checkpoint: the official files' pairs and people, found in the corpus, and scored."""
+"""LFW's protocols on a checkpoint: finds the official files' pairs and people in the corpus, and scores them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,9 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View1, View2
-from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
+from pipeline.evaluation.lfw.view2 import ListedPairs, OfficialFolds, score_view1, score_view2
 from pipeline.evaluation.quantisation import quantise, restore
-from pipeline.stages.evaluate.examination import Examination
+from pipeline.stages.evaluate.context import EvaluationContext
 
 
 @dataclass(frozen=True)
@@ -27,72 +27,66 @@ class Int8View2:
 
     def metrics(self) -> dict[str, float]:
         """``lfw_accuracy_restricted_int8`` and so on, and ``…_int8_change`` from the embeddings as they are."""
-        exact, found = self.exact.metrics(), {}
+        exact, metrics = self.exact.metrics(), {}
         for name, value in self.int8.metrics().items():
-            found[f"{name}_int8"] = value
-            found[f"{name}_int8_change"] = value - exact[name]
-        return found
+            metrics[f"{name}_int8"] = value
+            metrics[f"{name}_int8_change"] = value - exact[name]
+        return metrics
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document."""
         return self.metrics() | {"exact": self.exact.to_dict(), "int8": self.int8.to_dict()}
 
 
-def measure_view2(one: Examination) -> View2:
-    """View 2, both settings: the folds of which training has seen nobody, thresholds chosen on other such folds.
+def evaluate_view2(context: EvaluationContext) -> View2:
+    """Scores View 2 in both settings: folds without trained people, with thresholds from other such folds.
 
     Raises:
-        InputError: The official files are not there, do not fit the corpus, or training has seen all folds.
+        InputError: The official files are missing or do not fit the corpus, or each fold has trained people.
     """
-    return _view2(one, one.vectors_ND)
+    return _score_view2(context, context.vectors_ND)
 
 
-def measure_int8(one: Examination) -> Int8View2:
-    """View 2 before and after quantisation.
+def evaluate_int8(context: EvaluationContext) -> Int8View2:
+    """Scores View 2 before and after quantisation.
 
     Raises:
         InputError: As for View 2; or an embedding is not finite.
     """
-    return Int8View2(_view2(one, one.vectors_ND), _view2(one, restore(quantise(one.vectors_ND))))
+    restored_ND = restore(quantise(context.vectors_ND))
+    return Int8View2(_score_view2(context, context.vectors_ND), _score_view2(context, restored_ND))
 
 
-def _view2(one: Examination, vectors_ND: npt.NDArray[np.float32]) -> View2:
-    folder, evaluation = _folder(one), one.config.evaluation
-    scored = score_view2(
-        vectors_ND,
-        one.corpus.labels,
-        _listed(one, folder / "pairs.txt"),
-        fars=evaluation.fars,
-        max_pairs=evaluation.max_pairs,
-        seed=one.config.seed,
-        people=find_people(read_people(folder / "people.txt"), one.corpus.label_names, one.corpus.labels),
-        trained_labels=_trained(one),
-        allow_trained_labels=evaluation.allow_trained_labels,
-    )
-    return scored if one.trained_L is not None else replace(scored, num_trained_folds=None)
+def _score_view2(context: EvaluationContext, vectors_ND: npt.NDArray[np.float32]) -> View2:
+    folder, corpus, config = _folder(context), context.corpus, context.config
+    pairs = _listed_pairs(context, folder / "pairs.txt")
+    people = find_people(read_people(folder / "people.txt"), corpus.label_names, corpus.labels)
+    folds = OfficialFolds(pairs, people)
+    scored = score_view2(vectors_ND, corpus.labels, folds, config.evaluation, config.seed, _trained_codes(context))
+    return scored if context.trained_L is not None else replace(scored, num_trained_folds=None)
 
 
-def measure_view1(one: Examination) -> View1:
-    """View 1, for development: the threshold from pairsDevTrain.txt, the accuracy on pairsDevTest.txt.
+def evaluate_view1(context: EvaluationContext) -> View1:
+    """Scores View 1, for development: the threshold from pairsDevTrain.txt, the accuracy on pairsDevTest.txt.
 
     Raises:
         InputError: As for View 2.
     """
-    folder = _folder(one)
-    train, test = (_listed(one, folder / f"pairsDev{name}.txt") for name in ("Train", "Test"))
+    folder = _folder(context)
+    train, test = (_listed_pairs(context, folder / f"pairsDev{name}.txt") for name in ("Train", "Test"))
     scored = score_view1(
-        one.vectors_ND,
-        one.corpus.labels,
+        context.vectors_ND,
+        context.corpus.labels,
         train,
         test,
-        trained_labels=_trained(one),
-        allow_trained_labels=one.config.evaluation.allow_trained_labels,
+        trained_labels=_trained_codes(context),
+        allow_trained_labels=context.config.evaluation.allow_trained_labels,
     )
-    return scored if one.trained_L is not None else replace(scored, num_trained_labels=None)
+    return scored if context.trained_L is not None else replace(scored, num_trained_labels=None)
 
 
-def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What is missing for LFW's protocols."""
+def unavailable_reason(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What is missing for LFW's protocols, in a sentence; empty where nothing is."""
     if config.evaluation.lfw.folder is not None:
         return ""
     return (
@@ -100,16 +94,16 @@ def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -
     )
 
 
-def _folder(one: Examination) -> Path:
-    if (folder := one.config.evaluation.lfw.folder) is None:
-        raise InputError(why_not(one.config, one.corpus, one.checkpoint))
+def _folder(context: EvaluationContext) -> Path:
+    if (folder := context.config.evaluation.lfw.folder) is None:
+        raise InputError(unavailable_reason(context.config, context.corpus, context.checkpoint))
     return Path(folder)
 
 
-def _listed(one: Examination, file: Path) -> ListedPairs:
-    found = find_pairs(read_pairs(file), one.paths)
-    return ListedPairs(found.ids_P2, found.is_same_P, found.fold_P)
+def _listed_pairs(context: EvaluationContext, file: Path) -> ListedPairs:
+    pairs = find_pairs(read_pairs(file), context.paths)
+    return ListedPairs(pairs.ids_P2, pairs.is_same_P, pairs.fold_P)
 
 
-def _trained(one: Examination) -> npt.NDArray[np.int64] | None:
-    return None if one.trained_L is None else np.flatnonzero(one.trained_L)
+def _trained_codes(context: EvaluationContext) -> npt.NDArray[np.int64] | None:
+    return None if context.trained_L is None else np.flatnonzero(context.trained_L)

@@ -1,43 +1,39 @@
-"""What `jobs.evaluate` can measure: a name, a few words, what measures it, and what draws it."""
+"""The protocols of `jobs.evaluate`: a table of names, descriptions, and functions that evaluate and plot."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, runtime_checkable
-from typing import Protocol as Interface
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.evaluation.clustering.plot import draw_clustering
-from pipeline.evaluation.clustering.protocol import Clustering, cluster
-from pipeline.evaluation.compatibility.plot import draw_harmonic
+from pipeline.evaluation.clustering.plot import plot_clustering
+from pipeline.evaluation.clustering.protocol import Clustering, evaluate_clustering
+from pipeline.evaluation.compatibility.plot import plot_compatibility
 from pipeline.evaluation.compatibility.protocol import Compatibility
-from pipeline.evaluation.identification.plot import draw_identification
-from pipeline.evaluation.identification.protocol import IdentificationReport, report_identification
-from pipeline.evaluation.lfw.scores import View1, View2
-from pipeline.evaluation.quantisation import Quantisation, measure_quantisation
-from pipeline.evaluation.recognition.plot import draw_recognition
-from pipeline.evaluation.recognition.protocol import RecognitionReport, report_recognition
-from pipeline.evaluation.retrieval import Retrieval, retrieve
-from pipeline.evaluation.robustness.plot import draw_robustness
+from pipeline.evaluation.identification.plot import plot_identification
+from pipeline.evaluation.identification.protocol import IdentificationReport, evaluate_identification
+from pipeline.evaluation.quantisation import Quantisation, evaluate_quantisation
+from pipeline.evaluation.recognition.plot import plot_recognition
+from pipeline.evaluation.recognition.protocol import RecognitionReport, evaluate_recognition
+from pipeline.evaluation.retrieval import Retrieval, evaluate_retrieval
+from pipeline.evaluation.robustness.plot import plot_robustness
 from pipeline.evaluation.robustness.protocol import sample_examples
-from pipeline.evaluation.verification.plot import draw_verification
-from pipeline.evaluation.verification.protocol import Verification, verify
-from pipeline.evaluation.verification.report import VerificationReport, report_verification
-from pipeline.stages.evaluate import compatibility as compatibility_stage
-from pipeline.stages.evaluate import lfw as lfw_stage
-from pipeline.stages.evaluate import plots as picture_stage
-from pipeline.stages.evaluate import robustness as robustness_stage
-from pipeline.stages.evaluate.examination import Examination
+from pipeline.evaluation.verification.plot import plot_verification
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
+from pipeline.evaluation.verification.report import VerificationReport, evaluate_verification
+from pipeline.stages.evaluate import compatibility, lfw, plots, robustness
+from pipeline.stages.evaluate.context import EvaluationContext
 
 Pngs = dict[str, bytes]
 """By file name."""
+Plot = Callable[[EvaluationContext, Mapping[str, Any]], Pngs]
 
 
-class Result(Interface):
-    """What a protocol found on one checkpoint."""
+class Result(Protocol):
+    """The result of a protocol on a checkpoint."""
 
     def metrics(self) -> dict[str, float]:
         """Figures of merit under stable names, comparable over checkpoints."""
@@ -47,147 +43,145 @@ class Result(Interface):
 
 
 @runtime_checkable
-class HasStandardErrors(Interface):
+class HasStandardErrors(Protocol):
     """A result whose metrics are means."""
 
     def standard_errors(self) -> dict[str, float]:
         """Of its metrics, by the same names."""
 
 
-def _always(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+def _always_available(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
     return ""
 
 
-def _nothing(last: Examination, results: Mapping[str, Any]) -> Pngs:
+def _no_plot(last: EvaluationContext, results: Mapping[str, Any]) -> Pngs:
     return {}
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """One way of measuring a checkpoint.
+class EvaluationProtocol:
+    """A way of evaluating a checkpoint.
 
     Attributes:
-        words: For ``--help``.
-        measure: Measures.
-        draw: From the last examination and the results of all checkpoints, by name.
-        why_not: What is missing, in a sentence, for measuring a checkpoint; empty where nothing is.
-        measures_subject: Whether it is the config's examples that are measured; else the protocol chooses by itself.
+        description: For ``--help``.
+        evaluate: Evaluates a checkpoint.
+        plot: Plots the results of all checkpoints, by name; it also gets the last checkpoint's context.
+        unavailable_reason: What is missing for evaluating a checkpoint, in a sentence; empty where nothing is.
+        uses_evaluation_set: Whether it evaluates the config's examples; else the protocol chooses by itself.
     """
 
-    words: str
-    measure: Callable[[Examination], Result]
-    draw: Callable[[Examination, Mapping[str, Any]], Pngs] = _nothing
-    why_not: Callable[[RunConfig, Corpus, CheckpointManifest], str] = _always
-    measures_subject: bool = True
+    description: str
+    evaluate: Callable[[EvaluationContext], Result]
+    plot: Plot = _no_plot
+    unavailable_reason: Callable[[RunConfig, Corpus, CheckpointManifest], str] = _always_available
+    uses_evaluation_set: bool = True
 
 
-def _verification(one: Examination) -> VerificationReport:
-    return report_verification(one.subject.vectors_ND, one.subject.labels_N, one.config.evaluation, one.config.seed)
+def _verification(context: EvaluationContext) -> VerificationReport:
+    examples, config = context.evaluation_set, context.config
+    return evaluate_verification(examples.vectors_ND, examples.labels_N, config.evaluation, config.seed)
 
 
-def _retrieval(one: Examination) -> Retrieval:
-    config = one.config.evaluation.retrieval
-    return retrieve(one.subject.vectors_ND, one.subject.labels_N, config, one.config.seed)
+def _retrieval(context: EvaluationContext) -> Retrieval:
+    examples, config = context.evaluation_set, context.config
+    return evaluate_retrieval(examples.vectors_ND, examples.labels_N, config.evaluation.retrieval, config.seed)
 
 
-def _clustering(one: Examination) -> Clustering:
-    subject, config, seed = one.subject, one.config.evaluation, one.config.seed
-    found = verify(subject.vectors_ND, subject.labels_N, config.max_pairs, seed)
-    threshold = found.at_far(config.fars[0]).threshold
-    return cluster(subject.vectors_ND, subject.labels_N, config.clustering, threshold, seed)
+def _clustering(context: EvaluationContext) -> Clustering:
+    examples, config, seed = context.evaluation_set, context.config.evaluation, context.config.seed
+    verification = evaluate_pairs(examples.vectors_ND, examples.labels_N, config.max_pairs, seed)
+    threshold = verification.at_far(config.fars[0]).threshold
+    return evaluate_clustering(examples.vectors_ND, examples.labels_N, config.clustering, threshold, seed)
 
 
-def _recognition(one: Examination) -> RecognitionReport:
-    config = one.config.evaluation.recognition
-    return report_recognition(one.subject.vectors_ND, one.subject.labels_N, config, one.config.seed)
+def _recognition(context: EvaluationContext) -> RecognitionReport:
+    examples, config = context.evaluation_set, context.config
+    return evaluate_recognition(examples.vectors_ND, examples.labels_N, config.evaluation.recognition, config.seed)
 
 
-def _identification(one: Examination) -> IdentificationReport:
-    config = one.config.evaluation.recognition
-    return report_identification(one.subject.vectors_ND, one.subject.labels_N, config, one.config.seed)
+def _identification(context: EvaluationContext) -> IdentificationReport:
+    examples, config = context.evaluation_set, context.config
+    return evaluate_identification(examples.vectors_ND, examples.labels_N, config.evaluation.recognition, config.seed)
 
 
-def _quantisation(one: Examination) -> Quantisation:
-    subject, config, seed = one.subject, one.config.evaluation, one.config.seed
-    rows = np.arange(len(subject.ids_N))
+def _quantisation(context: EvaluationContext) -> Quantisation:
+    examples, config, seed = context.evaluation_set, context.config.evaluation, context.config.seed
+    rows = np.arange(len(examples.ids_N))
     if len(rows) > config.retrieval.max_queries:  # recall@1 compares every example with every other, twice
-        rows = sample_examples(subject.labels_N, config.retrieval.max_queries, seed)
-    return measure_quantisation(subject.vectors_ND[rows], subject.labels_N[rows], config, seed)
+        rows = sample_examples(examples.labels_N, config.retrieval.max_queries, seed)
+    return evaluate_quantisation(examples.vectors_ND[rows], examples.labels_N[rows], config, seed)
 
 
-def _draw_rocs(last: Examination, verifications: Mapping[str, Verification], file: str) -> Pngs:
-    return {file: draw_verification(verifications, last.config.evaluation.fars[0])}
+def _plot_rocs(file: str, verification_of: Callable[[Any], Verification]) -> Plot:
+    def plot(last: EvaluationContext, results: Mapping[str, Any]) -> Pngs:
+        verifications = {name: verification_of(result) for name, result in results.items()}
+        return {file: plot_verification(verifications, last.config.evaluation.fars[0])}
+
+    return plot
 
 
-def _draw_verification(last: Examination, results: Mapping[str, VerificationReport]) -> Pngs:
-    return _draw_rocs(last, {name: report.verification for name, report in results.items()}, "verification.png")
-
-
-def _draw_view2(last: Examination, results: Mapping[str, View2]) -> Pngs:
-    return _draw_rocs(last, {name: result.verifications[0] for name, result in results.items()}, "lfw.png")
-
-
-def _draw_view1(last: Examination, results: Mapping[str, View1]) -> Pngs:
-    return _draw_rocs(last, {name: result.verification for name, result in results.items()}, "lfw-view1.png")
-
-
-def _draw_harmonic(last: Examination, results: Mapping[str, Compatibility]) -> Pngs:
+def _plot_compatibility(last: EvaluationContext, results: Mapping[str, Compatibility]) -> Pngs:
     reports = results[last.name].reports
-    found = {name.replace("_", " vs "): report.verification for name, report in reports.items()}
-    return {"harmonic.png": draw_harmonic(found, last.config.evaluation.fars[0])}
+    verifications = {name.replace("_", " vs "): report.verification for name, report in reports.items()}
+    return {"harmonic.png": plot_compatibility(verifications, last.config.evaluation.fars[0])}
 
 
-def _draws(file: str, draw: Callable[[Mapping[str, Any]], bytes]) -> Callable[[Examination, Mapping[str, Any]], Pngs]:
-    return lambda last, results: {file: draw(results)}
+def _plot_into(file: str, plot: Callable[[Mapping[str, Any]], bytes]) -> Plot:
+    return lambda last, results: {file: plot(results)}
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "verification": Protocol(
-        "VAL at FARs with standard errors, ROC, equal error rate", _verification, _draw_verification
+PROTOCOLS: dict[str, EvaluationProtocol] = {
+    "verification": EvaluationProtocol(
+        "VAL at FARs with standard errors, ROC, equal error rate",
+        _verification,
+        _plot_rocs("verification.png", lambda report: report.verification),
     ),
-    "retrieval": Protocol("recall@K, R-precision, MAP@R", _retrieval),
-    "clustering": Protocol(
+    "retrieval": EvaluationProtocol("recall@K, R-precision, MAP@R", _retrieval),
+    "clustering": EvaluationProtocol(
         "agglomerative, k-means, HDBSCAN: BCubed, NMI, adjusted Rand",
         _clustering,
-        _draws("clustering.png", draw_clustering),
+        _plot_into("clustering.png", plot_clustering),
     ),
-    "recognition": Protocol(
+    "recognition": EvaluationProtocol(
         "kNN and SVM on the frozen embedding, cross-validated",
         _recognition,
-        _draws("recognition.png", draw_recognition),
+        _plot_into("recognition.png", plot_recognition),
     ),
-    "identification": Protocol(
+    "identification": EvaluationProtocol(
         "rank-k of a gallery, closed and open set",
         _identification,
-        _draws("identification.png", draw_identification),
+        _plot_into("identification.png", plot_identification),
     ),
-    "robustness": Protocol(
+    "robustness": EvaluationProtocol(
         "VAL under JPEG, small images, blur, occlusion and noise",
-        robustness_stage.measure,
-        _draws("robustness.png", draw_robustness),
-        robustness_stage.why_not,
+        robustness.evaluate,
+        _plot_into("robustness.png", plot_robustness),
+        robustness.unavailable_reason,
     ),
-    "quantisation": Protocol("what int8 embeddings lose and save", _quantisation),
-    "pictures": Protocol("projection, worst pairs, distance matrix", picture_stage.measure, picture_stage.draw),
-    "lfw": Protocol(
+    "quantisation": EvaluationProtocol("what int8 embeddings lose and save", _quantisation),
+    "pictures": EvaluationProtocol("projection, worst pairs, distance matrix", plots.evaluate, plots.plot),
+    "lfw": EvaluationProtocol(
         "LFW's View 2, both settings",
-        lfw_stage.measure_view2,
-        _draw_view2,
-        lfw_stage.why_not,
-        measures_subject=False,
+        lfw.evaluate_view2,
+        _plot_rocs("lfw.png", lambda view2: view2.verifications[0]),
+        lfw.unavailable_reason,
+        uses_evaluation_set=False,
     ),
-    "lfw_int8": Protocol(
-        "View 2 with int8 embeddings", lfw_stage.measure_int8, why_not=lfw_stage.why_not, measures_subject=False
+    "lfw_int8": EvaluationProtocol(
+        "View 2 with int8 embeddings", lfw.evaluate_int8, _no_plot, lfw.unavailable_reason, uses_evaluation_set=False
     ),
-    "lfw_view1": Protocol(
+    "lfw_view1": EvaluationProtocol(
         "LFW's View 1, for development",
-        lfw_stage.measure_view1,
-        _draw_view1,
-        lfw_stage.why_not,
-        measures_subject=False,
+        lfw.evaluate_view1,
+        _plot_rocs("lfw-view1.png", lambda view1: view1.verification),
+        lfw.unavailable_reason,
+        uses_evaluation_set=False,
     ),
-    "harmonic": Protocol(
-        "against the old encoder's vectors", compatibility_stage.measure, _draw_harmonic, compatibility_stage.why_not
+    "harmonic": EvaluationProtocol(
+        "against the old encoder's vectors",
+        compatibility.evaluate,
+        _plot_compatibility,
+        compatibility.unavailable_reason,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Robustness on a checkpoint: a sample of the examples, embedded once for each way of spoiling them."""
+"""The protocol "robustness": embeds a sample of the examples once for each perturbation of their images."""
 
 from collections.abc import Iterator
 
@@ -8,50 +8,53 @@ import numpy.typing as npt
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.evaluation.robustness.perturbations import Perturbation, sweeps
-from pipeline.evaluation.robustness.protocol import Robustness, measure_robustness, sample_examples
+from pipeline.evaluation.robustness.perturbations import Perturbation, perturbation_sweeps
+from pipeline.evaluation.robustness.protocol import Robustness, evaluate_robustness, sample_examples
 from pipeline.progress import stage
 from pipeline.runtime.actor_pool import Task
 from pipeline.stages.embed.worker import EncodeWorker
-from pipeline.stages.evaluate.examination import Examination
+from pipeline.stages.evaluate.context import EvaluationContext
 
 EXAMPLES_PER_TASK = 256
 
 
-def why_not(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
-    """What is missing for this protocol."""
+def unavailable_reason(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) -> str:
+    """What is missing for this protocol, in a sentence; empty where nothing is."""
     if corpus.payload.viewer is not None:
         return ""
-    return f"robustness spoils images, and this corpus holds {corpus.payload.plural}: measure another protocol"
+    return f"robustness perturbs images, and this corpus holds {corpus.payload.plural}: measure another protocol"
 
 
-def measure(one: Examination) -> Robustness:
-    """All sweeps of the config, on a corpus of images.
+def evaluate(context: EvaluationContext) -> Robustness:
+    """Evaluates all sweeps of the config, on a corpus of images.
 
     Raises:
         InputError: There are too few examples.
     """
-    evaluation, seed, subject = one.config.evaluation, one.config.seed, one.subject
-    rows = sample_examples(subject.labels_N, evaluation.robustness.max_examples, seed)
-    spoilt = _spoilt(one, subject.ids_N[rows])
-    return measure_robustness(subject.vectors_ND[rows], spoilt, subject.labels_N[rows], evaluation, seed)
+    examples, config, seed = context.evaluation_set, context.config.evaluation, context.config.seed
+    rows = sample_examples(examples.labels_N, config.robustness.max_examples, seed)
+    perturbed = _embed_perturbed(context, examples.ids_N[rows])
+    return evaluate_robustness(examples.vectors_ND[rows], perturbed, examples.labels_N[rows], config, seed)
 
 
-def _spoilt(one: Examination, ids_N: npt.NDArray[np.int64]) -> Iterator[tuple[Perturbation, npt.NDArray[np.float32]]]:
-    """Each perturbation with the embeddings of the examples under it; drawn one after the other."""
-    perturbations = [p for sweep in sweeps(one.config.evaluation.robustness).values() for p in sweep]
+def _embed_perturbed(
+    context: EvaluationContext, ids_N: npt.NDArray[np.int64]
+) -> Iterator[tuple[Perturbation, npt.NDArray[np.float32]]]:
+    """Yields each perturbation with the embeddings of the examples under it."""
+    perturbations = [p for sweep in perturbation_sweeps(context.config.evaluation.robustness).values() for p in sweep]
     chunks = np.array_split(ids_N, -(-len(ids_N) // EXAMPLES_PER_TASK))
-    run, step = one.workspace.run, one.checkpoint.step
+    run, step = context.workspace.run, context.checkpoint.step
     tasks = (
-        Task((place, chunk), EncodeWorker.embed_spoilt, run, step, ids, perturbation)
-        for place, perturbation in enumerate(perturbations)
+        Task((index, chunk), EncodeWorker.embed_perturbed, run, step, ids, perturbation)
+        for index, perturbation in enumerate(perturbations)
         for chunk, ids in enumerate(chunks)
     )
     waiting: dict[int, dict[int, npt.NDArray[np.float32]]] = {}
+    # The metrics of stages are labelled with the first word of their names, which therefore stays "spoil".
     with stage(f"spoil step {step}", len(perturbations) * len(ids_N), "images") as done:
-        for (place, chunk), vectors in one.pool.run(tasks):
-            waiting.setdefault(place, {})[chunk] = vectors
-            done(len(vectors), perturbations[place].name)
-            if len(waiting[place]) == len(chunks):
-                found = waiting.pop(place)
-                yield perturbations[place], np.concatenate([found[i] for i in range(len(chunks))])
+        for (index, chunk), vectors in context.pool.run(tasks):
+            waiting.setdefault(index, {})[chunk] = vectors
+            done(len(vectors), perturbations[index].name)
+            if len(waiting[index]) == len(chunks):
+                by_chunk = waiting.pop(index)
+                yield perturbations[index], np.concatenate([by_chunk[i] for i in range(len(chunks))])

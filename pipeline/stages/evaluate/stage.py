@@ -1,9 +1,10 @@
-"""Evaluate: embed the corpus with some checkpoints, and measure them side by side by one or more protocols."""
+"""Evaluates checkpoints side by side: embeds the corpus with each of them, and runs protocols on the embeddings."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -12,35 +13,39 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.evaluation.plots.learning_curve import draw_learning_curve, has_curve
+from pipeline.evaluation.plots.learning_curve import has_curve, plot_learning_curve
 from pipeline.evaluation.report import to_markdown
 from pipeline.progress import say
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.stage import key_of
 from pipeline.stages.embed.worker import EncodeWorker
-from pipeline.stages.evaluate.examination import Examination, examine
+from pipeline.stages.evaluate.context import EvaluationContext, build_context
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
 from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace
 
-Wanted = tuple[str, int]
-"""A checkpoint: its run and its step."""
-
 ALL = "all"
 
 
+class CheckpointRef(NamedTuple):
+    """A reference to a checkpoint: its run and its step."""
+
+    run: str
+    step: int
+
+
 @dataclass(frozen=True)
-class Comparison:
-    """What was measured.
+class EvaluationResults:
+    """The results of all protocols on all checkpoints.
 
     Attributes:
-        results: By name of the checkpoint ("main step 300"), in the order asked for, then by protocol.
-        pictures: URIs of what was drawn.
+        results: By name of the checkpoint ("main step 300"), in the order of the request, then by protocol.
+        plot_uris: Of the plots that were written.
     """
 
     results: dict[str, dict[str, Result]]
-    pictures: tuple[str, ...]
+    plot_uris: tuple[str, ...]
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """The figures of merit of all protocols, by checkpoint."""
@@ -53,14 +58,14 @@ class Comparison:
             for name, by_protocol in self.results.items()
         }
         evaluations = {name: metrics | details[name] for name, metrics in self.metrics().items()}
-        return {"evaluations": evaluations, "pictures": list(self.pictures)}
+        return {"evaluations": evaluations, "pictures": list(self.plot_uris)}
 
 
-def parse_checkpoints(workspace: Workspace, text: str) -> list[Wanted]:
-    """What a name of checkpoints means.
+def parse_checkpoints(workspace: Workspace, text: str) -> list[CheckpointRef]:
+    """The checkpoints that a name refers to.
 
     Args:
-        workspace: Its run is meant where none is named.
+        workspace: Its run is the default.
         text: A step; ``latest`` or ``all``; RUN, for its newest; or RUN:STEP, RUN:latest, RUN:all.
 
     Raises:
@@ -74,132 +79,135 @@ def parse_checkpoints(workspace: Workspace, text: str) -> list[Wanted]:
     if not numbers:
         raise InputError(f"run {run!r} has no checkpoint in {workspace.store.uri}: run jobs.train or jobs.loop first")
     if which == "all":
-        return [(run, number) for number in numbers]
+        return [CheckpointRef(run, number) for number in numbers]
     if which == "latest":
-        return [(run, numbers[-1])]
+        return [CheckpointRef(run, numbers[-1])]
     if not which.isdecimal() or int(which) not in numbers:
         raise InputError(f"run {run!r} has no checkpoint {which!r}: choose latest, all or one of {numbers}")
-    return [(run, int(which))]
+    return [CheckpointRef(run, int(which))]
 
 
 def evaluate_checkpoints(
     config: RunConfig,
     workspace: Workspace,
     corpus: Corpus,
-    wanted: Sequence[Wanted],
+    refs: Sequence[CheckpointRef],
     protocols: Sequence[str] = DEFAULT_PROTOCOLS,
-) -> Comparison:
-    """Measures checkpoints, whatever their architectures.
+) -> EvaluationResults:
+    """Evaluates checkpoints, whatever their architectures.
 
     Args:
         config: The run; each checkpoint is embedded with its own encoder and transform.
         workspace: Where the checkpoints are, and where results go.
         corpus: The pinned corpus.
-        wanted: The checkpoints, the one that matters last.
+        refs: The checkpoints, the most important last.
         protocols: Names in PROTOCOLS; or ``all`` alone: those that this corpus and config have all they need for.
 
     Returns:
-        The results; each is also written as JSON beside its run, pictures and a table beside the last.
+        The results; each is also written as JSON beside its run, plots and a table beside the last.
 
     Raises:
-        InputError: There is nothing to measure on, a protocol lacks something, or a checkpoint was trained on what it
-            would be measured on.
+        InputError: The evaluation set is empty, a protocol lacks something, or a checkpoint was trained on labels of
+            the evaluation set.
     """
-    places = [(Workspace(workspace.store, run), step) for run, step in dict.fromkeys(wanted)]
-    manifests = [checkpoints(place).read(step) for place, step in places]
-    chosen = _choose(config, corpus, manifests, protocols)
+    opened = [(Workspace(workspace.store, run), step) for run, step in dict.fromkeys(refs)]
+    manifests = [checkpoints(of_run).read(step) for of_run, step in opened]
+    names = _available_protocols(config, corpus, manifests, protocols)
     results: dict[str, dict[str, Result]] = {}
     steps: dict[str, int] = {}
-    one: Examination | None = None
-    read = [corpus.manifest_key, *(checkpoints(place).manifest_key(step) for place, step in places)]
+    context: EvaluationContext | None = None
+    read = [corpus.manifest_key, *(checkpoints(of_run).manifest_key(step) for of_run, step in opened)]
     read += [f"{workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
     with (
         acquire_pins(workspace.store, "an evaluation", *read).renewing(),
         ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
     ):
-        for place, step in places:
-            one = examine(pool, config, place, corpus, step)
-            found = results.setdefault(one.name, {})
-            for name in chosen:
-                found[name] = PROTOCOLS[name].measure(one)
-                _write_result(one, name, found[name])
-            if place.run == places[-1][0].run:
-                steps[one.name] = step
-        assert one is not None
-        return Comparison(results, _write_pictures(one, results, chosen, steps))
+        for of_run, step in opened:
+            context = build_context(pool, config, of_run, corpus, step)
+            by_protocol = results.setdefault(context.name, {})
+            for name in names:
+                by_protocol[name] = PROTOCOLS[name].evaluate(context)
+                _write_result(context, name, by_protocol[name])
+            if of_run.run == opened[-1][0].run:
+                steps[context.name] = step
+        assert context is not None
+        return EvaluationResults(results, _write_plots(context, results, names, steps))
 
 
-def _choose(
+def _available_protocols(
     config: RunConfig, corpus: Corpus, manifests: Sequence[CheckpointManifest], protocols: Sequence[str]
 ) -> list[str]:
-    """The protocols that will be measured, checked before anything is."""
+    """Names of the protocols that will run, checked before any does."""
     for protocol in protocols:
         if protocol not in PROTOCOLS and list(protocols) != [ALL]:
             raise InputError(f"there is no protocol {protocol!r}: choose {ALL}, or from {', '.join(PROTOCOLS)}")
     names = list(PROTOCOLS) if list(protocols) == [ALL] else list(protocols)
-    lacks = {name: why for name in names for one in manifests if (why := PROTOCOLS[name].why_not(config, corpus, one))}
-    if lacks and names == list(protocols):
-        raise InputError(next(iter(lacks.values())))
-    for name, why in lacks.items():
-        say(f"left out: {name}, since {why}")
-    return [name for name in names if name not in lacks]
+    unavailable: dict[str, str] = {}
+    for name, manifest in itertools.product(names, manifests):
+        if reason := PROTOCOLS[name].unavailable_reason(config, corpus, manifest):
+            unavailable[name] = reason
+    if unavailable and names == list(protocols):
+        raise InputError(next(iter(unavailable.values())))
+    for name, reason in unavailable.items():
+        say(f"left out: {name}, since {reason}")
+    return [name for name in names if name not in unavailable]
 
 
-def evaluate_alone(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, wanted: Sequence[Wanted], protocols: Sequence[str]
-) -> Comparison:
-    """The same as ``evaluate_checkpoints``, in a job of its own."""
+def run_evaluation(
+    config: RunConfig, workspace: Workspace, corpus: Corpus, refs: Sequence[CheckpointRef], protocols: Sequence[str]
+) -> EvaluationResults:
+    """The same as ``evaluate_checkpoints``, in a Ray session of its own."""
     with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        return evaluate_checkpoints(config, workspace, corpus, wanted, protocols)
+        return evaluate_checkpoints(config, workspace, corpus, refs, protocols)
 
 
-def show(comparison: Comparison) -> None:
-    """A short table for people, on stderr, and where the pictures are."""
-    metrics = comparison.metrics()
+def print_results(results: EvaluationResults) -> None:
+    """Prints a short table for people, on stderr, and the URIs of the plots."""
+    metrics = results.metrics()
     table = Table(title_justify="left")
     table.add_column("", no_wrap=True)
     for name in metrics:
         table.add_column(name, justify="right")
-    for metric in dict.fromkeys(metric for found in metrics.values() for metric in found):
-        cells = (f"{found[metric]:.4f}" if metric in found else "" for found in metrics.values())
+    for metric in dict.fromkeys(metric for figures in metrics.values() for metric in figures):
+        cells = (f"{figures[metric]:.4f}" if metric in figures else "" for figures in metrics.values())
         table.add_row(metric, *cells)
     progress.show(table)
-    for picture in comparison.pictures:
-        say(f"picture: {picture}")
+    for uri in results.plot_uris:
+        say(f"picture: {uri}")
 
 
-def _write_result(one: Examination, name: str, result: Result) -> None:
-    """As soon as it is there: the next protocol may fail."""
-    provenance = one.provenance()
-    if PROTOCOLS[name].measures_subject:
-        provenance |= one.subject_provenance()
+def _write_result(context: EvaluationContext, name: str, result: Result) -> None:
+    """Writes a result as soon as it is there: the next protocol may fail."""
+    provenance = context.provenance()
+    if PROTOCOLS[name].uses_evaluation_set:
+        provenance |= context.evaluation_set_provenance()
     document = json.dumps(provenance | result.to_dict(), indent=2, allow_nan=False) + "\n"
-    one.workspace.store.put(f"{one.folder}/{name}.json", document.encode())
+    context.workspace.store.put(f"{context.folder}/{name}.json", document.encode())
 
 
-def _write_pictures(
-    last: Examination,
+def _write_plots(
+    last: EvaluationContext,
     results: Mapping[str, Mapping[str, Result]],
     protocols: Sequence[str],
     steps: Mapping[str, int],
 ) -> tuple[str, ...]:
-    """A table and each protocol's pictures, of all checkpoints, beside the last one.
+    """Writes a table and each protocol's plots, of all checkpoints, beside the last one's results.
 
     Where several ``steps`` are of its run, a learning curve too.
     """
-    pictures: dict[str, bytes] = {}
+    plots: dict[str, bytes] = {}
     for name in protocols:
-        pictures |= PROTOCOLS[name].draw(last, {one: found[name] for one, found in results.items()})
+        plots |= PROTOCOLS[name].plot(last, {checkpoint: by_name[name] for checkpoint, by_name in results.items()})
     points = [(step, _merged_metrics(results[name])) for name, step in steps.items()]
     if len(points) > 1 and has_curve(points):
         errors = {step: _standard_errors(results[name]) for name, step in steps.items()}
-        pictures["learning-curve.png"] = draw_learning_curve(points, errors)
+        plots["learning-curve.png"] = plot_learning_curve(points, errors)
     store, root = last.workspace.store, last.workspace.store.uri.rstrip("/")
-    for file, png in pictures.items():
+    for file, png in plots.items():
         store.put(f"{last.folder}/{file}", png)
-    table = to_markdown({name: _merged_metrics(found) for name, found in results.items()})
+    table = to_markdown({checkpoint: _merged_metrics(by_name) for checkpoint, by_name in results.items()})
     store.put(f"{last.folder}/report.md", table.encode())
-    return tuple(f"{root}/{last.folder}/{file}" for file in pictures)
+    return tuple(f"{root}/{last.folder}/{file}" for file in plots)
 
 
 def _merged_metrics(results: Mapping[str, Result]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.progress import say, stage
 from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.session import required_resources, session
-from pipeline.stages.evaluate.examination import has_test_pairs
+from pipeline.stages.evaluate.context import has_test_pairs
 from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace

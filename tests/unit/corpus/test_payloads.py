@@ -31,19 +31,19 @@ from pipeline.corpus.writer import CorpusWriter, Fingerprint
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.inspection.export.exports import export_triplets
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.labels.suspect_page import write_page
-from pipeline.inspection.labels.suspects import Suspects
-from pipeline.inspection.query.rows import ROLES, Choice
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.labels.suspect_page import PageOptions, write_suspect_page
+from pipeline.inspection.labels.suspects import SuspectList
+from pipeline.inspection.query.rows import ROLES, TripletQuery
 from pipeline.inspection.report.examples import read_examples
-from pipeline.inspection.report.page import render
+from pipeline.inspection.report.page import render_report
 from pipeline.inspection.summary.summary import summarise
-from pipeline.inspection.verify.rescoring import score_under
+from pipeline.inspection.verify.rescoring import score_under_checkpoint
 from pipeline.planning.measure.stage import facts_of
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.evaluate.leakage import trained_labels
-from pipeline.stages.evaluate.robustness import why_not
+from pipeline.stages.evaluate.robustness import unavailable_reason
 from pipeline.stages.job import Job
 from pipeline.storage.publish import Transaction, VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -206,7 +206,7 @@ def test_a_payload_of_another_version_is_named(workspace: Workspace) -> None:
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """30 triplets of a corpus of sounds, mined from a checkpoint of an encoder that takes them."""
     workspace = Workspace.open(str(tmp_path_factory.mktemp("sounds")), "main")
     config = RunConfig(encoder=ENCODER, transform=TRANSFORM)
@@ -217,14 +217,14 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
 
 
 @pytest.fixture
-def config(sounds: Inspected, tmp_path: Path) -> RunConfig:
+def config(sounds: OpenGeneration, tmp_path: Path) -> RunConfig:
     cluster = ClusterConfig(cache_dir=str(tmp_path / "cache"), threads_per_actor=torch.get_num_threads())
     return RunConfig(workspace=sounds.workspace.store.uri, encoder=ENCODER, transform=TRANSFORM, cluster=cluster)
 
 
-def test_a_new_payload_is_taken_by_the_encoders_that_fit_it(sounds: Inspected, config: RunConfig) -> None:
+def test_a_new_payload_is_taken_by_the_encoders_that_fit_it(sounds: OpenGeneration, config: RunConfig) -> None:
     assert EncodeWorker(config, 0).embed_part("main", 0, "e" * 32, 0) == 5
-    assert score_under(sounds, config, 0, 10)["num_triplets"] == 10
+    assert score_under_checkpoint(sounds, config, 0, 10)["num_triplets"] == 10
     assert facts_of(config, sounds.corpus).payload_bytes >= 12 * DIM
     assert newest_checkpoint(Job(config, sounds.workspace, sounds.corpus)).step == 0
     for name, takes in (("small_cnn", "images"), ("identity", "vectors")):
@@ -234,26 +234,27 @@ def test_a_new_payload_is_taken_by_the_encoders_that_fit_it(sounds: Inspected, c
 
 
 def test_a_new_payload_is_summarised_and_reported_without_a_picture(
-    sounds: Inspected, config: RunConfig, tmp_path: Path
+    sounds: OpenGeneration, config: RunConfig, tmp_path: Path
 ) -> None:
     assert summarise(sounds, num_hubs=3)["num_triplets"] == 30
     examples = read_examples(sounds.corpus, [11, 2, 2], TRANSFORM, max_chars=1000)
-    found = [(one.example_id, one.label, one.path, one.picture) for one in examples.values()]
+    found = [(shown.example_id, shown.label, shown.path, shown.thumbnail) for shown in examples.values()]
     assert found == [(2, "label 0", PATHS[2], None), (11, "label 3", PATHS[11], None)]
-    page = render(sounds.workspace, config, num_generations=1, num_pictures=4)
+    page = render_report(sounds.workspace, config, num_generations=1, triplets_per_sheet=4)
     assert PATHS[2].encode() in page and b"as the encoder sees them" not in page and b"data:image" not in page
     with pytest.raises(InputError) as caught:
-        write_page(tmp_path / "page", sounds, sounds.corpus, Suspects((), 0, 0, np.array([])), 1, None, TRANSFORM)
+        nobody, options = SuspectList((), 0, 0, np.array([])), PageOptions(1, None, TRANSFORM)
+        write_suspect_page(tmp_path / "page", sounds, sounds.corpus, nobody, options)
     assert str(caught.value) == "the corpus holds sounds, which are nothing to look at: leave --page out, and use --csv"
-    assert why_not(config, sounds.corpus, sounds.checkpoint) == (
-        "robustness spoils images, and this corpus holds sounds: measure another protocol"
+    assert unavailable_reason(config, sounds.corpus, sounds.checkpoint) == (
+        "robustness perturbs images, and this corpus holds sounds: measure another protocol"
     )
     seen = trained_labels(sounds.workspace, sounds.checkpoint, sounds.corpus)
     assert seen is not None and not seen.any()
 
 
-def test_a_new_payload_is_exported(sounds: Inspected, tmp_path: Path) -> None:
-    export_triplets(sounds, str(tmp_path / "export"), "datasets", Choice("anchor"), None, str(tmp_path / "cache"))
+def test_a_new_payload_is_exported(sounds: OpenGeneration, tmp_path: Path) -> None:
+    export_triplets(sounds, str(tmp_path / "export"), "datasets", TripletQuery("anchor"), str(tmp_path / "cache"))
     table = pq.read_table(tmp_path / "export" / "data" / "train-00000.parquet")
     for role in ROLES:
         expected = [CONTENTS["sound"][example_id] for example_id in table[f"{role}_id"].to_pylist()]

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
-from pipeline.evaluation.clustering.protocol import Clustering, cluster, score
+from pipeline.evaluation.clustering.protocol import Clustering, evaluate_clustering, score_partition
 from tests.unit.evaluation.samples import unit_vectors
 
 IntArray = npt.NDArray[np.int64]
@@ -85,7 +85,7 @@ def test_equal_vectors_are_joined_at_no_distance(places: list[int]) -> None:
 def test_scores_are_those_of_their_definitions(pairs: list[tuple[int, int]]) -> None:
     labels, found = np.array(pairs).T
     alone = np.where(found < 0, 100 + np.arange(len(found)), found)
-    partition = score(labels, found)
+    partition = score_partition(labels, found)
     precision, recall = bcubed(labels, alone)
     assert partition.bcubed_precision == pytest.approx(precision, abs=1e-12)
     assert partition.bcubed_recall == pytest.approx(recall, abs=1e-12)
@@ -98,14 +98,14 @@ def test_scores_are_those_of_their_definitions(pairs: list[tuple[int, int]]) -> 
 
 def test_bcubed_by_hand() -> None:
     # Clusters {a, a, b}, {b}, {c}: precision (2/3 + 2/3 + 1/3 + 1 + 1) / 5, recall (1 + 1 + 1/2 + 1/2 + 1) / 5.
-    partition = score(np.array([0, 0, 1, 1, 2]), np.array([7, 7, 7, 8, -1]))
+    partition = score_partition(np.array([0, 0, 1, 1, 2]), np.array([7, 7, 7, 8, -1]))
     assert partition.bcubed_precision == pytest.approx(11 / 15)
     assert partition.bcubed_recall == pytest.approx(4 / 5)
 
 
 def test_splitting_everything_is_precise_and_joining_everything_complete() -> None:
     labels = np.repeat(np.arange(5), 4)
-    apart, together = score(labels, np.arange(20)), score(labels, np.zeros(20, dtype=np.int64))
+    apart, together = score_partition(labels, np.arange(20)), score_partition(labels, np.zeros(20, dtype=np.int64))
     assert (apart.bcubed_precision, apart.bcubed_recall) == (1.0, 0.25)
     assert (together.bcubed_precision, together.bcubed_recall) == (0.2, 1.0)
     assert (apart.ari, together.ari) == (0.0, 0.0)
@@ -118,7 +118,7 @@ def test_well_parted_labels_are_found_by_every_method(method: str) -> None:
     noise = np.random.default_rng(0).normal(scale=0.01, size=(30, 6))
     embeddings = (np.eye(6)[labels] + noise).astype(np.float32)
     config = ClusteringConfig.model_validate({"methods": (method,)})
-    (partition,) = cluster(embeddings, labels, config, threshold=0.5, seed=0).partitions.values()
+    (partition,) = evaluate_clustering(embeddings, labels, config, threshold=0.5, seed=0).partitions.values()
     if method == "k_means":
         assert len(partition.sizes) == 6
         assert partition.bcubed_f > 0.7
@@ -130,14 +130,15 @@ def test_the_threshold_of_the_config_comes_first() -> None:
     embeddings, labels = unit_vectors(60, 6, noise=0.5, seed=0)
     config = ClusteringConfig(methods=("agglomerative",))
     own = ClusteringConfig(methods=("agglomerative",), distance_threshold=0.2)
-    given_, configured = cluster(embeddings, labels, config, 0.2, 0), cluster(embeddings, labels, own, 1.9, 0)
+    given_ = evaluate_clustering(embeddings, labels, config, 0.2, 0)
+    configured = evaluate_clustering(embeddings, labels, own, 1.9, 0)
     assert given_.to_dict() == configured.to_dict()
     assert configured.distance_threshold == 0.2
 
 
 def test_a_threshold_that_accepts_every_pair_joins_everything() -> None:
     embeddings, labels = unit_vectors(60, 6, noise=0.5, seed=0)
-    found = cluster(embeddings, labels, ClusteringConfig(methods=("agglomerative",)), float("inf"), 0)
+    found = evaluate_clustering(embeddings, labels, ClusteringConfig(methods=("agglomerative",)), float("inf"), 0)
     assert found.partitions["agglomerative"].sizes.tolist() == [60]
     assert found.distance_threshold == 4.0
 
@@ -145,32 +146,32 @@ def test_a_threshold_that_accepts_every_pair_joins_everything() -> None:
 def test_above_max_examples_whole_labels_are_drawn_by_seed() -> None:
     embeddings, labels = unit_vectors(400, 40, noise=0.3, seed=0)
     config = ClusteringConfig(methods=("agglomerative",), max_examples=100)
-    drawn = [cluster(embeddings, labels, config, 0.5, seed) for seed in range(5)]
+    drawn = [evaluate_clustering(embeddings, labels, config, 0.5, seed) for seed in range(5)]
     sizes = np.unique(labels, return_counts=True)[1]
     for found in drawn:
         document = found.to_dict()
         assert (document["num_available"], document["num_labels"]) == (400, len(found.label_sizes))
         assert 100 <= document["num_examples"] < 100 + sizes.max()
         assert not np.setdiff1d(found.label_sizes, sizes).size
-    assert drawn[0].to_dict() == cluster(embeddings, labels, config, 0.5, seed=0).to_dict()
+    assert drawn[0].to_dict() == evaluate_clustering(embeddings, labels, config, 0.5, seed=0).to_dict()
     assert len({found.partitions["agglomerative"].nmi for found in drawn}) > 1
 
 
 def test_at_least_two_labels_are_drawn() -> None:
     embeddings, labels = unit_vectors(60, 3, noise=0.3, seed=0)
-    found = cluster(embeddings, labels, ClusteringConfig(methods=("agglomerative",), max_examples=2), 0.5, seed=0)
-    assert len(found.label_sizes) == 2
+    config = ClusteringConfig(methods=("agglomerative",), max_examples=2)
+    assert len(evaluate_clustering(embeddings, labels, config, 0.5, seed=0).label_sizes) == 2
 
 
 def test_the_same_seed_gives_the_same_clusters() -> None:
     embeddings, labels = unit_vectors(300, 60, noise=0.8, seed=0)
-    documents = [cluster(embeddings, labels, CONFIG, 0.5, seed).to_dict() for seed in (0, 0, 1)]
+    documents = [evaluate_clustering(embeddings, labels, CONFIG, 0.5, seed).to_dict() for seed in (0, 0, 1)]
     assert documents[0] == documents[1]
     assert documents[0]["k_means_nmi"] != documents[2]["k_means_nmi"]
 
 
 def test_the_document_is_plain_json_with_stable_names() -> None:
-    found = cluster(*unit_vectors(80, 20, noise=0.6, seed=0), CONFIG, 0.5, seed=0)
+    found = evaluate_clustering(*unit_vectors(80, 20, noise=0.6, seed=0), CONFIG, 0.5, seed=0)
     scores = ["bcubed_f", "bcubed_precision", "bcubed_recall", "nmi", "ari"]
     assert list(found.metrics()) == [f"{method}_{name}" for method in METHODS for name in scores]
     document = found.to_dict()
@@ -183,7 +184,7 @@ def test_the_document_is_plain_json_with_stable_names() -> None:
 def measured_quietly(embeddings: npt.NDArray[np.float32], labels: list[int]) -> Clustering:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns that k-means found fewer clusters than labels
-        return cluster(embeddings, labels, CONFIG, 0.1, seed=0)
+        return evaluate_clustering(embeddings, labels, CONFIG, 0.1, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -205,17 +206,17 @@ def test_degenerate_embeddings_have_finite_scores(embeddings: npt.NDArray[np.flo
 
 def test_one_label_alone_cannot_be_clustered() -> None:
     with pytest.raises(InputError, match="needs two labels or more, but the 3 evaluated examples have 1"):
-        cluster(np.eye(3, dtype=np.float32), np.zeros(3, dtype=int), CONFIG, 0.5, seed=0)
+        evaluate_clustering(np.eye(3, dtype=np.float32), np.zeros(3, dtype=int), CONFIG, 0.5, seed=0)
 
 
 def test_broken_embeddings_are_refused() -> None:
     embeddings, labels = unit_vectors(20, 3, noise=0.6, seed=0)
     embeddings[3, 0] = np.inf
     with pytest.raises(InputError, match="1 of 20 embeddings hold NaN or infinity"):
-        cluster(embeddings, labels, CONFIG, 0.5, seed=0)
+        evaluate_clustering(embeddings, labels, CONFIG, 0.5, seed=0)
 
 
 def test_arrays_that_do_not_match_are_a_programming_error() -> None:
     embeddings, labels = unit_vectors(20, 3, noise=0.6, seed=0)
     with pytest.raises(ValueError, match=r"are not \(N, D\)"):
-        cluster(embeddings, labels[1:], CONFIG, 0.5, seed=0)
+        evaluate_clustering(embeddings, labels[1:], CONFIG, 0.5, seed=0)

@@ -7,7 +7,7 @@ from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.evaluation.retrieval import recall_at_1
-from pipeline.evaluation.verification.protocol import verify
+from pipeline.evaluation.verification.protocol import evaluate_pairs
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 CONFIG = EvaluationConfig()
@@ -34,7 +34,7 @@ def test_counts_and_metrics_are_those_of_the_parts() -> None:
     same, different = brute_force_distances(embeddings, labels)
     assert (document["num_examples"], document["num_labels"]) == (80, len(set(labels.tolist())))
     assert (document["num_same_pairs"], document["num_different_pairs"]) == (len(same), len(different))
-    verification = verify(embeddings, labels, CONFIG.max_pairs, seed=0)
+    verification = evaluate_pairs(embeddings, labels, CONFIG.max_pairs, seed=0)
     assert document["recall_at_1"] == recall_at_1(embeddings, labels).recall_at_1
     assert document["roc_auc"] == verification.roc_auc()
     assert document["val_at_far_1e-02"] == verification.at_far(0.01).val

@@ -14,7 +14,7 @@ from pipeline.evaluation.identification.protocol import (
     ClosedSet,
     IdentificationReport,
     OpenSet,
-    report_identification,
+    evaluate_identification,
 )
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
@@ -45,7 +45,7 @@ def brute_force_ranks(vectors: FloatArray, labels: IntArray, gallery: IntArray, 
 
 
 def drawn_gallery(labels: IntArray, seed: int) -> IntArray:
-    return identification._draw_gallery(labels, np.random.default_rng(seed))
+    return identification._sample_gallery(labels, np.random.default_rng(seed))
 
 
 def has_two_pairs(labels: IntArray) -> bool:
@@ -143,26 +143,26 @@ def test_each_label_with_two_examples_has_one_in_the_gallery_drawn_by_seed() -> 
 def test_probes_are_counted_as_documented() -> None:
     labels = np.concatenate([np.repeat(np.arange(6), 4), np.arange(10, 20)])  # six labels of four, ten singletons
     vectors = unit_vectors(34, 5, 1.0, seed=0)[0]
-    document = report_identification(vectors, labels, CONFIG, seed=0).to_dict()
+    document = evaluate_identification(vectors, labels, CONFIG, seed=0).to_dict()
     assert (document["closed_set"]["gallery_size"], document["closed_set"]["num_probes"]) == (6, 18)
     open_set = document["open_set"]
     assert (open_set["gallery_size"], open_set["num_mated_probes"], open_set["num_unmated_probes"]) == (3, 9, 22)
 
 
 def test_an_odd_label_stays_unknown_so_that_there_is_always_a_stranger() -> None:
-    document = report_identification(np.eye(6, dtype=np.float32), [0, 0, 1, 1, 2, 2], CONFIG, seed=0).to_dict()
+    document = evaluate_identification(np.eye(6, dtype=np.float32), [0, 0, 1, 1, 2, 2], CONFIG, seed=0).to_dict()
     assert (document["open_set"]["gallery_size"], document["open_set"]["num_unmated_probes"]) == (1, 4)
 
 
 def test_perfect_embeddings_identify_everyone() -> None:
     labels = np.repeat(np.arange(8), 3)
-    report = report_identification(np.eye(8, dtype=np.float32)[labels], labels, CONFIG, seed=0)
+    report = evaluate_identification(np.eye(8, dtype=np.float32)[labels], labels, CONFIG, seed=0)
     assert set(report.metrics().values()) == {1.0}
 
 
 def test_a_collapsed_encoder_identifies_by_chance_and_detects_nobody() -> None:
     labels = np.repeat(np.arange(20), 6)
-    report = report_identification(np.full((120, 4), 0.5, dtype=np.float32), labels, CONFIG, seed=0)
+    report = evaluate_identification(np.full((120, 4), 0.5, dtype=np.float32), labels, CONFIG, seed=0)
     metrics = report.metrics()
     # Every distance ties, so a mate's rank is its place in the gallery: k of 20 labels have rank k or better.
     assert [metrics[f"identification_at_rank_{k}"] for k in (1, 5, 10)] == [1 / 20, 5 / 20, 10 / 20]
@@ -170,7 +170,7 @@ def test_a_collapsed_encoder_identifies_by_chance_and_detects_nobody() -> None:
 
 
 def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
-    report = report_identification(*unit_vectors(80, 20, 0.6, seed=0), CONFIG, seed=0)
+    report = evaluate_identification(*unit_vectors(80, 20, 0.6, seed=0), CONFIG, seed=0)
     assert set(report.metrics()) == {
         "identification_at_rank_1", "identification_at_rank_5", "identification_at_rank_10",
         "dir_at_far_1e-02", "dir_at_far_1e-01",
@@ -181,7 +181,7 @@ def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
 
 
 def test_rates_rise_with_the_rank_up_to_one() -> None:
-    closed = report_identification(*unit_vectors(200, 30, 1.5, seed=1), CONFIG, seed=0).closed_set
+    closed = evaluate_identification(*unit_vectors(200, 30, 1.5, seed=1), CONFIG, seed=0).closed_set
     rates = [closed.rate(rank) for rank in range(closed.gallery_size + 1)]
     assert rates == sorted(rates)
     assert (rates[0], rates[-1]) == (0.0, 1.0)
@@ -189,7 +189,7 @@ def test_rates_rise_with_the_rank_up_to_one() -> None:
 
 
 def test_the_open_set_curve_passes_through_its_points_and_ends_at_the_rank_1_rate() -> None:
-    open_set = report_identification(*unit_vectors(400, 40, 1.0, seed=1), CONFIG, seed=0).open_set
+    open_set = evaluate_identification(*unit_vectors(400, 40, 1.0, seed=1), CONFIG, seed=0).open_set
     fars, dirs = open_set.curve(50)
     assert (np.diff(dirs) >= 0).all()
     assert dirs[-1] == len(open_set.hits) / len(open_set.mated) < 1
@@ -199,22 +199,22 @@ def test_the_open_set_curve_passes_through_its_points_and_ends_at_the_rank_1_rat
 def test_the_seed_decides_everything() -> None:
     sample = unit_vectors(150, 30, 1.0, seed=3)
     config = RecognitionConfig(max_probes=20)
-    first, again, other = (report_identification(*sample, config, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (evaluate_identification(*sample, config, seed=seed) for seed in (1, 1, 2))
     assert same_report(first, again)
     assert not same_report(first, other)
 
 
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = unit_vectors(150, 30, 1.0, seed=3)
-    whole = report_identification(*sample, CONFIG, seed=0)
+    whole = evaluate_identification(*sample, CONFIG, seed=0)
     monkeypatch.setattr(identification, "MAX_TILE_VALUES", 70)
-    assert same_report(report_identification(*sample, CONFIG, seed=0), whole)
+    assert same_report(evaluate_identification(*sample, CONFIG, seed=0), whole)
 
 
 def test_where_there_are_more_probes_so_many_are_drawn_and_counted() -> None:
     sample = unit_vectors(300, 30, 1.0, seed=3)
-    whole = report_identification(*sample, CONFIG, seed=0)
-    part = report_identification(*sample, RecognitionConfig(max_probes=25), seed=0)
+    whole = evaluate_identification(*sample, CONFIG, seed=0)
+    part = evaluate_identification(*sample, RecognitionConfig(max_probes=25), seed=0)
     assert len(part.closed_set.ranks) == len(part.open_set.mated) == len(part.open_set.unmated) == 25
     assert set(part.open_set.mated.tolist()) <= set(whole.open_set.mated.tolist())
     document = part.to_dict()
@@ -226,7 +226,7 @@ def test_memory_does_not_grow_with_probes_times_gallery(monkeypatch: pytest.Monk
     monkeypatch.setattr(identification, "MAX_TILE_VALUES", 100_000)
     vectors, labels = unit_vectors(12_000, 4_000, 1.0, seed=0)
     tracemalloc.start()
-    report_identification(vectors, labels, CONFIG, seed=0)
+    evaluate_identification(vectors, labels, CONFIG, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 12e6  # 8,000 × 3,600 distances alone would take 230 MB
@@ -241,18 +241,18 @@ def broken(value: float) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_broken_embeddings_are_counted_and_refused(value: float) -> None:
     with pytest.raises(InputError, match="1 of 4 embeddings hold NaN or infinity"):
-        report_identification(broken(value), [0, 0, 1, 1], CONFIG, seed=0)
+        evaluate_identification(broken(value), [0, 0, 1, 1], CONFIG, seed=0)
 
 
 @pytest.mark.parametrize(("labels", "message"), [([0, 0, 1, 2], "3 labels .* 4 .* 1 has"), ([0, 1, 2, 3], "0 has")])
 def test_too_few_labels_with_two_examples_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        report_identification(np.eye(4, dtype=np.float32), labels, CONFIG, seed=0)
+        evaluate_identification(np.eye(4, dtype=np.float32), labels, CONFIG, seed=0)
 
 
 def test_labels_of_another_length_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        report_identification(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)
+        evaluate_identification(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)
 
 
 def test_a_closed_set_by_hand() -> None:

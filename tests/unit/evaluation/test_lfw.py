@@ -9,10 +9,11 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
 from sklearn.model_selection import LeaveOneGroupOut
 
+from pipeline.config import EvaluationConfig
 from pipeline.corpus.lfw_files import find_pairs, find_people, read_pairs, read_people
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View1, View2
-from pipeline.evaluation.lfw.view2 import ListedPairs, score_view1, score_view2
+from pipeline.evaluation.lfw.view2 import ListedPairs, OfficialFolds, score_view1, score_view2
 from tests.support.lfw import lfw_folder, needs_lfw_files
 from tests.unit.evaluation.lfw_samples import LfwLike, lfw_like
 
@@ -20,8 +21,10 @@ ALL = 10**9
 
 
 def view2(data: LfwLike, **options: Any) -> View2:  # noqa: ANN401
-    defaults: dict[str, Any] = {"fars": (0.01, 0.1), "max_pairs": ALL, "seed": 0, "people": data.people}
-    return score_view2(data.embeddings, data.labels, data.pairs, **defaults | options)
+    folds = OfficialFolds(data.pairs, options.pop("people", data.people))
+    seed, trained = options.pop("seed", 0), options.pop("trained_labels", None)
+    config = EvaluationConfig(fars=(0.01, 0.1), max_pairs=ALL).model_copy(update=options)
+    return score_view2(data.embeddings, data.labels, folds, config, seed, trained)
 
 
 def view1(data: LfwLike, **options: Any) -> View1:  # noqa: ANN401
@@ -96,7 +99,7 @@ def test_a_worked_example_of_two_folds() -> None:
         is_same_P=np.array([True, True, False, False] * 2),
         fold_P=np.repeat([0, 1], 4),
     )
-    result = score_view2(embeddings, labels, pairs, fars=(0.5,), max_pairs=ALL, seed=0)
+    result = score_view2(embeddings, labels, OfficialFolds(pairs), EvaluationConfig(fars=(0.5,)), seed=0)
     first, second = result.restricted.folds
 
     def distance(degrees: float) -> float:

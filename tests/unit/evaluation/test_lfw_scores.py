@@ -3,19 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View2, combine_folds
-from pipeline.evaluation.lfw.view2 import score_view2
+from pipeline.evaluation.lfw.view2 import OfficialFolds, score_view2
 from tests.unit.evaluation.lfw_samples import LfwLike, lfw_like
 
 
 def score(data: LfwLike, trained: list[int], fars: tuple[float, ...] = (0.1,), with_people: bool = True) -> View2:
     """The score of a model that was trained on the people of some folds."""
     seen = np.concatenate([data.people[fold] for fold in trained]) if trained else None
-    people = data.people if with_people else None
-    return score_view2(
-        data.embeddings, data.labels, data.pairs, fars=fars, max_pairs=10**9, seed=0, people=people, trained_labels=seen
-    )
+    folds = OfficialFolds(data.pairs, data.people if with_people else None)
+    return score_view2(data.embeddings, data.labels, folds, EvaluationConfig(fars=fars), seed=0, trained_labels=seen)
 
 
 def all_but(*folds: int) -> list[int]:

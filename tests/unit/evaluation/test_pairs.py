@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.evaluation.verification import pairs
-from pipeline.evaluation.verification.pairs import PairRuns, pair_distances, refuse_broken, sample
+from pipeline.evaluation.verification.pairs import PairRuns, check_finite, pair_distances, sample_numbers
 from tests.unit.evaluation.samples import unit_vectors
 
 ALL = 10**9
@@ -21,7 +21,7 @@ def test_every_pair_is_numbered_once(labels: list[int]) -> None:
     for both_orders, candidates in ((False, itertools.combinations), (True, itertools.permutations)):
         kinds = PairRuns.of_sorted(np.array(labels), both_orders)
         for runs, is_same in zip(kinds, (True, False), strict=True):
-            i, j = runs.draw(ALL, np.random.default_rng(0))
+            i, j = runs.sample(ALL, np.random.default_rng(0))
             expected = {(a, b) for a, b in candidates(rows, 2) if (labels[a] == labels[b]) is is_same}
             assert len(i) == len(expected)
             assert set(zip(i.tolist(), j.tolist(), strict=True)) == expected
@@ -30,7 +30,7 @@ def test_every_pair_is_numbered_once(labels: list[int]) -> None:
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
 def test_a_sample_holds_distinct_numbers_in_range(total: int, at_most: int, seed: int) -> None:
-    drawn = sample(total, at_most, np.random.default_rng(seed))
+    drawn = sample_numbers(total, at_most, np.random.default_rng(seed))
     assert len(drawn) == len(set(drawn.tolist())) == min(total, at_most)
     assert set(drawn.tolist()) <= set(range(total))
 
@@ -40,13 +40,13 @@ def test_every_number_has_the_same_chance_of_being_drawn() -> None:
     rng = np.random.default_rng(0)
     counts = np.zeros(total)
     for _ in range(num_draws):
-        counts[sample(total, at_most, rng)] += 1
+        counts[sample_numbers(total, at_most, rng)] += 1
     np.testing.assert_allclose(counts / num_draws, at_most / total, atol=0.02)
 
 
 def test_samples_of_the_pairs_of_ten_million_examples_stay_in_range() -> None:
     total, at_most = 10_000_000 * 9_999_999, 200_000  # k·total for the last of the runs is beyond int64
-    drawn = sample(total, at_most, np.random.default_rng(0))
+    drawn = sample_numbers(total, at_most, np.random.default_rng(0))
     assert len(np.unique(drawn)) == at_most
     assert drawn.min() >= 0
     assert drawn.max() < total
@@ -66,7 +66,7 @@ def test_distances_are_those_of_the_pairs_in_their_order(monkeypatch: pytest.Mon
 
 def test_broken_embeddings_are_counted() -> None:
     embeddings, _ = unit_vectors(20, 3, noise=0.5, seed=0)
-    refuse_broken(embeddings)
+    check_finite(embeddings)
     embeddings[3, 1], embeddings[7, 0] = np.nan, np.inf
     with pytest.raises(InputError, match="2 of 20 embeddings hold NaN or infinity"):
-        refuse_broken(embeddings)
+        check_finite(embeddings)

@@ -11,7 +11,7 @@ from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation import quantisation
 from pipeline.evaluation.evaluate import evaluate_embeddings
-from pipeline.evaluation.quantisation import measure_quantisation, quantise, restore, rounding_bound
+from pipeline.evaluation.quantisation import evaluate_quantisation, quantise, restore, rounding_bound
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = EvaluationConfig()
@@ -126,7 +126,7 @@ def test_float16_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_figures_are_those_of_the_vectors_and_of_their_codes() -> None:
     embeddings, labels = unit_vectors(150, 15, noise=0.9, seed=0, dim=32)
-    result = measure_quantisation(embeddings, labels, CONFIG, seed=0)
+    result = evaluate_quantisation(embeddings, labels, CONFIG, seed=0)
     for vectors, found in ((embeddings, result.exact), (restore(quantise(embeddings)), result.quantised)):
         expected = evaluate_embeddings(vectors, labels, CONFIG, seed=0).metrics()
         assert {name: found[name] for name in expected} == expected
@@ -140,7 +140,7 @@ def test_the_figures_are_those_of_the_vectors_and_of_their_codes() -> None:
 
 def test_codes_of_128_dimensions_cost_next_to_no_accuracy() -> None:
     embeddings, labels = unit_vectors(1000, 100, noise=2.0, seed=1, dim=128)
-    result = measure_quantisation(embeddings, labels, CONFIG, seed=0)
+    result = evaluate_quantisation(embeddings, labels, CONFIG, seed=0)
     assert 0.5 < result.exact["recall_at_1"] < 1.0  # there is something to lose
     for name in ("recall_at_1", "roc_auc", "pair_accuracy", "val_at_far_1e-02"):
         assert abs(result.metrics()[f"{name}_int8_change"]) < 0.01
@@ -148,7 +148,7 @@ def test_codes_of_128_dimensions_cost_next_to_no_accuracy() -> None:
 
 def test_the_largest_error_of_a_distance_is_measured_and_within_its_bound() -> None:
     embeddings, labels = unit_vectors(60, 6, noise=0.9, seed=0, dim=32)
-    result = measure_quantisation(embeddings, labels, CONFIG, seed=0)
+    result = evaluate_quantisation(embeddings, labels, CONFIG, seed=0)
     exact, rounded = (
         ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
         for vectors in (embeddings.astype(np.float64), restore(quantise(embeddings)).astype(np.float64))
@@ -160,7 +160,7 @@ def test_the_largest_error_of_a_distance_is_measured_and_within_its_bound() -> N
 
 def test_the_document_is_plain_json_and_counts_the_bytes() -> None:
     embeddings, labels = unit_vectors(60, 6, noise=0.9, seed=0, dim=128)
-    document = measure_quantisation(embeddings, labels, CONFIG, seed=0).to_dict()
+    document = evaluate_quantisation(embeddings, labels, CONFIG, seed=0).to_dict()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["bytes_per_vector"], document["bytes_per_code"]) == (512, 128)
     assert document["bytes_saved"] == 60 * 384

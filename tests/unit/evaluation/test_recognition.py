@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.recognition import linear_svm
 from pipeline.evaluation.recognition import protocol as recognition
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
-from pipeline.evaluation.recognition.protocol import report_recognition
+from pipeline.evaluation.recognition.protocol import evaluate_recognition
 from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
 
@@ -56,7 +56,7 @@ def test_folds_are_shuffled_by_seed_within_a_label() -> None:
 
 def test_classifiers_are_scikit_learns_on_the_same_folds() -> None:
     vectors, labels = unit_vectors(240, 12, noise=0.9, seed=0)
-    report = report_recognition(vectors, labels, ALL_KERNELS, seed=3)
+    report = evaluate_recognition(vectors, labels, ALL_KERNELS, seed=3)
     assert len(set(labels.tolist())) == report.num_labels == 12
     scaled = recognition._scale(vectors)
     split = PredefinedSplit(dealt_after_drawing(labels, 4, seed=3))
@@ -125,7 +125,7 @@ def test_too_few_iterations_are_told() -> None:
 
 def test_labels_with_too_few_examples_are_left_out() -> None:
     labels = np.concatenate([np.repeat([0, 1, 2], 5), np.repeat([3, 4], 2), [5]])
-    report = report_recognition(unit_vectors(20, 4, 0.5, seed=0)[0], labels, CONFIG, seed=0)
+    report = evaluate_recognition(unit_vectors(20, 4, 0.5, seed=0)[0], labels, CONFIG, seed=0)
     assert (report.num_labels, report.num_examples) == (3, 15)
     assert report.majority_share == 1 / 3
 
@@ -134,27 +134,27 @@ def test_where_there_are_too_many_examples_whole_labels_are_drawn_by_seed() -> N
     labels = np.repeat(np.arange(30), 4)
     vectors = unit_vectors(120, 30, 0.5, seed=0)[0]
     config = RecognitionConfig(max_examples=50, svm_kernels=())
-    report = report_recognition(vectors, labels, config, seed=0)
+    report = evaluate_recognition(vectors, labels, config, seed=0)
     assert (report.num_labels, report.num_examples) == (13, 52)  # the first number of labels that reaches 50
     assert (report.num_eligible_labels, report.num_eligible_examples) == (30, 120)
-    others = [report_recognition(vectors, labels, config, seed).to_dict() for seed in (0, 1)]
+    others = [evaluate_recognition(vectors, labels, config, seed).to_dict() for seed in (0, 1)]
     assert others[0] == report.to_dict() != others[1]
-    one = RecognitionConfig(max_examples=1, svm_kernels=(), num_folds=4, num_neighbours=(1,))
-    assert report_recognition(vectors, labels, one, seed=0).num_labels == 2
+    config = RecognitionConfig(max_examples=1, svm_kernels=(), num_folds=4, num_neighbours=(1,))
+    assert evaluate_recognition(vectors, labels, config, seed=0).num_labels == 2
 
 
 def test_perfect_embeddings_are_recognised_whole_and_a_collapsed_encoder_by_chance() -> None:
     labels = np.repeat(np.arange(6), 5)
-    perfect = report_recognition(np.eye(6, dtype=np.float32)[labels], labels, ALL_KERNELS, seed=0)
+    perfect = evaluate_recognition(np.eye(6, dtype=np.float32)[labels], labels, ALL_KERNELS, seed=0)
     assert set(perfect.metrics().values()) == {1.0}
-    collapsed = report_recognition(np.full((30, 6), 0.4, dtype=np.float32), labels, ALL_KERNELS, seed=0)
+    collapsed = evaluate_recognition(np.full((30, 6), 0.4, dtype=np.float32), labels, ALL_KERNELS, seed=0)
     assert max(collapsed.metrics().values()) <= 1 / 3
 
 
 def test_how_close_together_a_checkpoint_puts_its_embeddings_does_not_matter() -> None:
     vectors, labels = unit_vectors(200, 10, noise=0.8, seed=0)
     near = (np.eye(8)[0] + 2.0**-6 * vectors).astype(np.float32)
-    first, second = (report_recognition(each, labels, ALL_KERNELS, seed=0).metrics() for each in (vectors, near))
+    first, second = (evaluate_recognition(each, labels, ALL_KERNELS, seed=0).metrics() for each in (vectors, near))
     assert second == pytest.approx(first, abs=0.011)
 
 
@@ -167,7 +167,7 @@ def test_of_three_neighbours_with_three_labels_the_nearest_wins_whatever_its_cod
 
 
 def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
-    report = report_recognition(*unit_vectors(80, 8, 0.6, seed=0), CONFIG, seed=0)
+    report = evaluate_recognition(*unit_vectors(80, 8, 0.6, seed=0), CONFIG, seed=0)
     names = {"knn_1_accuracy", "knn_3_accuracy", "knn_5_accuracy", "svm_linear_accuracy"}
     assert set(report.metrics()) == set(report.standard_errors()) == names
     document = report.to_dict()
@@ -189,13 +189,13 @@ def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
 )
 def test_too_few_labels_or_examples_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        report_recognition(np.eye(10, dtype=np.float32), labels, CONFIG, seed=0)
+        evaluate_recognition(np.eye(10, dtype=np.float32), labels, CONFIG, seed=0)
 
 
 def test_more_neighbours_than_training_examples_are_refused() -> None:
     config = RecognitionConfig(num_neighbours=(1, 9), num_folds=5)
     with pytest.raises(InputError, match="9 neighbours"):
-        report_recognition(np.eye(10, dtype=np.float32), [0, 1] * 5, config, seed=0)
+        evaluate_recognition(np.eye(10, dtype=np.float32), [0, 1] * 5, config, seed=0)
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
@@ -203,9 +203,9 @@ def test_broken_embeddings_are_counted_and_refused(value: float) -> None:
     vectors = np.eye(12, dtype=np.float32)
     vectors[3, 3] = value
     with pytest.raises(InputError, match="1 of 12 embeddings hold NaN or infinity"):
-        report_recognition(vectors, [0, 1] * 6, CONFIG, seed=0)
+        evaluate_recognition(vectors, [0, 1] * 6, CONFIG, seed=0)
 
 
 def test_labels_of_another_length_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        report_recognition(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)
+        evaluate_recognition(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)

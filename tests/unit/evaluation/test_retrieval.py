@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation import neighbours, retrieval
-from pipeline.evaluation.retrieval import Recall, Retrieval, recall_at_1, retrieve
+from pipeline.evaluation.retrieval import Recall, Retrieval, evaluate_retrieval, recall_at_1
 from tests.support.metric_learning import AccuracyCalculator, CustomKNN, LpDistance
 from tests.unit.evaluation.samples import unit_vectors
 
@@ -58,9 +58,9 @@ def assert_same(found: Retrieval, expected: Retrieval) -> None:
 @given(st.integers(12, 40), st.integers(1, 10), st.floats(0.1, 2.0), st.integers(0, 2**32))
 def test_all_figures_are_those_of_a_float64_brute_force(n: int, num_labels: int, noise: float, seed: int) -> None:
     embeddings, labels = unit_vectors(n, num_labels, noise, seed)
-    found = retrieve(embeddings, labels, CONFIG, seed=0)
+    found = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
     assert_same(found, oracle(embeddings, labels))
-    assert recall_at_1(embeddings, labels) == Recall(found.num_queries, found.recall_at_1)
+    assert recall_at_1(embeddings, labels) == Recall(found.num_queries, found.recalls[1])
 
 
 @pytest.mark.parametrize("noise", [0.3, 0.8, 1.5])
@@ -73,8 +73,8 @@ def test_figures_agree_with_pytorch_metric_learning(noise: float) -> None:
         knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
     )
     theirs = calculator.get_accuracy(torch.from_numpy(embeddings), torch.from_numpy(labels))
-    ours = retrieve(embeddings, labels, CONFIG, seed=0)
-    assert ours.recall_at_1 == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+    ours = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
+    assert ours.recalls[1] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
     assert ours.r_precision == pytest.approx(theirs["r_precision"], abs=1e-6)
     assert ours.map_at_r == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
 
@@ -98,7 +98,7 @@ def test_a_list_by_hand() -> None:
     # From 0°: 10° wrong, 20° right, 30° wrong, 40° right. R = 2: one of the first two is right, at the second place.
     angles = np.radians([0, 10, 20, 30, 40])
     embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    found = retrieve(embeddings, [0, 1, 0, 2, 0], RetrievalConfig(ks=(1, 2, 3)), seed=0)
+    found = evaluate_retrieval(embeddings, [0, 1, 0, 2, 0], RetrievalConfig(ks=(1, 2, 3)), seed=0)
     # From 20°, 10° and 30° come first; from 40°: 30° wrong, 20° right.
     assert found.recalls == {1: 0.0, 2: pytest.approx(2 / 3), 3: 1.0}
     assert found.r_precision == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
@@ -109,18 +109,18 @@ def test_a_list_by_hand() -> None:
 @pytest.mark.parametrize(("queries_per_tile", "gallery_per_tile"), [(1, 1000), (7, 5), (1000, 1), (3, 33)])
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, queries_per_tile: int, gallery_per_tile: int) -> None:
     embeddings, labels = unit_vectors(101, 20, noise=0.8, seed=0)
-    whole = retrieve(embeddings, labels, CONFIG, seed=0)
+    whole = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
     monkeypatch.setattr(retrieval, "QUERIES_PER_TILE", queries_per_tile)
     monkeypatch.setattr(neighbours, "GALLERY_PER_TILE", gallery_per_tile)
-    assert retrieve(embeddings, labels, CONFIG, seed=0) == whole
+    assert evaluate_retrieval(embeddings, labels, CONFIG, seed=0) == whole
     assert 0 < whole.map_at_r < 1
 
 
 def test_long_lists_come_in_smaller_tiles_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, labels = unit_vectors(90, 3, noise=0.8, seed=0)
-    whole = retrieve(embeddings, labels, CONFIG, seed=0)
+    whole = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
     monkeypatch.setattr(retrieval, "MAX_LISTED", 40)
-    assert retrieve(embeddings, labels, CONFIG, seed=0) == whole
+    assert evaluate_retrieval(embeddings, labels, CONFIG, seed=0) == whole
 
 
 @settings(deadline=None)
@@ -132,19 +132,19 @@ def test_of_equally_near_examples_the_first_counts(n: int, num_places: int, gall
     embeddings = np.eye(num_places, dtype=np.float32)[places]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "GALLERY_PER_TILE", gallery_tile)
-        assert_same(retrieve(embeddings, labels, CONFIG, seed=0), oracle(embeddings, labels))
+        assert_same(evaluate_retrieval(embeddings, labels, CONFIG, seed=0), oracle(embeddings, labels))
 
 
 def test_an_example_is_never_its_own_answer() -> None:
     embeddings = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]], dtype=np.float32)
-    found = retrieve(embeddings, [0, 0, 1, 1], CONFIG, seed=0)
-    assert (found.recall_at_1, found.r_precision, found.map_at_r) == (0.0, 0.0, 0.0)
+    found = evaluate_retrieval(embeddings, [0, 0, 1, 1], CONFIG, seed=0)
+    assert (found.recalls[1], found.r_precision, found.map_at_r) == (0.0, 0.0, 0.0)
 
 
 def test_an_example_is_not_its_own_answer_among_other_embeddings_either() -> None:
     embeddings = np.eye(4, dtype=np.float32)
     others = np.eye(4, dtype=np.float32)
-    assert retrieve(embeddings, [0, 1, 0, 1], CONFIG, seed=0, others_ND=others) == retrieve(
+    assert evaluate_retrieval(embeddings, [0, 1, 0, 1], CONFIG, seed=0, others_ND=others) == evaluate_retrieval(
         embeddings, [0, 1, 0, 1], CONFIG, seed=0
     )
 
@@ -155,15 +155,14 @@ def test_queries_of_one_network_search_the_examples_of_another(n: int, seed: int
     embeddings, labels = unit_vectors(n, 5, noise=0.6, seed=seed)
     noise = np.random.default_rng(seed).normal(scale=0.2, size=embeddings.shape)
     others = (embeddings + noise).astype(np.float32)
-    assert_same(
-        retrieve(embeddings, labels, CONFIG, seed=0, others_ND=others), oracle(embeddings, labels, others=others)
-    )
+    found = evaluate_retrieval(embeddings, labels, CONFIG, seed=0, others_ND=others)
+    assert_same(found, oracle(embeddings, labels, others=others))
 
 
 def test_singletons_ask_nothing_but_can_be_a_wrong_answer() -> None:
     embeddings = np.array([[1, 0], [0, 1], [1, 0.1]], dtype=np.float32)
     assert recall_at_1(embeddings, [5, 5, 9]) == Recall(num_queries=2, recall_at_1=0.0)
-    found = retrieve(embeddings, [5, 5, 9], CONFIG, seed=0)
+    found = evaluate_retrieval(embeddings, [5, 5, 9], CONFIG, seed=0)
     assert (found.num_eligible, found.recalls) == (2, {1: 0.0, 2: 1.0, 4: 1.0, 8: 1.0})
 
 
@@ -174,17 +173,17 @@ def test_vectors_of_other_lengths_are_compared_by_distance() -> None:
 
 def test_a_sample_of_the_queries_searches_all_examples() -> None:
     embeddings, labels = unit_vectors(600, 60, noise=0.7, seed=0)
-    whole = retrieve(embeddings, labels, CONFIG, seed=0)
+    whole = evaluate_retrieval(embeddings, labels, CONFIG, seed=0)
     config = RetrievalConfig(ks=CONFIG.ks, max_queries=200)
-    samples = [retrieve(embeddings, labels, config, seed) for seed in range(40)]
-    assert samples[0] == retrieve(embeddings, labels, config, seed=0)
+    samples = [evaluate_retrieval(embeddings, labels, config, seed) for seed in range(40)]
+    assert samples[0] == evaluate_retrieval(embeddings, labels, config, seed=0)
     assert len({sample.map_at_r for sample in samples}) > 1
     assert {(sample.num_examples, sample.num_eligible, sample.num_queries) for sample in samples} == {(600, 600, 200)}
     assert np.mean([sample.map_at_r for sample in samples]) == pytest.approx(whole.map_at_r, abs=0.01)
 
 
 def test_the_document_is_plain_json_with_stable_names() -> None:
-    found = retrieve(*unit_vectors(80, 8, noise=0.6, seed=0), CONFIG, seed=0)
+    found = evaluate_retrieval(*unit_vectors(80, 8, noise=0.6, seed=0), CONFIG, seed=0)
     names = ["recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "r_precision", "map_at_r"]
     assert list(found.metrics()) == names
     document = found.to_dict()
@@ -196,7 +195,7 @@ def test_labels_without_a_second_example_are_refused() -> None:
     with pytest.raises(InputError, match="needs two examples of one label"):
         recall_at_1(np.eye(3, dtype=np.float32), [0, 1, 2])
     with pytest.raises(InputError, match="needs two examples of one label"):
-        retrieve(np.eye(3, dtype=np.float32), [0, 1, 2], CONFIG, seed=0)
+        evaluate_retrieval(np.eye(3, dtype=np.float32), [0, 1, 2], CONFIG, seed=0)
 
 
 def test_broken_embeddings_are_refused() -> None:
@@ -205,12 +204,12 @@ def test_broken_embeddings_are_refused() -> None:
     broken[3, 0] = np.nan
     for first, second in ((broken, embeddings), (embeddings, broken)):
         with pytest.raises(InputError, match="1 of 20 embeddings hold NaN"):
-            retrieve(first, labels, CONFIG, seed=0, others_ND=second)
+            evaluate_retrieval(first, labels, CONFIG, seed=0, others_ND=second)
 
 
 def test_arrays_that_do_not_match_are_a_programming_error() -> None:
     embeddings, labels = unit_vectors(20, 3, noise=0.6, seed=0)
     with pytest.raises(ValueError, match=r"are not \(N, D\)"):
-        retrieve(embeddings, labels[1:], CONFIG, seed=0)
+        evaluate_retrieval(embeddings, labels[1:], CONFIG, seed=0)
     with pytest.raises(ValueError, match=r"are not \(N, D\)"):
-        retrieve(embeddings, labels, CONFIG, seed=0, others_ND=embeddings[:, 1:])
+        evaluate_retrieval(embeddings, labels, CONFIG, seed=0, others_ND=embeddings[:, 1:])

@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import EvaluationConfig
-from pipeline.evaluation.sweep import Sweep, SweepRow, metric_label, sweep_runs, value_name
-from pipeline.evaluation.verification.report import report_verification
+from pipeline.evaluation.sweep import Sweep, SweepRow, metric_label, tabulate_runs, value_name
+from pipeline.evaluation.verification.report import evaluate_verification
 from tests.unit.evaluation.samples import unit_vectors
 
 VAL = "val_at_far_1e-03"
 ROWS = (SweepRow(10.0, {VAL: 0.3, "roc_auc": 0.98765}), SweepRow(90.0, {VAL: 0.7, "roc_auc": 1.0}, {VAL: 0.0123}))
 
 
-def test_the_table_has_a_row_for_each_value_and_the_unspoilt_one_last() -> None:
+def test_the_table_has_a_row_for_each_value_and_the_unperturbed_row_last() -> None:
     sweep = Sweep("jpeg", "JPEG compression", "quality", ROWS, {VAL: 0.8, "roc_auc": 1.0})
     assert sweep.to_markdown() == (
         "### JPEG compression\n"
@@ -32,13 +32,13 @@ def test_a_missing_figure_leaves_its_cell_empty() -> None:
     assert table.splitlines()[-2:] == ["| 0.5 | 25.0 % |  |", "| 2,600,000 |  | 70.0 % |"]
 
 
-def test_what_is_kept_is_the_mean_over_the_values_as_a_share_of_the_unspoilt_figure() -> None:
-    assert Sweep("x", "X", "x", ROWS, {VAL: 0.8}).kept(VAL) == pytest.approx(0.625)
+def test_the_retained_share_is_the_mean_over_the_values_as_a_share_of_the_unperturbed_figure() -> None:
+    assert Sweep("x", "X", "x", ROWS, {VAL: 0.8}).retained_share(VAL) == pytest.approx(0.625)
 
 
-def test_nothing_can_be_kept_of_nothing() -> None:
-    assert Sweep("x", "X", "x", ROWS, {VAL: 0.0}).kept(VAL) is None
-    assert Sweep("x", "X", "x", ROWS).kept(VAL) is None
+def test_nothing_can_be_retained_of_nothing() -> None:
+    assert Sweep("x", "X", "x", ROWS, {VAL: 0.0}).retained_share(VAL) is None
+    assert Sweep("x", "X", "x", ROWS).retained_share(VAL) is None
 
 
 def test_the_document_is_plain_json_and_reads_back() -> None:
@@ -51,10 +51,10 @@ def test_the_document_is_plain_json_and_reads_back() -> None:
 def test_runs_are_rows_with_their_standard_errors_in_the_order_of_the_values() -> None:
     config = EvaluationConfig(num_splits=2)
     reports = {
-        dim: report_verification(*unit_vectors(120, 10, noise=0.6, seed=dim, dim=dim), config, seed=0)
+        dim: evaluate_verification(*unit_vectors(120, 10, noise=0.6, seed=dim, dim=dim), config, seed=0)
         for dim in (16, 4)
     }
-    sweep = sweep_runs("embedding_dim", "Embedding size", "dimensions", reports)
+    sweep = tabulate_runs("embedding_dim", "Embedding size", "dimensions", reports)
     assert [row.value for row in sweep.rows] == [4.0, 16.0]
     for row in sweep.rows:
         assert row.metrics == reports[int(row.value)].metrics()

@@ -11,7 +11,7 @@ from sklearn.metrics import auc, balanced_accuracy_score, det_curve, roc_curve
 
 from pipeline.errors import InputError
 from pipeline.evaluation.verification.pairs import FloatArray
-from pipeline.evaluation.verification.protocol import Verification, far_name, verify
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs, far_name
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 ALL = 10**9
@@ -39,7 +39,7 @@ def oracle_val_at_far(same: list[float], different: list[float], far: float) -> 
 @pytest.mark.parametrize("seed", range(4))
 def test_distances_are_those_of_a_float64_brute_force_over_all_pairs(seed: int) -> None:
     embeddings, labels = unit_vectors(60, 7, noise=0.5, seed=seed)
-    measured = verify(embeddings, labels, ALL, seed=0)
+    measured = evaluate_pairs(embeddings, labels, ALL, seed=0)
     same, different = brute_force_distances(embeddings, labels)
     np.testing.assert_allclose(measured.same, same, rtol=2e-6, atol=1e-12)
     np.testing.assert_allclose(measured.different, different, rtol=2e-6, atol=1e-12)
@@ -47,7 +47,7 @@ def test_distances_are_those_of_a_float64_brute_force_over_all_pairs(seed: int) 
 
 def test_nearly_equal_embeddings_keep_the_digits_of_their_distance() -> None:
     embeddings = np.array([[1.0, 0.0], [1.0, 1e-5], [0.0, 1.0]], dtype=np.float32)
-    assert verify(embeddings, [0, 0, 1], ALL, seed=0).same[0] == pytest.approx(1e-10, rel=1e-5)
+    assert evaluate_pairs(embeddings, [0, 0, 1], ALL, seed=0).same[0] == pytest.approx(1e-10, rel=1e-5)
 
 
 @settings(deadline=None)
@@ -96,7 +96,7 @@ def test_roc_auc_is_the_chance_that_a_same_pair_is_nearer_with_ties_counting_hal
 
 
 def test_the_curve_is_scikit_learns() -> None:
-    measured = verify(*unit_vectors(80, 6, noise=0.7, seed=1), ALL, seed=0)
+    measured = evaluate_pairs(*unit_vectors(80, 6, noise=0.7, seed=1), ALL, seed=0)
     is_same = np.repeat([1, 0], [len(measured.same), len(measured.different)])
     far, val, _ = roc_curve(is_same, -np.concatenate([measured.same, measured.different]), drop_intermediate=False)
     fars, vals = measured.roc_curve(50)
@@ -201,7 +201,7 @@ def test_exchanging_the_kinds_and_the_direction_keeps_the_equal_error_rate(
 
 
 def test_accuracy_and_equal_error_rate_are_scikit_learns() -> None:
-    measured = verify(*unit_vectors(40, 4, noise=0.7, seed=1), ALL, seed=0)
+    measured = evaluate_pairs(*unit_vectors(40, 4, noise=0.7, seed=1), ALL, seed=0)
     is_same = np.repeat([1, 0], [len(measured.same), len(measured.different)])
     distances = np.concatenate([measured.same, measured.different])
     far, frr, thresholds = det_curve(is_same, -distances)
@@ -225,7 +225,7 @@ def test_a_threshold_between_two_floats_accepts_the_lower_alone() -> None:
 def test_embeddings_of_two_networks_are_compared_in_both_orders(seed: int) -> None:
     embeddings, labels = unit_vectors(40, 5, noise=0.5, seed=seed)
     others = unit_vectors(40, 5, noise=0.5, seed=seed + 10)[0]
-    measured = verify(embeddings, labels, ALL, seed=0, others_ND=others)
+    measured = evaluate_pairs(embeddings, labels, ALL, seed=0, others_ND=others)
     expected: dict[bool, list[float]] = {True: [], False: []}
     for i, j in itertools.permutations(range(40), 2):
         distance = ((embeddings[i].astype(np.float64) - others[j].astype(np.float64)) ** 2).sum()
@@ -236,10 +236,8 @@ def test_embeddings_of_two_networks_are_compared_in_both_orders(seed: int) -> No
 
 def test_a_network_compared_with_itself_gives_each_pair_twice() -> None:
     embeddings, labels = unit_vectors(50, 5, noise=0.5, seed=2)
-    alone, twice = (
-        verify(embeddings, labels, ALL, seed=0),
-        verify(embeddings, labels, ALL, seed=0, others_ND=embeddings),
-    )
+    alone = evaluate_pairs(embeddings, labels, ALL, seed=0)
+    twice = evaluate_pairs(embeddings, labels, ALL, seed=0, others_ND=embeddings)
     np.testing.assert_array_equal(np.repeat(alone.same, 2), twice.same)
     np.testing.assert_array_equal(np.repeat(alone.different, 2), twice.different)
 
@@ -247,25 +245,26 @@ def test_a_network_compared_with_itself_gives_each_pair_twice() -> None:
 def test_which_of_two_networks_comes_first_does_not_matter() -> None:
     embeddings, labels = unit_vectors(50, 5, noise=0.5, seed=2)
     others = unit_vectors(50, 5, noise=0.5, seed=3)[0]
-    one_way, other_way = verify(embeddings, labels, ALL, 0, others), verify(others, labels, ALL, 0, embeddings)
-    np.testing.assert_array_equal(one_way.same, other_way.same)
-    np.testing.assert_array_equal(one_way.different, other_way.different)
+    first = evaluate_pairs(embeddings, labels, ALL, 0, others)
+    second = evaluate_pairs(others, labels, ALL, 0, embeddings)
+    np.testing.assert_array_equal(first.same, second.same)
+    np.testing.assert_array_equal(first.different, second.different)
 
 
 def test_embeddings_of_two_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="embeddings of 3 numbers cannot be compared with embeddings of 5"):
-        verify(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(3, 5, dtype=np.float32))
+        evaluate_pairs(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(3, 5, dtype=np.float32))
 
 
 def test_broken_embeddings_of_the_other_network_are_refused() -> None:
     others = np.full((3, 3), np.nan, dtype=np.float32)
     with pytest.raises(InputError, match="3 of 3 embeddings hold NaN"):
-        verify(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=others)
+        evaluate_pairs(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=others)
 
 
 def test_embeddings_of_other_examples_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="not of the same examples"):
-        verify(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(4, 3, dtype=np.float32))
+        evaluate_pairs(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(4, 3, dtype=np.float32))
 
 
 @settings(deadline=None)
@@ -280,7 +279,7 @@ def test_rates_are_named_as_people_write_them() -> None:
 
 def test_below_the_limit_the_seed_does_not_matter() -> None:
     embeddings, labels = unit_vectors(50, 5, noise=0.5, seed=2)
-    first, second = (verify(embeddings, labels, 50 * 49, seed=seed) for seed in (0, 1))
+    first, second = (evaluate_pairs(embeddings, labels, 50 * 49, seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(first.same, second.same)
     np.testing.assert_array_equal(first.different, second.different)
 
@@ -288,16 +287,16 @@ def test_below_the_limit_the_seed_does_not_matter() -> None:
 def test_the_order_of_the_examples_does_not_matter() -> None:
     embeddings, labels = unit_vectors(50, 5, noise=0.5, seed=2)
     shuffled = np.random.default_rng(0).permutation(50)
-    first = verify(embeddings, labels, ALL, seed=0)
-    second = verify(embeddings[shuffled], labels[shuffled], ALL, seed=0)
+    first = evaluate_pairs(embeddings, labels, ALL, seed=0)
+    second = evaluate_pairs(embeddings[shuffled], labels[shuffled], ALL, seed=0)
     np.testing.assert_array_equal(first.same, second.same)
     np.testing.assert_array_equal(first.different, second.different)
 
 
 def test_above_the_limit_distinct_pairs_are_drawn_by_seed() -> None:
     embeddings, labels = unit_vectors(120, 6, noise=0.5, seed=3)
-    whole = verify(embeddings, labels, ALL, seed=0)
-    samples = [verify(embeddings, labels, 1000, seed=seed) for seed in (1, 1, 2)]
+    whole = evaluate_pairs(embeddings, labels, ALL, seed=0)
+    samples = [evaluate_pairs(embeddings, labels, 1000, seed=seed) for seed in (1, 1, 2)]
     for kind in ("same", "different"):
         everything = getattr(whole, kind)
         first, again, other = (getattr(sample, kind) for sample in samples)
@@ -310,7 +309,7 @@ def test_above_the_limit_distinct_pairs_are_drawn_by_seed() -> None:
 def test_memory_does_not_grow_with_the_square_of_the_examples() -> None:
     embeddings, labels = unit_vectors(10_000, 500, noise=1.0, seed=0, dim=16)
     tracemalloc.start()
-    verify(embeddings, labels, 100_000, seed=0)
+    evaluate_pairs(embeddings, labels, 100_000, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30e6  # the 50 M pairs alone would take 400 MB a column
@@ -326,16 +325,16 @@ def test_memory_does_not_grow_with_the_square_of_the_examples() -> None:
 )
 def test_labels_without_both_kinds_of_pairs_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        verify(np.eye(len(labels), 3, dtype=np.float32), labels, ALL, seed=0)
+        evaluate_pairs(np.eye(len(labels), 3, dtype=np.float32), labels, ALL, seed=0)
 
 
 def test_broken_embeddings_are_counted_and_refused() -> None:
     embeddings, labels = unit_vectors(20, 3, noise=0.5, seed=0)
     embeddings[3, 1], embeddings[7, 0] = np.nan, np.inf
     with pytest.raises(InputError, match="2 of 20 embeddings hold NaN or infinity"):
-        verify(embeddings, labels, ALL, seed=0)
+        evaluate_pairs(embeddings, labels, ALL, seed=0)
 
 
 def test_labels_of_another_length_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        verify(np.eye(3, dtype=np.float32), [0, 1], ALL, seed=0)
+        evaluate_pairs(np.eye(3, dtype=np.float32), [0, 1], ALL, seed=0)

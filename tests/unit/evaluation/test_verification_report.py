@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import EvaluationConfig
-from pipeline.evaluation.splits import verify_splits
-from pipeline.evaluation.verification.protocol import verify
-from pipeline.evaluation.verification.report import report_verification
+from pipeline.evaluation.splits import evaluate_splits
+from pipeline.evaluation.verification.protocol import evaluate_pairs
+from pipeline.evaluation.verification.report import evaluate_verification
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = EvaluationConfig()
@@ -14,8 +14,8 @@ CONFIG = EvaluationConfig()
 
 def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
     vectors, labels = unit_vectors(300, 40, noise=0.6, seed=0)
-    report = report_verification(vectors, labels, CONFIG, seed=3)
-    whole = verify(vectors, labels, CONFIG.max_pairs, seed=3)
+    report = evaluate_verification(vectors, labels, CONFIG, seed=3)
+    whole = evaluate_pairs(vectors, labels, CONFIG.max_pairs, seed=3)
     assert report.metrics() == {
         "roc_auc": whole.roc_auc(),
         "eer": whole.eer().rate,
@@ -23,7 +23,7 @@ def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
         "val_at_far_1e-03": whole.at_far(1e-3).val,
         "val_at_far_1e-02": whole.at_far(1e-2).val,
     }
-    splits = verify_splits(vectors, labels, CONFIG.fars, CONFIG.num_splits, CONFIG.max_pairs, 3)
+    splits = evaluate_splits(vectors, labels, CONFIG, 3)
     assert report.standard_errors() == {
         "val_at_far_1e-03": splits.rates[0].standard_error,
         "val_at_far_1e-02": splits.rates[1].standard_error,
@@ -32,7 +32,7 @@ def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
 
 def test_the_document_counts_accepts_and_is_plain_json() -> None:
     vectors, labels = unit_vectors(300, 40, noise=0.6, seed=0)
-    document = report_verification(vectors, labels, CONFIG, seed=0).to_dict()
+    document = evaluate_verification(vectors, labels, CONFIG, seed=0).to_dict()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     point = document["operating_points"][1]
     assert point["true_accepts"] == round(point["val"] * document["num_same_pairs"])
@@ -40,8 +40,8 @@ def test_the_document_counts_accepts_and_is_plain_json() -> None:
 
 
 def test_too_few_labels_for_splits_are_said_and_the_whole_is_measured() -> None:
-    report = report_verification(*unit_vectors(30, 4, noise=0.3, seed=0), CONFIG, seed=0)
-    assert report.splits is None and "evaluation.num_splits" in report.why_no_splits
+    report = evaluate_verification(*unit_vectors(30, 4, noise=0.3, seed=0), CONFIG, seed=0)
+    assert report.splits is None and "evaluation.num_splits" in report.no_splits_reason
     assert report.standard_errors() == {} and report.metrics()["roc_auc"] > 0.5
 
 
@@ -49,5 +49,5 @@ def test_too_few_labels_for_splits_are_said_and_the_whole_is_measured() -> None:
 def test_perfect_and_useless_embeddings(distance: float) -> None:
     labels = np.repeat(np.arange(20), 3)
     vectors = np.eye(20, dtype=np.float32)[labels * int(distance)]
-    metrics = report_verification(vectors, labels, CONFIG, seed=0).metrics()
+    metrics = evaluate_verification(vectors, labels, CONFIG, seed=0).metrics()
     assert metrics["roc_auc"] == metrics["pair_accuracy"] == (1.0 if distance else 0.5)

@@ -17,7 +17,7 @@ from pipeline.corpus.transform import Transform
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.encoders.registry import initial_encoder
-from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.generation import OpenGeneration, open_generation
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
@@ -79,7 +79,7 @@ def publish(
     *,
     quarantine: pa.Table | None = None,
     **changes: Any,  # noqa: ANN401 — fields of all types
-) -> Inspected:
+) -> OpenGeneration:
     """Publishes triplets as the newest generation, with what the manifest must say of them."""
     number = len(generations(workspace).numbers())
     transaction = generations(workspace).begin(number)
@@ -108,7 +108,7 @@ def mined(
     rows_per_shard: int = 32,
     dtype: str = "float32",
     **changes: Any,  # noqa: ANN401 — fields of all types
-) -> Inspected:
+) -> OpenGeneration:
     """A generation mined from checkpoint 0, whose embeddings are stored."""
     workspace, corpus = prepared(uri, folder)
     save(workspace, 0)
@@ -122,37 +122,37 @@ def mined(
     return publish(workspace, corpus, to_arrow(triplets), rows_per_shard, mining=mining, **changes)
 
 
-def all_triplets(inspected: Inspected) -> pd.DataFrame:
+def all_triplets(generation: OpenGeneration) -> pd.DataFrame:
     """The whole generation, for an oracle."""
-    generation = inspected.generation
-    shards = [generation.shard(index) for index in range(generation.num_shards)]
+    reader = generation.reader
+    shards = [reader.shard(index) for index in range(reader.num_shards)]
     return pd.DataFrame({name: np.concatenate([shard[name].to_numpy() for shard in shards]) for name in TRIPLETS.names})
 
 
-def rewrite(inspected: Inspected, key: str, data: bytes, **changes: Any) -> Inspected:  # noqa: ANN401
+def rewrite(generation: OpenGeneration, key: str, data: bytes, **changes: Any) -> OpenGeneration:  # noqa: ANN401
     """Replaces a part, and has the manifest promise what is there now: only predicates can tell."""
-    manifest, store = inspected.manifest, inspected.workspace.store
+    manifest, store = generation.manifest, generation.workspace.store
     digest = hashlib.sha256(data).hexdigest()
     parts = tuple(
         part.model_copy(update={"num_bytes": len(data), "sha256": digest, **changes}) if part.key == key else part
         for part in manifest.parts
     )
     store.put(key, data)
-    return with_manifest(inspected, parts=parts)
+    return with_manifest(generation, parts=parts)
 
 
-def with_manifest(inspected: Inspected, **changes: Any) -> Inspected:  # noqa: ANN401
+def with_manifest(generation: OpenGeneration, **changes: Any) -> OpenGeneration:  # noqa: ANN401
     """Replaces what the manifest says."""
-    manifest: GenerationManifest = inspected.manifest.model_copy(update=changes)
-    key = generations(inspected.workspace).manifest_key(manifest.number)
-    inspected.workspace.store.put(key, manifest.model_dump_json().encode())
-    return open_generation(inspected.workspace, manifest.number)
+    manifest: GenerationManifest = generation.manifest.model_copy(update=changes)
+    key = generations(generation.workspace).manifest_key(manifest.number)
+    generation.workspace.store.put(key, manifest.model_dump_json().encode())
+    return open_generation(generation.workspace, manifest.number)
 
 
-def tampered(inspected: Inspected, change: Callable[[Columns], None], shard: int = 0) -> Inspected:
+def tampered(generation: OpenGeneration, change: Callable[[Columns], None], shard: int = 0) -> OpenGeneration:
     """Changes a shard's columns in place, and the manifest's digest with them."""
-    part = inspected.manifest.parts_of("triplets")[shard]
-    table = inspected.generation.shard(shard)
+    part = generation.manifest.parts_of("triplets")[shard]
+    table = generation.reader.shard(shard)
     columns = {name: table[name].to_numpy().copy() for name in TRIPLETS.names}
     change(columns)
-    return rewrite(inspected, part.key, serialise(pa.table(columns, schema=TRIPLETS), TRIPLET_ENCODINGS))
+    return rewrite(generation, part.key, serialise(pa.table(columns, schema=TRIPLETS), TRIPLET_ENCODINGS))

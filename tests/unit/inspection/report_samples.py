@@ -57,8 +57,8 @@ def mined(corpus: Corpus, num: int, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
     anchor = np.sort(rng.integers(0, corpus.num_examples, num))
     ids, labels = np.arange(corpus.num_examples), corpus.labels
-    positive = [rng.choice(ids[(labels == labels[one]) & (ids != one)]) for one in anchor]
-    negative = [rng.choice(ids[labels != labels[one]]) for one in anchor]
+    positive = [rng.choice(ids[(labels == labels[example_id]) & (ids != example_id)]) for example_id in anchor]
+    negative = [rng.choice(ids[labels != labels[example_id]]) for example_id in anchor]
     d_ap = rng.uniform(0.2, 1.0, num).astype(np.float32)
     d_an = d_ap + rng.uniform(-0.2, 0.4, num).astype(np.float32)
     positives, negatives = np.array(positive, dtype=np.int64), np.array(negative, dtype=np.int64)
@@ -78,7 +78,7 @@ def publish_generation(
     writer = TripletWriter(transaction, rows_per_shard, {})
     writer.write(table)
     writer.close()
-    quarantine = pa.Table.from_pylist([dict(BLANK) | dict(one) for one in suspects], schema=QUARANTINE)
+    quarantine = pa.Table.from_pylist([dict(BLANK) | dict(suspect) for suspect in suspects], schema=QUARANTINE)
     add_side_tables(transaction, quarantine, NeighbourTally(1).table(["a"], 1))
     manifest = manifest_of(transaction, len(table), STEPS_PER_ROUND * number)
     counts = {one["reason"]: 1 for one in suspects}

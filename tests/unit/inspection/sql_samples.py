@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.inspection.query.sql import Session
-from pipeline.inspection.query.views import choose
+from pipeline.inspection.query.sql import SqlSession
+from pipeline.inspection.query.views import open_generations
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.unit.inspection.report_samples import (
@@ -29,8 +29,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return finished_run(tmp_path_factory.mktemp("run") / "it's [a] *?")
 
 
-def session(workspace: Workspace, number: int | None = None, every: bool = False) -> Session:
-    return Session(workspace, lambda: choose(workspace, number, every))
+def session(workspace: Workspace, number: int | None = None, every: bool = False) -> SqlSession:
+    return SqlSession(workspace, lambda: open_generations(workspace, number, every))
 
 
 def answer(workspace: Workspace, statement: str, number: int | None = None, every: bool = False) -> list[Any]:

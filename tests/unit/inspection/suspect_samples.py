@@ -37,8 +37,9 @@ def quarantine(found: Sequence[Found]) -> pa.Table:
     rows = [
         blank | {"example_id": 0, "reason": "hub", "score": 99.0, "suggested_label": None},
         *(
-            blank | {"example_id": one, "reason": "label_noise_suspect", "score": score, "suggested_label": label}
-            for one, label, score in found
+            blank
+            | {"example_id": example_id, "reason": "label_noise_suspect", "score": score, "suggested_label": label}
+            for example_id, label, score in found
         ),
     ]
     return pa.Table.from_pylist(rows, schema=QUARANTINE)

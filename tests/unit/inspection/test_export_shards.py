@@ -19,11 +19,11 @@ from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.inspection.export import exports
 from pipeline.inspection.export import layouts as export_layouts
-from pipeline.inspection.export.exports import Export, export_triplets
-from pipeline.inspection.export.layouts import FORMATS, Format
+from pipeline.inspection.export.exports import ExportedTriplets, export_triplets
+from pipeline.inspection.export.layouts import SUFFIXES, Format
 from pipeline.inspection.export.shards import ShardWriter, Suffix
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.query.rows import ROLES, Choice, select_rows
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.query.rows import ROLES, TripletQuery, select_rows
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import run_prepare
@@ -69,7 +69,7 @@ def test_the_shards_together_are_what_was_written(suffix: Suffix, batches: list[
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def images(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only: triplets of pictures whose labels are hard to write as CSV."""
     folder = tmp_path_factory.mktemp("images")
     workspace = Workspace.open(str(folder / "workspace"), "main")
@@ -79,7 +79,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
 
 
 @pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only: triplets of vectors of 12 numbers."""
     return open_generation(finished_run(tmp_path_factory.mktemp("vectors"), vectors=True))
 
@@ -91,9 +91,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "ShardWriter", partial(ShardWriter, shard_bytes=1))
 
 
-def exported(inspected: Inspected, folder: Path, layout: Format, limit: int | None = None) -> Export:
-    cache_dir = str(folder / "cache")
-    return export_triplets(inspected, str(folder / "export"), layout, Choice("hardest"), limit, cache_dir)
+def exported(generation: OpenGeneration, folder: Path, layout: Format, limit: int | None = None) -> ExportedTriplets:
+    query = TripletQuery("hardest", limit=limit)
+    return export_triplets(generation, str(folder / "export"), layout, query, str(folder / "cache"))
 
 
 def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
@@ -104,7 +104,7 @@ def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
 
 
 def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
-    images: Inspected, tmp_path: Path, small_shards: None
+    images: OpenGeneration, tmp_path: Path, small_shards: None
 ) -> None:
     assert exported(images, tmp_path, "csv").num_shards == NUM_TRIPLETS // 7 + 1
     rows: list[dict[str, str]] = []
@@ -112,7 +112,7 @@ def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
         with file.open(newline="", encoding="utf-8") as text:
             rows += csv.DictReader(text)
     paths = images.corpus.paths_of(range(images.corpus.num_examples))
-    for row, expected in zip(rows, select_rows(images, Choice("hardest"), 10**6), strict=True):
+    for row, expected in zip(rows, select_rows(images, TripletQuery("hardest")), strict=True):
         assert (row["label"], row["negative_label"]) == (expected.label, expected.negative_label)
         for role in ROLES:
             assert int(row[role]) == getattr(expected, role) and row[f"{role}_path"] == paths[getattr(expected, role)]
@@ -121,47 +121,47 @@ def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
     assert {row["label"] for row in rows} == set(LABELS)
 
 
-def test_datasets_opens_csv_in_several_shards(vectors: Inspected, tmp_path: Path, small_shards: None) -> None:
+def test_datasets_opens_csv_in_several_shards(vectors: OpenGeneration, tmp_path: Path, small_shards: None) -> None:
     assert exported(vectors, tmp_path, "csv").num_shards > 1
     found = [[row[name] for name in (*ROLES, "label")] for row in loaded(tmp_path)]
-    expected = select_rows(vectors, Choice("hardest"), 10**6)
+    expected = select_rows(vectors, TripletQuery("hardest"))
     assert found == [[row.anchor, row.positive, row.negative, row.label] for row in expected]
 
 
 def test_datasets_opens_parquet_in_several_shards_in_order(
-    images: Inspected, tmp_path: Path, small_shards: None
+    images: OpenGeneration, tmp_path: Path, small_shards: None
 ) -> None:
     assert exported(images, tmp_path, "datasets", limit=20).num_shards == 3
     found = loaded(tmp_path)
     assert found.features["anchor"].dtype == "PIL.Image.Image"
-    expected = select_rows(images, Choice("hardest"), 20)
+    expected = select_rows(images, TripletQuery("hardest", limit=20))
     assert [found[f"{role}_id"][:] for role in ROLES] == [[getattr(row, role) for row in expected] for role in ROLES]
 
 
 def test_vectors_for_sentence_transformers_are_three_columns_of_exact_numbers(
-    vectors: Inspected, tmp_path: Path
+    vectors: OpenGeneration, tmp_path: Path
 ) -> None:
     exported(vectors, tmp_path, "sentence-transformers")
     found = loaded(tmp_path)
     assert found.column_names == list(ROLES)
-    expected = select_rows(vectors, Choice("hardest"), 10**6)
+    expected = select_rows(vectors, TripletQuery("hardest"))
     for role in ROLES:
         stored = np.eye(12, dtype=np.float32)[[getattr(row, role) for row in expected]]
         assert np.array_equal(np.array(found[role], np.float32), stored)
 
 
-def test_a_limit_beyond_the_generation_is_all_of_it(images: Inspected, tmp_path: Path) -> None:
+def test_a_limit_beyond_the_generation_is_all_of_it(images: OpenGeneration, tmp_path: Path) -> None:
     assert exported(images, tmp_path, "csv", limit=10**6).num_triplets == NUM_TRIPLETS
 
 
-@pytest.mark.parametrize("layout", FORMATS)
-def test_an_export_changes_nothing_in_the_workspace(images: Inspected, tmp_path: Path, layout: Format) -> None:
+@pytest.mark.parametrize("layout", SUFFIXES)
+def test_an_export_changes_nothing_in_the_workspace(images: OpenGeneration, tmp_path: Path, layout: Format) -> None:
     before = digests(images.workspace)
     exported(images, tmp_path, layout)
     assert digests(images.workspace) == before
 
 
-def test_a_target_that_is_a_file_is_refused(images: Inspected, tmp_path: Path) -> None:
+def test_a_target_that_is_a_file_is_refused(images: OpenGeneration, tmp_path: Path) -> None:
     (tmp_path / "export").write_text("mine")
     with pytest.raises(InputError, match=str(tmp_path / "export")):
         exported(images, tmp_path, "csv")

@@ -4,6 +4,7 @@ import io
 import tempfile
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
 from pipeline.inspection.export import layouts as export_layouts
-from pipeline.inspection.export.exports import Export, export_triplets
-from pipeline.inspection.export.layouts import FORMATS, Format
+from pipeline.inspection.export.exports import ExportedTriplets, export_triplets
+from pipeline.inspection.export.layouts import SUFFIXES, Format
 from pipeline.inspection.export.shards import ShardWriter
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.query.rows import ROLES, Choice, select_rows
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.query.rows import ROLES, TripletQuery, select_rows
 from pipeline.storage.object_store import open_store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS
@@ -48,13 +49,13 @@ PATHS = [f"{role}_path" for role in ROLES]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def images(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only: 120 triplets of 60 × 60 pictures."""
     return open_generation(finished_run(tmp_path_factory.mktemp("images")))
 
 
 @pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only: the same of vectors of 12 numbers."""
     return open_generation(finished_run(tmp_path_factory.mktemp("vectors"), vectors=True))
 
@@ -65,13 +66,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exported(
-    inspected: Inspected,
+    generation: OpenGeneration,
     folder: Path,
     layout: Format,
-    choice: Choice = Choice("anchor"),  # noqa: B008 — frozen
-    limit: int | None = None,
-) -> Export:
-    return export_triplets(inspected, str(folder / "export"), layout, choice, limit, str(folder / "cache"))
+    query: TripletQuery = TripletQuery("anchor"),  # noqa: B008 — frozen
+) -> ExportedTriplets:
+    return export_triplets(generation, str(folder / "export"), layout, query, str(folder / "cache"))
 
 
 def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
@@ -82,10 +82,10 @@ def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
     return datasets.load_dataset(str(folder / "export"), cache_dir=str(folder / "hf"), split="train")
 
 
-def published(inspected: Inspected) -> pd.DataFrame:
+def published(generation: OpenGeneration) -> pd.DataFrame:
     """All triplets with the labels, by plain lookup."""
-    corpus = inspected.corpus
-    shards = [inspected.generation.shard(index) for index in range(inspected.generation.num_shards)]
+    corpus = generation.corpus
+    shards = [generation.reader.shard(index) for index in range(generation.reader.num_shards)]
     frame: pd.DataFrame = pa.concat_tables(shards).to_pandas()
     names = np.asarray(corpus.label_names, dtype=object)
     frame["label"] = names[corpus.labels[frame["anchor"]]]
@@ -101,7 +101,7 @@ def pixels(image: Image.Image) -> Any:  # noqa: ANN401
     return np.asarray(image.convert("RGB")).tolist()
 
 
-def test_datasets_opens_the_images_with_ids_labels_and_distances(images: Inspected, tmp_path: Path) -> None:
+def test_datasets_opens_the_images_with_ids_labels_and_distances(images: OpenGeneration, tmp_path: Path) -> None:
     export = exported(images, tmp_path, "datasets")
     assert (export.num_triplets, export.generation, export.num_shards) == (120, 2, 1)
     found = loaded(tmp_path)
@@ -121,7 +121,7 @@ def test_datasets_opens_the_images_with_ids_labels_and_distances(images: Inspect
             assert stored[role] == {"bytes": payload, "path": paths[example_id]}
 
 
-def test_datasets_opens_vectors_of_fixed_length(vectors: Inspected, tmp_path: Path) -> None:
+def test_datasets_opens_vectors_of_fixed_length(vectors: OpenGeneration, tmp_path: Path) -> None:
     exported(vectors, tmp_path, "datasets")
     found = loaded(tmp_path)
     assert found.features["anchor"].length == 12 and found.features["d_ap"].dtype == "float32"
@@ -130,12 +130,12 @@ def test_datasets_opens_vectors_of_fixed_length(vectors: Inspected, tmp_path: Pa
         assert (np.array(found[role], dtype=np.float32) == stored).all()
 
 
-def test_sentence_transformers_gets_three_columns_in_its_order(images: Inspected, tmp_path: Path) -> None:
-    exported(images, tmp_path, "sentence-transformers", Choice("hardest"), limit=9)
+def test_sentence_transformers_gets_three_columns_in_its_order(images: OpenGeneration, tmp_path: Path) -> None:
+    exported(images, tmp_path, "sentence-transformers", TripletQuery("hardest", limit=9))
     found = loaded(tmp_path)
     assert found.column_names == ["anchor", "positive", "negative"] and len(found) == 9
     cache = ExampleCache(images.corpus, tmp_path / "cache")
-    for row, expected in zip(found, select_rows(images, Choice("hardest"), 9), strict=True):
+    for row, expected in zip(found, select_rows(images, TripletQuery("hardest", limit=9)), strict=True):
         for role in ROLES:
             payload = cache.content(getattr(expected, role))
             assert isinstance(payload, bytes) and pixels(row[role]) == pixels(Image.open(io.BytesIO(payload)))
@@ -143,12 +143,12 @@ def test_sentence_transformers_gets_three_columns_in_its_order(images: Inspected
 
 @pytest.mark.parametrize("kind", ["images", "vectors"])
 def test_csv_has_ids_labels_distances_and_paths(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    inspected: Inspected = request.getfixturevalue(kind)
-    exported(inspected, tmp_path, "csv")
+    generation: OpenGeneration = request.getfixturevalue(kind)
+    exported(generation, tmp_path, "csv")
     frame = pd.read_csv(tmp_path / "export" / "data" / "train-00000.csv", dtype=dict.fromkeys(FACTS[2:], np.float32))
     assert frame.columns.tolist() == [*ROLES, *FACTS, *PATHS]
-    expected = published(inspected)
-    paths = inspected.corpus.paths_of(range(inspected.corpus.num_examples))
+    expected = published(generation)
+    paths = generation.corpus.paths_of(range(generation.corpus.num_examples))
     for role in ROLES:
         expected[f"{role}_path"] = [paths[example_id] for example_id in expected[role]]
     found = in_order(frame, list(ROLES))
@@ -157,20 +157,20 @@ def test_csv_has_ids_labels_distances_and_paths(kind: str, tmp_path: Path, reque
     )
 
 
-def test_rows_come_in_the_order_of_the_choice_and_only_those_of_it(images: Inspected, tmp_path: Path) -> None:
-    choice = Choice("random", label=LABELS[0], seed=4)
-    exported(images, tmp_path, "csv", choice, limit=5)
+def test_rows_come_in_the_order_of_the_query_and_only_those_of_it(images: OpenGeneration, tmp_path: Path) -> None:
+    query = TripletQuery("random", label=LABELS[0], seed=4)
+    exported(images, tmp_path, "csv", replace(query, limit=5))
     frame = pd.read_csv(tmp_path / "export" / "data" / "train-00000.csv")
-    expected = select_rows(images, choice, 5)
+    expected = select_rows(images, replace(query, limit=5))
     assert frame[list(ROLES)].to_numpy().tolist() == [[row.anchor, row.positive, row.negative] for row in expected]
     for folder in "ab":
-        exported(images, tmp_path / folder, "datasets", choice)
+        exported(images, tmp_path / folder, "datasets", query)
     first, second = (tmp_path / folder / "export" / "data" / "train-00000.parquet" for folder in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_shards_are_cut_by_size_and_lose_no_row(
-    images: Inspected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: OpenGeneration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_layouts, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(ShardWriter.__init__, "__defaults__", (200_000,))
@@ -198,9 +198,9 @@ def test_large_pictures_are_held_few_at_a_time(tmp_path: Path, monkeypatch: pyte
     assert {metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)} == {2}
 
 
-def test_the_card_says_how_to_open_it_and_where_it_comes_from(images: Inspected, tmp_path: Path) -> None:
-    choice = Choice("hardest", label=LABELS[0])
-    exported(images, tmp_path, "datasets", choice, limit=3)
+def test_the_card_says_how_to_open_it_and_where_it_comes_from(images: OpenGeneration, tmp_path: Path) -> None:
+    query = TripletQuery("hardest", label=LABELS[0], limit=3)
+    exported(images, tmp_path, "datasets", query)
     front, _, body = (tmp_path / "export" / "README.md").read_text().removeprefix("---\n").partition("---\n")
     meta = yaml.safe_load(front)
     assert meta["configs"] == [
@@ -213,7 +213,7 @@ def test_the_card_says_how_to_open_it_and_where_it_comes_from(images: Inspected,
     assert "<script>" not in body and r"\<script\>" in body and str(tmp_path) not in body
 
 
-def test_a_target_that_is_not_empty_is_named_and_left_as_it_is(images: Inspected, tmp_path: Path) -> None:
+def test_a_target_that_is_not_empty_is_named_and_left_as_it_is(images: OpenGeneration, tmp_path: Path) -> None:
     (tmp_path / "export" / "old").mkdir(parents=True)
     (tmp_path / "export" / "old" / "file").write_text("mine")
     with pytest.raises(InputError, match=f"{tmp_path}/export is not empty"):
@@ -223,29 +223,29 @@ def test_a_target_that_is_not_empty_is_named_and_left_as_it_is(images: Inspected
     assert exported(images, tmp_path, "csv").num_triplets == 120
 
 
-def test_what_is_not_there_writes_nothing(images: Inspected, tmp_path: Path) -> None:
+def test_what_is_not_there_writes_nothing(images: OpenGeneration, tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path / "w"), "main")
     run_prepare(image_corpus(tmp_path / "source"), workspace)
     publish_generation(workspace, 0, TRIPLETS.empty_table())
     with pytest.raises(InputError, match="generation 0 has no such triplet"):
         exported(open_generation(workspace), tmp_path, "datasets")
     with pytest.raises(InputError, match="has no label 'nobody'"):
-        exported(images, tmp_path, "datasets", Choice(label="nobody"))
+        exported(images, tmp_path, "datasets", TripletQuery(label="nobody"))
     assert not (tmp_path / "export").exists()
 
 
 def test_a_spoilt_part_of_the_corpus_ends_the_export_without_a_card(tmp_path: Path) -> None:
-    inspected = open_generation(finished_run(tmp_path))
-    part = inspected.corpus.manifest.parts_of("examples")[1]
-    inspected.workspace.store.put(part.key, b"spoilt")
-    for layout in FORMATS:
+    generation = open_generation(finished_run(tmp_path))
+    part = generation.corpus.manifest.parts_of("examples")[1]
+    generation.workspace.store.put(part.key, b"spoilt")
+    for layout in SUFFIXES:
         with pytest.raises(CorruptDataError, match="examples-00001"):
-            exported(inspected, tmp_path, layout)
+            exported(generation, tmp_path, layout)
         assert not (tmp_path / "export" / "README.md").exists()
 
 
 def test_a_temporary_folder_without_room_is_named(
-    images: Inspected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: OpenGeneration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = ShardWriter(open_store(str(tmp_path / "to")), tmp_path / "gone", pa.schema([("a", pa.int64())]), "csv")
     with pytest.raises(UnavailableError, match=r"shard.csv cannot be written \(.*\): make room, or set TMPDIR"):
@@ -263,11 +263,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_s3_to_s3_is_the_same_export(
-    images: Inspected, s3_environment: S3Server, tmp_path: Path, temporary: Path
+    images: OpenGeneration, s3_environment: S3Server, tmp_path: Path, temporary: Path
 ) -> None:
     base = f"s3://{s3_environment.bucket}/{uuid.uuid4().hex}"
     remote = open_generation(finished_run(tmp_path, f"{base}/run"))
-    export = export_triplets(remote, f"{base}/to", "datasets", Choice("anchor"), cache_dir=str(tmp_path / "cache"))
+    export = export_triplets(
+        remote, f"{base}/to", "datasets", TripletQuery("anchor"), cache_dir=str(tmp_path / "cache")
+    )
     here = exported(images, tmp_path / "here", "datasets")
     assert export.uri == f"{base}/to" and export.num_triplets == here.num_triplets == 120
     store = open_store(export.uri)
@@ -277,10 +279,10 @@ def test_s3_to_s3_is_the_same_export(
     key = [(name, "ascending") for name in IDS]
     assert ours.sort_by(key).equals(local.sort_by(key))
     with pytest.raises(InputError, match="is not empty"):
-        export_triplets(remote, f"{base}/to", "csv", Choice("anchor"))
+        export_triplets(remote, f"{base}/to", "csv", TripletQuery("anchor"))
 
 
-def test_the_command_exports_and_says_where(images: Inspected, tmp_path: Path, triplets: RunTriplets) -> None:
+def test_the_command_exports_and_says_where(images: OpenGeneration, tmp_path: Path, triplets: RunTriplets) -> None:
     where = ("--workspace", images.workspace.store.uri, "--cluster.cache_dir", tmp_path / "cache")
     ended = triplets("export", "--to", tmp_path / "export", *where)
     assert ended.code == 0 and f"120 triplets of generation 2 are in {tmp_path}/export: 1 files" in ended.out
@@ -313,10 +315,10 @@ def as_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32) / 255).flatten()
 
 
-def test_pytorch_metric_learning_trains_a_step_from_it(images: Inspected, tmp_path: Path) -> None:
+def test_pytorch_metric_learning_trains_a_step_from_it(images: OpenGeneration, tmp_path: Path) -> None:
     from pytorch_metric_learning.losses import TripletMarginLoss  # type: ignore[import-untyped]
 
-    exported(images, tmp_path, "datasets", Choice("hardest"))
+    exported(images, tmp_path, "datasets", TripletQuery("hardest"))
     rows = loaded(tmp_path)[:16]
     torch.manual_seed(0)
     network = nn.Linear(60 * 60, 8)
@@ -331,14 +333,14 @@ def test_pytorch_metric_learning_trains_a_step_from_it(images: Inspected, tmp_pa
     assert torch.isfinite(loss) and loss > 0 and not torch.equal(network.weight, before)
 
 
-def test_a_loss_of_sentence_transformers_takes_the_columns_as_they_come(images: Inspected, tmp_path: Path) -> None:
+def test_a_loss_of_sentence_transformers_takes_the_columns_as_they_come(images: OpenGeneration, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
     from sentence_transformers.sentence_transformer.losses import (  # type: ignore[import-not-found,unused-ignore]
         TripletLoss,
     )
 
-    exported(images, tmp_path, "sentence-transformers", Choice("hardest"))
+    exported(images, tmp_path, "sentence-transformers", TripletQuery("hardest"))
     rows = loaded(tmp_path)[:16]
     torch.manual_seed(0)
     network = Pixels()
@@ -351,7 +353,7 @@ def test_a_loss_of_sentence_transformers_takes_the_columns_as_they_come(images: 
     assert torch.isfinite(loss) and loss > 0 and not torch.equal(network.layer.weight, before)
 
 
-def test_the_trainer_of_sentence_transformers_trains_from_it(images: Inspected, tmp_path: Path) -> None:
+def test_the_trainer_of_sentence_transformers_trains_from_it(images: OpenGeneration, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("accelerate")  # its trainer needs it; the package does not
     from sentence_transformers import (  # type: ignore[import-not-found,unused-ignore]
@@ -363,7 +365,7 @@ def test_the_trainer_of_sentence_transformers_trains_from_it(images: Inspected, 
         TripletLoss,
     )
 
-    exported(images, tmp_path, "sentence-transformers", Choice("hardest"))
+    exported(images, tmp_path, "sentence-transformers", TripletQuery("hardest"))
     network = Pixels()
     model = SentenceTransformer(modules=[network], device="cpu")
     before = network.layer.weight.detach().clone()

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.inspection.labels.label_list import read_list, write_list
+from pipeline.inspection.labels.label_list import read_label_list, write_label_list
 from pipeline.inspection.labels.suspects import Suspect
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -23,28 +23,28 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_list_has_an_empty_column_for_new_labels(file: Path) -> None:
-    assert write_list(file, [suspect(3), suspect(12, "c,d", 'e"f', None)], None) == 0
+    assert write_label_list(file, [suspect(3), suspect(12, "c,d", 'e"f', None)], None) == 0
     assert file.read_bytes().decode() == (
         "\ufeffexample_id,path,label,suggested_label,score,new_label\r\n"
         "3,a/3.png,a,b,0.5,\r\n"
         '12,"c,d/12.png","c,d","e""f",,\r\n'
     )
-    read = read_list(file)
+    read = read_label_list(file)
     assert (read.by_id, read.num_blank) == ({}, 2)
 
 
 def test_suggestions_are_filled_in_at_and_above_a_score(file: Path) -> None:
     rows = [suspect(0, score=0.9), suspect(1, score=0.5), suspect(2, score=0.49), suspect(3, score=None)]
-    assert write_list(file, rows, 0.5) == 2
-    assert {key: row.new_label for key, row in read_list(file).by_id.items()} == {0: "b", 1: "b"}
+    assert write_label_list(file, rows, 0.5) == 2
+    assert {key: row.new_label for key, row in read_label_list(file).by_id.items()} == {0: "b", 1: "b"}
 
 
 @given(label=TEXT, suggested=TEXT, path=TEXT)
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_comes_back_as_it_was(file: Path, label: str, suggested: str, path: str) -> None:
     file.unlink(missing_ok=True)
-    write_list(file, [Suspect(1, 5, path, label, suggested, 1.0)], 0.0)
-    read = read_list(file)
+    write_label_list(file, [Suspect(1, 5, path, label, suggested, 1.0)], 0.0)
+    read = read_label_list(file)
     if not suggested.strip():
         assert read.num_blank == 1
         return
@@ -53,14 +53,14 @@ def test_any_text_comes_back_as_it_was(file: Path, label: str, suggested: str, p
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''-1"])
 def test_no_cell_of_text_is_a_formula_to_a_spreadsheet(file: Path, text: str) -> None:
-    write_list(file, [Suspect(1, 5, text, text, text, 1.0)], 0.0)
+    write_label_list(file, [Suspect(1, 5, text, text, text, 1.0)], 0.0)
     with file.open(encoding="utf-8-sig", newline="") as lines:
         (row,) = csv.DictReader(lines)
     assert {row[name] for name in ("path", "label", "suggested_label", "new_label")} == {f"'{text}"}
 
 
 def test_other_readers_of_csv_see_the_same_columns(file: Path) -> None:
-    write_list(file, [suspect(3, "é\n", "日本"), suspect(4)], 0.0)
+    write_label_list(file, [suspect(3, "é\n", "日本"), suspect(4)], 0.0)
     table = pd.read_csv(file)
     assert table["example_id"].tolist() == [3, 4]
     assert (table["label"][0], table["new_label"][0]) == ("é\n", "日本")
@@ -69,19 +69,19 @@ def test_other_readers_of_csv_see_the_same_columns(file: Path) -> None:
 def test_a_list_that_was_filled_in_is_not_written_over(file: Path) -> None:
     file.write_text("mine")
     with pytest.raises(InputError) as caught:
-        write_list(file, [suspect(1)], None)
+        write_label_list(file, [suspect(1)], None)
     assert str(caught.value) == f"{file} exists, and may hold labels that were filled in: name another file"
     assert file.read_text() == "mine"
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels\.csv cannot be written \(No such file or directory\): name another"):
-        write_list(tmp_path / "missing" / "labels.csv", [], None)
+        write_label_list(tmp_path / "missing" / "labels.csv", [], None)
 
 
 def test_what_a_spreadsheet_saves_is_read(file: Path) -> None:
     file.write_bytes("\ufeffexample_id,new_label,remarks\r\n3,b,sure\r\n4, ,?\r\n\r\n,,\r\n5,b\u00e9,\r\n".encode())
-    read = read_list(file)
+    read = read_label_list(file)
     assert {key: (row.new_label, row.label, row.path) for key, row in read.by_id.items()} == {
         3: ("b", None, None),
         5: ("bé", None, None),
@@ -91,7 +91,7 @@ def test_what_a_spreadsheet_saves_is_read(file: Path) -> None:
 
 def test_the_same_answer_twice_is_one(file: Path) -> None:
     file.write_text("example_id,new_label\n3,b\n3,b\n3,\n")
-    assert {key: row.new_label for key, row in read_list(file).by_id.items()} == {3: "b"}
+    assert {key: row.new_label for key, row in read_label_list(file).by_id.items()} == {3: "b"}
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_the_same_answer_twice_is_one(file: Path) -> None:
 def test_what_is_no_list_is_refused_in_one_sentence(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        read_list(file)
+        read_label_list(file)
     assert str(caught.value) == message.format(file=file)
 
 
 def test_a_list_that_is_missing_is_named(file: Path) -> None:
     with pytest.raises(InputError) as caught:
-        read_list(file)
+        read_label_list(file)
     assert str(caught.value) == (
         f"the list {file} cannot be read (No such file or directory): name an existing CSV file"
     )

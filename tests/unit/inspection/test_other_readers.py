@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline.inspection.inspected import Inspected, open_generation
+from pipeline.inspection.generation import OpenGeneration, open_generation
 from tests.unit.inspection.report_samples import finished_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "triplets.md"
@@ -20,7 +20,7 @@ _SECTION = "Without Motherlode"
 def blocks() -> list[str]:
     """The section's blocks of Python; the first finds the shards for all others."""
     section = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
-    (text,) = (one for one in section if one.startswith(_SECTION))
+    (text,) = (line for line in section if line.startswith(_SECTION))
     return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -36,19 +36,19 @@ def run(reader: str) -> tuple[dict[str, Any], Any]:
 
 
 @pytest.fixture(scope="module")
-def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def generation(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     folder = tmp_path_factory.mktemp("readers")
     return open_generation(finished_run(folder, str(folder / "build" / "demo")))
 
 
 @pytest.fixture(autouse=True)
-def here(inspected: Inspected, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(generation: OpenGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with a finished run in build/demo."""
-    monkeypatch.chdir(Path(inspected.workspace.store.uri).parents[1])
+    monkeypatch.chdir(Path(generation.workspace.store.uri).parents[1])
 
 
-def published(inspected: Inspected) -> pd.DataFrame:
-    shards = [inspected.generation.shard(index) for index in range(inspected.generation.num_shards)]
+def published(generation: OpenGeneration) -> pd.DataFrame:
+    shards = [generation.reader.shard(index) for index in range(generation.reader.num_shards)]
     frame: pd.DataFrame = pa.concat_tables(shards).to_pandas()
     return frame
 
@@ -59,16 +59,16 @@ def test_there_are_readers_for_pandas_duckdb_and_polars() -> None:
     assert "pipeline" not in first + "".join(others)
 
 
-def test_pandas_reads_every_triplet(inspected: Inspected) -> None:
+def test_pandas_reads_every_triplet(generation: OpenGeneration) -> None:
     names, answer = run("pandas")
-    assert names["triplets"].reset_index(drop=True).equals(published(inspected))
-    assert answer["d_an"].tolist() == published(inspected)["d_an"].nsmallest(5).tolist()
+    assert names["triplets"].reset_index(drop=True).equals(published(generation))
+    assert answer["d_an"].tolist() == published(generation)["d_an"].nsmallest(5).tolist()
 
 
-def test_duckdb_joins_the_labels(inspected: Inspected) -> None:
+def test_duckdb_joins_the_labels(generation: OpenGeneration) -> None:
     _, answer = run("DuckDB")
-    codes, names = inspected.corpus.labels, inspected.corpus.label_names
-    frame = published(inspected)
+    codes, names = generation.corpus.labels, generation.corpus.label_names
+    frame = published(generation)
     counts = Counter(
         (names[codes[a]], names[codes[n]]) for a, n in zip(frame["anchor"], frame["negative"], strict=True)
     )
@@ -77,9 +77,9 @@ def test_duckdb_joins_the_labels(inspected: Inspected) -> None:
     assert all(counts[label, negative_label] == num for label, negative_label, num in found)
 
 
-def test_polars_describes_the_margins(inspected: Inspected) -> None:
+def test_polars_describes_the_margins(generation: OpenGeneration) -> None:
     _, answer = run("Polars")
-    frame = published(inspected)
+    frame = published(generation)
     margin = (frame["d_an"] - frame["d_ap"]).to_numpy()
     described = dict(answer.iter_rows())
     assert described["count"] == len(margin) and described["null_count"] == 0

@@ -14,11 +14,11 @@ from pipeline.config import RunConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.generation import open_generation
 from pipeline.inspection.report import write_report
-from pipeline.inspection.report.page import MAX_BYTES, MAX_PICTURES, render
+from pipeline.inspection.report.page import MAX_BYTES, MAX_TRIPLETS_PER_SHEET, render_report
 from pipeline.inspection.report.sheets import hardest_labels
-from pipeline.inspection.summary.survey import survey
+from pipeline.inspection.summary.statistics import collect_statistics
 from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import to_arrow
@@ -40,8 +40,8 @@ from tests.unit.inspection.report_samples import (
 CONFIG = RunConfig()
 
 
-def page_of(workspace: Workspace, num_generations: int = 8, num_pictures: int = 12) -> Page:
-    return Page(render(workspace, CONFIG, num_generations, num_pictures))
+def page_of(workspace: Workspace, num_generations: int = 8, triplets_per_sheet: int = 12) -> Page:
+    return Page(render_report(workspace, CONFIG, num_generations, triplets_per_sheet))
 
 
 def command(workspace: Workspace, *arguments: str | Path) -> Answer:
@@ -134,11 +134,11 @@ def test_labels_with_most_of_the_hardest_twentieth_come_first(tmp_path: Path) ->
     margin[many[:6]], margin[few[:4]] = -0.2, -0.3  # 10 of 200
     d_ap = np.full(200, 0.5, dtype=np.float32)
     publish_generation(workspace, 0, to_arrow(Triplets(anchor, other, other, d_ap, d_ap + margin)))
-    inspected = open_generation(workspace)
+    generation = open_generation(workspace)
     names, labels = corpus.label_names, corpus.labels
     expected = [(names[labels[7]], 6), (names[labels[2]], 4)]
-    assert hardest_labels(inspected, survey(inspected), 5) == expected
-    assert hardest_labels(inspected, survey(inspected), 1) == expected[:1]
+    assert hardest_labels(generation, collect_statistics(generation), 5) == expected
+    assert hardest_labels(generation, collect_statistics(generation), 1) == expected[:1]
 
 
 def test_each_shown_triplet_has_three_pictures_and_its_kind(page: Page) -> None:
@@ -182,7 +182,7 @@ def test_provenance_names_manifests_by_key_and_digest_and_never_where_the_worksp
     key = "runs/main/generations/manifests/000000002.json"
     assert key in page.text
     assert hashlib.sha256(finished.store.get(key)).hexdigest() in page.text
-    document = render(finished, CONFIG, 8, 12).decode()
+    document = render_report(finished, CONFIG, 8, 12).decode()
     assert finished.store.uri not in document
     assert str(Path.home()) not in document
 
@@ -251,13 +251,13 @@ def test_no_number_of_pictures_and_no_length_of_text_makes_the_page_too_large(tm
         {"example_id": number % 36, "other_id": 3, "reason": reason, "excluded": True, "suggested_label": labels[1]}
         | {"distance": 0.1, "score": 0.5, "detail": f"{number}" + "<" * 1_000}
         for reason in reasons
-        for number in range(MAX_PICTURES)
+        for number in range(MAX_TRIPLETS_PER_SHEET)
     ]
     publish_generation(workspace, 0, mined(Corpus.open(workspace), 3_000), suspects)
     put_refusal(workspace, 5, "<" * 100_000)
-    document = render(workspace, CONFIG, 8, MAX_PICTURES)
+    document = render_report(workspace, CONFIG, 8, MAX_TRIPLETS_PER_SHEET)
     assert MAX_BYTES / 2 < len(document) < MAX_BYTES
-    assert document.count(b' data-margin="') == 3 * MAX_PICTURES
+    assert document.count(b' data-margin="') == 3 * MAX_TRIPLETS_PER_SHEET
 
 
 def test_where_the_checkpoint_is_gone_the_config_says_what_is_seen(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run whose newest checkpoint was refused."""
     workspace = finished_run(tmp_path_factory.mktemp("finished"))
     put_refusal(workspace, 12)
-    return Path(write_report(workspace, RunConfig(), num_pictures=12))
+    return Path(write_report(workspace, RunConfig(), triplets_per_sheet=12))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_sorting_by_label_puts_equal_labels_together(browser: webdriver.Chrome) 
     script = """return [...document.querySelectorAll("[data-sheet=random] .card")]
         .map((card) => card.querySelector(".label").textContent)"""
     labels = run_script(browser, script)
-    assert sum(one != following for one, following in itertools.pairwise(labels)) == len(set(labels)) - 1
+    assert sum(label != following for label, following in itertools.pairwise(labels)) == len(set(labels)) - 1
 
 
 def test_the_quarantine_is_filtered_by_reason_and_treatment(browser: webdriver.Chrome) -> None:

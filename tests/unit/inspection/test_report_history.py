@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.inspection.report.history import MAX_STRETCHES, read_evaluations, read_training, standing_refusals
+from pipeline.inspection.report.history import MAX_STEP_BINS, read_evaluations, read_training, refusals_since
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.unit.inspection.report_samples import publish_checkpoint, put_json, put_refusal
@@ -27,18 +27,18 @@ def test_the_curve_of_a_short_run_holds_every_step(workspace: Workspace) -> None
     assert training.metric("listed_active_share") == [(3.0, 0.625), (5.0, 0.625)]
 
 
-def test_the_curve_of_a_long_run_holds_the_mean_and_the_range_of_equal_stretches(workspace: Workspace) -> None:
-    num_steps = 10 * MAX_STRETCHES
+def test_the_curve_of_a_long_run_holds_the_mean_and_the_range_of_equal_bins(workspace: Workspace) -> None:
+    num_steps = 10 * MAX_STEP_BINS
     losses = np.random.default_rng(0).uniform(0, 1, num_steps)
     for end in range(num_steps // 4, num_steps + 1, num_steps // 4):
         publish_checkpoint(workspace, end, losses[end - num_steps // 4 : end].tolist())
     loss = read_training(workspace).loss
-    by_stretch = losses.reshape(MAX_STRETCHES, 10)
-    assert len(loss.step_S) == MAX_STRETCHES
-    np.testing.assert_allclose(loss.mean_S, by_stretch.mean(axis=1))
-    np.testing.assert_array_equal(loss.low_S, by_stretch.min(axis=1))
-    np.testing.assert_array_equal(loss.high_S, by_stretch.max(axis=1))
-    np.testing.assert_array_equal(loss.step_S, np.arange(MAX_STRETCHES) * 10 + 4.5)
+    by_bin = losses.reshape(MAX_STEP_BINS, 10)
+    assert len(loss.step_S) == MAX_STEP_BINS
+    np.testing.assert_allclose(loss.mean_S, by_bin.mean(axis=1))
+    np.testing.assert_array_equal(loss.low_S, by_bin.min(axis=1))
+    np.testing.assert_array_equal(loss.high_S, by_bin.max(axis=1))
+    np.testing.assert_array_equal(loss.step_S, np.arange(MAX_STEP_BINS) * 10 + 4.5)
 
 
 def test_steps_whose_loss_is_no_number_are_counted_and_left_out_of_the_mean(workspace: Workspace) -> None:
@@ -69,9 +69,9 @@ def test_evaluations_are_the_top_figures_of_this_runs_steps(workspace: Workspace
 def test_refusals_since_the_newest_generation_come_newest_first(workspace: Workspace) -> None:
     for step in (4, 12, 8):
         put_refusal(workspace, step)
-    assert [one.step for one in standing_refusals(workspace, None)] == [12, 8, 4]
+    assert [refusal.step for refusal in refusals_since(workspace, None)] == [12, 8, 4]
     transaction = generations(workspace).begin(0)
     newest = manifest_of(transaction, 1, step=8)  # published after all
-    assert [one.step for one in standing_refusals(workspace, newest)] == [12]
+    assert [refusal.step for refusal in refusals_since(workspace, newest)] == [12]
     put_refusal(workspace, 8, created_at="2999-01-01T00:00:00+00:00")  # and refused again, with other settings
-    assert [one.step for one in standing_refusals(workspace, newest)] == [12, 8]
+    assert [refusal.step for refusal in refusals_since(workspace, newest)] == [12, 8]

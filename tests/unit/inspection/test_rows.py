@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ import pytest
 from pipeline.config import BandConfig, MiningConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected, open_generation
-from pipeline.inspection.query.rows import ORDERS, ROLES, Choice, Kind, Order, TripletRow, drawn, hardest, select_rows
-from pipeline.inspection.query.sql import Session
+from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.query.rows import ORDERS, ROLES, Kind, Order, TripletQuery, TripletRow, select_rows
+from pipeline.inspection.query.sql import SqlSession
 from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.schema import TRIPLETS, to_arrow
@@ -48,7 +48,7 @@ def coarse(corpus: Corpus, num: int = NUM_TRIPLETS) -> pa.Table:
     return to_arrow(Triplets(anchor, positive, negative, d_ap, d_an))
 
 
-def generation(folder: Path, table: pa.Table | None = None) -> Inspected:
+def published(folder: Path, table: pa.Table | None = None) -> OpenGeneration:
     """In shards of 40."""
     workspace = Workspace.open(str(folder / "workspace"), "main")
     run_prepare(image_corpus(folder / "source", LABELS), workspace)
@@ -59,20 +59,20 @@ def generation(folder: Path, table: pa.Table | None = None) -> Inspected:
 
 
 @pytest.fixture(scope="module")
-def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspected:
+def generation(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only."""
-    made = generation(tmp_path_factory.mktemp("run"))
-    assert made.generation.num_shards > 2
+    made = published(tmp_path_factory.mktemp("run"))
+    assert made.reader.num_shards > 2
     return made
 
 
 @pytest.fixture(scope="module")
-def rows(inspected: Inspected) -> list[TripletRow]:
+def rows(generation: OpenGeneration) -> list[TripletRow]:
     """All, by another way: with kinds and labels from their definitions."""
-    corpus, found = inspected.corpus, []
-    for anchor, positive, negative, d_ap, d_an in all_triplets(inspected).itertuples(index=False):
+    corpus, found = generation.corpus, []
+    for anchor, positive, negative, d_ap, d_an in all_triplets(generation).itertuples(index=False):
         kind = "hard" if d_an <= d_ap else "easy" if d_an >= d_ap + BAND_MARGIN else "semi_hard"
-        names = [corpus.label_names[corpus.labels[one]] for one in (anchor, negative)]
+        names = [corpus.label_names[corpus.labels[example_id]] for example_id in (anchor, negative)]
         found.append(TripletRow(anchor, positive, negative, d_ap, d_an, kind, *names))
     return found
 
@@ -105,9 +105,9 @@ def oracle(rows: list[TripletRow], order: Order, seed: int = 0) -> list[TripletR
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("num", [1, 40, 10**6])
 def test_an_order_is_that_of_a_sort_with_ties_by_id(
-    inspected: Inspected, rows: list[TripletRow], order: Order, num: int
+    generation: OpenGeneration, rows: list[TripletRow], order: Order, num: int
 ) -> None:
-    found = select_rows(inspected, Choice(order, seed=5), num)
+    found = select_rows(generation, TripletQuery(order, seed=5, limit=num))
     assert found == oracle(rows, order, seed=5)[:num]
 
 
@@ -117,111 +117,112 @@ def test_margins_tie_so_that_the_order_by_id_counts(rows: list[TripletRow]) -> N
     assert {row.kind for row in rows if row.margin == 0} == {"hard"}
 
 
-def of_kind(kind: Kind) -> tuple[Choice, Filter]:
-    return Choice(kind=kind), lambda row: row.kind == kind
+def of_kind(kind: Kind) -> tuple[TripletQuery, Filter]:
+    return TripletQuery(kind=kind), lambda row: row.kind == kind
 
 
-def of_label(label: str) -> tuple[Choice, Filter]:
-    return Choice(label=label), lambda row: row.label == label
+def of_label(label: str) -> tuple[TripletQuery, Filter]:
+    return TripletQuery(label=label), lambda row: row.label == label
 
 
-FILTERS: dict[str, tuple[Choice, Filter]] = {
+FILTERS: dict[str, tuple[TripletQuery, Filter]] = {
     "hard": of_kind("hard"),
     "semi_hard": of_kind("semi_hard"),
     "easy": of_kind("easy"),
     "markup": of_label(MARKUP),
     "control": of_label(CONTROL),
     "script": of_label(SCRIPT),
-    "anchor": (Choice(anchor=3), lambda row: row.anchor == 3),
-    "positive": (Choice(positive=0), lambda row: row.positive == 0),
-    "negative": (Choice(negative=11), lambda row: row.negative == 11),
-    "example": (Choice(example=4), lambda row: 4 in ids(row)),
-    "two": (Choice(label=SCRIPT, kind="easy"), lambda row: row.label == SCRIPT and row.kind == "easy"),
+    "anchor": (TripletQuery(anchor=3), lambda row: row.anchor == 3),
+    "positive": (TripletQuery(positive=0), lambda row: row.positive == 0),
+    "negative": (TripletQuery(negative=11), lambda row: row.negative == 11),
+    "example": (TripletQuery(example=4), lambda row: 4 in ids(row)),
+    "two": (TripletQuery(label=SCRIPT, kind="easy"), lambda row: row.label == SCRIPT and row.kind == "easy"),
 }
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_is_that_of_every_row(inspected: Inspected, rows: list[TripletRow], name: str) -> None:
-    choice, keep = FILTERS[name]
+def test_a_filter_is_that_of_every_row(generation: OpenGeneration, rows: list[TripletRow], name: str) -> None:
+    query, keep = FILTERS[name]
     kept = list(filter(keep, rows))
     assert 0 < len(kept) < len(rows)
-    assert select_rows(inspected, choice, 10**6) == oracle(kept, "hardest")
+    assert select_rows(generation, query) == oracle(kept, "hardest")
 
 
-def test_filters_and_a_random_order_go_together(inspected: Inspected, rows: list[TripletRow]) -> None:
+def test_filters_and_a_random_order_go_together(generation: OpenGeneration, rows: list[TripletRow]) -> None:
     kept = [row for row in rows if row.label == CONTROL]
-    assert drawn(inspected, 5, seed=2, label=CONTROL) == oracle(kept, "random", seed=2)[:5]
-    assert hardest(inspected, 5, label=CONTROL) == oracle(kept, "hardest")[:5]
+    query = TripletQuery("random", label=CONTROL, seed=2, limit=5)
+    assert select_rows(generation, query) == oracle(kept, "random", seed=2)[:5]
 
 
-def test_a_draw_is_the_same_for_a_seed_however_the_shards_are_cut(inspected: Inspected, tmp_path: Path) -> None:
-    workspace = generation(tmp_path).workspace
-    publish_generation(workspace, 1, coarse(inspected.corpus), rows_per_shard=7)
+def test_a_draw_is_the_same_for_a_seed_however_the_shards_are_cut(generation: OpenGeneration, tmp_path: Path) -> None:
+    workspace = published(tmp_path).workspace
+    publish_generation(workspace, 1, coarse(generation.corpus), rows_per_shard=7)
     again = open_generation(workspace, 1)
-    assert again.generation.num_shards > 10
-    first = [ids(row) for row in drawn(inspected, 20, seed=1)]
-    assert [ids(row) for row in drawn(again, 20, seed=1)] == first
-    assert [ids(row) for row in drawn(inspected, 20, seed=2)] != first
+    assert again.reader.num_shards > 10
+    query = TripletQuery("random", seed=1, limit=20)
+    first = [ids(row) for row in select_rows(generation, query)]
+    assert [ids(row) for row in select_rows(again, query)] == first
+    assert [ids(row) for row in select_rows(generation, replace(query, seed=2))] != first
 
 
-def test_a_draw_is_uniform(inspected: Inspected) -> None:
+def test_a_draw_is_uniform(generation: OpenGeneration) -> None:
     num_draws, num = 200, 30
-    with Session.of(inspected) as session:
-        drawings = [drawn(inspected, num, seed, session=session) for seed in range(num_draws)]
+    with SqlSession.of(generation) as session:
+        queries = (TripletQuery("random", seed=seed, limit=num) for seed in range(num_draws))
+        drawings = [select_rows(generation, query, session) for query in queries]
     assert all(len({ids(row) for row in drawing}) == num for drawing in drawings)
     times = Counter(ids(row) for drawing in drawings for row in drawing)
     expected = num_draws * num / NUM_TRIPLETS
     variance = expected * (1 - num / NUM_TRIPLETS)  # without replacement
-    statistic = sum((times[ids(row)] - expected) ** 2 for row in hardest(inspected, NUM_TRIPLETS)) / variance
+    statistic = sum((times[ids(row)] - expected) ** 2 for row in select_rows(generation, TripletQuery())) / variance
     assert abs(statistic - NUM_TRIPLETS) < 4 * np.sqrt(2 * NUM_TRIPLETS)  # chi-squared of as many degrees of freedom
 
 
-def test_a_row_says_all_of_its_triplet(inspected: Inspected, rows: list[TripletRow]) -> None:
-    (row,) = hardest(inspected, 1)
+def test_a_row_says_all_of_its_triplet(generation: OpenGeneration, rows: list[TripletRow]) -> None:
+    (row,) = select_rows(generation, TripletQuery(limit=1))
     assert astuple(row) == astuple(oracle(rows, "hardest")[0])
     assert row.margin == row.d_an - row.d_ap < 0 and row.kind == "hard"
 
 
 def test_an_empty_generation_gives_no_rows(tmp_path: Path) -> None:
-    inspected = generation(tmp_path, TRIPLETS.empty_table())
+    generation = published(tmp_path, TRIPLETS.empty_table())
     for order in ORDERS:
-        assert select_rows(inspected, Choice(order, label=MARKUP), 5) == []
-    assert hardest(inspected, 5) == drawn(inspected, 5, seed=0) == []
+        assert select_rows(generation, TripletQuery(order, label=MARKUP)) == []
 
 
-def test_a_choice_that_no_triplet_meets_gives_no_rows(inspected: Inspected) -> None:
-    assert select_rows(inspected, Choice(anchor=0, negative=0), 5) == []
+def test_a_query_that_no_triplet_meets_gives_no_rows(generation: OpenGeneration) -> None:
+    assert select_rows(generation, TripletQuery(anchor=0, negative=0)) == []
 
 
 UNKNOWN = [
-    (Choice(label="plian"), "corpus 0 has no label 'plian': did you mean 'plain'?"),
-    (Choice(label="Plain"), "corpus 0 has no label 'Plain': did you mean 'plain'?"),
-    (Choice(label="p"), "corpus 0 has no label 'p': did you mean 'plain'?"),
-    (Choice(label="zzz"), "corpus 0 has no label 'zzz'"),
-    (Choice(label="' OR true --"), 'corpus 0 has no label "\' OR true --"'),
+    (TripletQuery(label="plian"), "corpus 0 has no label 'plian': did you mean 'plain'?"),
+    (TripletQuery(label="Plain"), "corpus 0 has no label 'Plain': did you mean 'plain'?"),
+    (TripletQuery(label="p"), "corpus 0 has no label 'p': did you mean 'plain'?"),
+    (TripletQuery(label="zzz"), "corpus 0 has no label 'zzz'"),
+    (TripletQuery(label="' OR true --"), 'corpus 0 has no label "\' OR true --"'),
     *(
-        (Choice(**{role: example}), f"corpus 0 has no example {example}: its ids are 0 to 11")  # type: ignore[arg-type]
+        (TripletQuery(**{role: example}), f"corpus 0 has no example {example}: its ids are 0 to 11")  # type: ignore[arg-type]
         for role in (*ROLES, "example")
         for example in (-1, 12)
     ),
 ]
 
 
-@pytest.mark.parametrize(("choice", "words"), UNKNOWN)
-def test_what_is_not_in_the_corpus_is_one_sentence(inspected: Inspected, choice: Choice, words: str) -> None:
+@pytest.mark.parametrize(("query", "words"), UNKNOWN)
+def test_what_is_not_in_the_corpus_is_one_sentence(generation: OpenGeneration, query: TripletQuery, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        select_rows(inspected, choice, 5)
+        select_rows(generation, query)
     assert str(refused.value) == words
 
 
 def test_show_gives_json_with_paths_and_everything_as_it_is(
-    inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets
+    generation: OpenGeneration, rows: list[TripletRow], triplets: RunTriplets
 ) -> None:
-    where = ("--workspace", inspected.workspace.store.uri)
+    where = ("--workspace", generation.workspace.store.uri)
     report = triplets("show", "--json", "--number", 7, *where).report
     assert (report["generation"], report["num_triplets"], report["order"]) == (0, NUM_TRIPLETS, "hardest")
     expected = oracle(rows, "hardest")[:7]
-    paths = inspected.corpus.paths_of(range(12))
+    paths = generation.corpus.paths_of(range(12))
     for document, row in zip(report["rows"], expected, strict=True):
         assert document == {
             **{"anchor": row.anchor, "positive": row.positive, "negative": row.negative},
@@ -231,28 +232,32 @@ def test_show_gives_json_with_paths_and_everything_as_it_is(
         }
 
 
-def test_show_draws_by_the_seed_of_the_run(inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets) -> None:
-    where = ("--workspace", inspected.workspace.store.uri, "--json", "--order", "random")
+def test_show_draws_by_the_seed_of_the_run(
+    generation: OpenGeneration, rows: list[TripletRow], triplets: RunTriplets
+) -> None:
+    where = ("--workspace", generation.workspace.store.uri, "--json", "--order", "random")
     for seed in (0, 9):
         report = triplets("show", *where, "--seed", seed, "--number", 20).report
         found = [(one["anchor"], one["positive"], one["negative"]) for one in report["rows"]]
         assert found == [ids(row) for row in oracle(rows, "random", seed)[:20]]
 
 
-def test_show_takes_every_filter(inspected: Inspected, rows: list[TripletRow], triplets: RunTriplets) -> None:
+def test_show_takes_every_filter(generation: OpenGeneration, rows: list[TripletRow], triplets: RunTriplets) -> None:
     row = oracle(rows, "hardest")[0]
     values = {"kind": row.kind, "label": row.label, **{role: getattr(row, role) for role in ROLES}}
     flags = [word for name, value in (values | {"example": row.negative}).items() for word in (f"--{name}", value)]
-    report = triplets("show", "--json", *flags, "--workspace", inspected.workspace.store.uri).report
+    report = triplets("show", "--json", *flags, "--workspace", generation.workspace.store.uri).report
     assert [(one["anchor"], one["positive"], one["negative"]) for one in report["rows"]] == [ids(row)]
 
 
 @pytest.mark.parametrize(
     ("label", "text"), [(MARKUP, MARKUP), (CONTROL, "Zoë\\x1b[31m\\x07\\u202etxt"), (SCRIPT, SCRIPT)]
 )
-def test_labels_and_paths_are_shown_as_text(inspected: Inspected, triplets: RunTriplets, label: str, text: str) -> None:
+def test_labels_and_paths_are_shown_as_text(
+    generation: OpenGeneration, triplets: RunTriplets, label: str, text: str
+) -> None:
     anchor = PER_LABEL * LABELS.index(label)
-    flags = ("--label", label, "--anchor", anchor, "--workspace", inspected.workspace.store.uri)
+    flags = ("--label", label, "--anchor", anchor, "--workspace", generation.workspace.store.uri)
     shown = triplets("show", *flags)
     assert shown.code == 0
     assert f"{anchor} {text} " in shown.out and f"{text}/" in shown.out
@@ -267,9 +272,9 @@ def test_of_vectors_the_own_id_stands_where_a_path_would(tmp_path: Path, triplet
     assert [one["anchor_path"] for one in report["rows"]] == [f"v{one['anchor']}" for one in report["rows"]]
 
 
-def test_show_says_why_there_is_nothing(inspected: Inspected, tmp_path: Path, triplets: RunTriplets) -> None:
-    kinds = ", ".join(f"{num} {kind}" for kind, num in inspected.manifest.kinds.items())
-    ended = triplets("show", "--anchor", 0, "--negative", 0, "--workspace", inspected.workspace.store.uri)
+def test_show_says_why_there_is_nothing(generation: OpenGeneration, tmp_path: Path, triplets: RunTriplets) -> None:
+    kinds = ", ".join(f"{num} {kind}" for kind, num in generation.manifest.kinds.items())
+    ended = triplets("show", "--anchor", 0, "--negative", 0, "--workspace", generation.workspace.store.uri)
     assert ended.code == 0 and f"the generation holds {kinds}: choose less narrowly" in ended.out
     split = mined(str(tmp_path / "workspace"), tmp_path)
     example = int(np.flatnonzero(split.corpus.is_test)[0])
@@ -292,8 +297,8 @@ def test_show_says_why_there_is_nothing(inspected: Inspected, tmp_path: Path, tr
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(
-    inspected: Inspected, triplets: RunTriplets, flags: tuple[object, ...], words: str
+    generation: OpenGeneration, triplets: RunTriplets, flags: tuple[object, ...], words: str
 ) -> None:
-    ended = triplets("show", *flags, "--workspace", inspected.workspace.store.uri)
+    ended = triplets("show", *flags, "--workspace", generation.workspace.store.uri)
     assert ended.code == 2 and ended.out == ""
     assert ended.words.startswith("error: ") and words in ended.words and ended.words.count("\n") == 1

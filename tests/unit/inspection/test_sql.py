@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import CorruptDataError, InputError, PipelineError
 from pipeline.inspection.query import sql
-from pipeline.inspection.query.statement import VIEWS
+from pipeline.inspection.query.sql_guard import VIEWS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.support.s3_server import S3Server

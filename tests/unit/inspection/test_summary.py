@@ -14,11 +14,11 @@ from jobs.cli import Answer
 from jobs.triplet_commands import summary
 from pipeline.config import BandConfig
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.sampling import draw_triplets
-from pipeline.inspection.summary.summary import band_words, summarise, trained_on
-from pipeline.inspection.summary.view import show_summary
-from pipeline.inspection.verify.rescoring import parse_step, score_under
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.sampling import sample_triplets
+from pipeline.inspection.summary.summary import format_band, staleness_history, summarise
+from pipeline.inspection.summary.view import format_summary
+from pipeline.inspection.verify.rescoring import parse_step, score_under_checkpoint
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.schema import TRIPLETS
@@ -35,24 +35,24 @@ from tests.unit.inspection.mined_samples import (
 )
 
 
-def command(inspected: Inspected, folder: Path, *arguments: str) -> Answer:
+def command(generation: OpenGeneration, folder: Path, *arguments: str) -> Answer:
     """Runs ``jobs.triplets summary``."""
     parser = argparse.ArgumentParser()
     summary.add_flags(parser)
-    return summary.body(run_config(inspected.workspace, folder), parser.parse_args(arguments))
+    return summary.body(run_config(generation.workspace, folder), parser.parse_args(arguments))
 
 
 def printed(answer: Answer) -> str:
     """What a person sees, as jobs.cli prints it."""
     console = Console(width=120, record=True, file=io.StringIO())
-    for one in answer.shown:
-        console.print(one, markup=False)
+    for shown in answer.shown:
+        console.print(shown, markup=False)
     return console.export_text()
 
 
 def test_a_summary_says_what_pandas_finds_and_the_manifest_promises(tmp_path: Path) -> None:
-    inspected = mined(str(tmp_path / "w"), tmp_path, num_pairs=400, num_pairs_without_negative=100)
-    report, table, corpus = summarise(inspected, num_hubs=3), all_triplets(inspected), inspected.corpus
+    generation = mined(str(tmp_path / "w"), tmp_path, num_pairs=400, num_pairs_without_negative=100)
+    report, table, corpus = summarise(generation, num_hubs=3), all_triplets(generation), generation.corpus
     by_anchor, train = table.groupby("anchor"), np.flatnonzero(~corpus.is_test)
     assert report["num_triplets"] == len(table) and sum(report["kinds"].values()) == len(table)
     assert report["band"] == {
@@ -93,9 +93,9 @@ def test_a_summary_says_what_pandas_finds_and_the_manifest_promises(tmp_path: Pa
 
 def test_the_summary_of_nothing_is_json_without_nan(tmp_path: Path) -> None:
     workspace, corpus = prepared(str(tmp_path / "w"), tmp_path)
-    inspected = publish(workspace, corpus, TRIPLETS.empty_table(), 10)
+    generation = publish(workspace, corpus, TRIPLETS.empty_table(), 10)
     save(workspace, 5)
-    answer = command(inspected, tmp_path, "--against", "5")
+    answer = command(generation, tmp_path, "--against", "5")
     json.dumps(answer.report, allow_nan=False)
     assert answer.report["quantiles"]["margin"]["p50"] is None and answer.report["band"]["yield"] is None
     assert answer.report["against"]["listed_active_share"] is None
@@ -104,8 +104,8 @@ def test_the_summary_of_nothing_is_json_without_nan(tmp_path: Path) -> None:
 
 def test_what_else_the_audit_saw_is_shown_where_it_is_a_number(tmp_path: Path) -> None:
     audit = {"neighbour_accuracy": 0.75, "num_triplets_left_out_by_hubs": 1234.0, "most_triplets_of_a_negative": 9.0}
-    inspected = mined(str(tmp_path / "w"), tmp_path, audit=audit, spread=float("nan"))
-    answer = command(inspected, tmp_path)
+    generation = mined(str(tmp_path / "w"), tmp_path, audit=audit, spread=float("nan"))
+    answer = command(generation, tmp_path)
     assert answer.report["audit"].items() >= audit.items() and answer.report["audit"]["spread"] is None
     text = printed(answer)
     assert "1,234 triplets of hubs beyond their cap" in text and "for 75.0% of the training examples" in text
@@ -115,7 +115,7 @@ def test_what_else_the_audit_saw_is_shown_where_it_is_a_number(tmp_path: Path) -
 def test_a_label_is_shown_as_it_is_written(tmp_path: Path) -> None:
     answer = command(mined(str(tmp_path / "w"), tmp_path), tmp_path)
     answer.report["hubs"]["examples"][0]["label"] = "[bold red]x[/] :smile:"
-    assert "[bold red]x[/] :smile:" in printed(Answer({}, show_summary(answer.report)))
+    assert "[bold red]x[/] :smile:" in printed(Answer({}, format_summary(answer.report)))
 
 
 def test_rows_of_the_quarantine_are_counted_by_reason_and_by_whether_mining_did_without(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_rows_of_the_quarantine_are_counted_by_reason_and_by_whether_mining_did_
         quarantine_rows("false_negative_suspect", np.array([1, 2]), excluded=False),
     ]
     counts = {"label_noise_suspect": 3, "false_negative_suspect": 70, "singleton": 0}
-    inspected = mined(str(tmp_path / "w"), tmp_path, quarantine=pa.concat_tables(rows), quarantined=counts)
-    answer = command(inspected, tmp_path)
+    generation = mined(str(tmp_path / "w"), tmp_path, quarantine=pa.concat_tables(rows), quarantined=counts)
+    answer = command(generation, tmp_path)
     assert answer.report["quarantine"] == {
         "label_noise_suspect": {"num": 3, "num_excluded": 3},
         "false_negative_suspect": {"num": 70, "num_excluded": 0},
@@ -144,22 +144,22 @@ def test_rows_of_the_quarantine_are_counted_by_reason_and_by_whether_mining_did_
     ],
 )
 def test_a_band_is_said_as_an_inequality(band: dict[str, Any], words: str) -> None:
-    assert band_words(BandConfig(**band)) == words
+    assert format_band(BandConfig(**band)) == words
 
 
 def test_trainers_figures_are_those_of_newer_checkpoints_that_had_pinned_the_generation(tmp_path: Path) -> None:
-    inspected = mined(str(tmp_path / "w"), tmp_path)
-    save(inspected.workspace, 10, 0, listed_active_share=0.9, listed_in_band_share=0.7, loss=0.1)
-    save(inspected.workspace, 20, 0, loss=0.1)
-    save(inspected.workspace, 30, None, listed_active_share=0.1)
-    save(inspected.workspace, 40, 0, listed_active_share=0.5, listed_in_band_share=float("nan"))
-    save(inspected.workspace, 50, 1, listed_active_share=0.3, listed_in_band_share=0.3)
-    assert trained_on(inspected) == [
+    generation = mined(str(tmp_path / "w"), tmp_path)
+    save(generation.workspace, 10, 0, listed_active_share=0.9, listed_in_band_share=0.7, loss=0.1)
+    save(generation.workspace, 20, 0, loss=0.1)
+    save(generation.workspace, 30, None, listed_active_share=0.1)
+    save(generation.workspace, 40, 0, listed_active_share=0.5, listed_in_band_share=float("nan"))
+    save(generation.workspace, 50, 1, listed_active_share=0.3, listed_in_band_share=0.3)
+    assert staleness_history(generation) == [
         {"step": 10, "listed_active_share": 0.9, "listed_in_band_share": 0.7},
         {"step": 40, "listed_active_share": 0.5},
     ]
-    later = with_manifest(inspected, checkpoint_step=10)
-    assert [one["step"] for one in trained_on(later)] == [40]
+    later = with_manifest(generation, checkpoint_step=10)
+    assert [one["step"] for one in staleness_history(later)] == [40]
 
 
 @pytest.mark.parametrize("step", [0, 10])
@@ -167,14 +167,14 @@ def test_trainers_figures_are_those_of_newer_checkpoints_that_had_pinned_the_gen
 def test_triplets_scored_again_have_the_distances_of_a_checkpoints_embeddings(
     tmp_path: Path, step: int, num: int
 ) -> None:
-    inspected = mined(str(tmp_path / "w"), tmp_path)
-    save(inspected.workspace, 10)
-    config = run_config(inspected.workspace, tmp_path)
-    found = score_under(inspected, config, step, num)
-    table = draw_triplets(inspected.generation, num, config.seed).to_pandas()
-    vectors = embedded(inspected.workspace, inspected.corpus, step).astype(np.float64)
+    generation = mined(str(tmp_path / "w"), tmp_path)
+    save(generation.workspace, 10)
+    config = run_config(generation.workspace, tmp_path)
+    found = score_under_checkpoint(generation, config, step, num)
+    table = sample_triplets(generation.reader, num, config.seed).to_pandas()
+    vectors = embedded(generation.workspace, generation.corpus, step).astype(np.float64)
     d_ap, d_an = (((vectors[table.anchor] - vectors[other]) ** 2).sum(1) for other in (table.positive, table.negative))
-    assert found["num_triplets"] == len(table) == min(num, inspected.manifest.num_triplets)
+    assert found["num_triplets"] == len(table) == min(num, generation.manifest.num_triplets)
     assert found["listed_active_share"] == pytest.approx(np.mean(d_ap - d_an + 0.2 > 0))
     in_band = np.mean((d_ap < d_an) & (d_an < d_ap + 0.2))
     assert found["listed_in_band_share"] == pytest.approx(in_band) and (step > 0 or in_band == 1.0)
@@ -183,31 +183,31 @@ def test_triplets_scored_again_have_the_distances_of_a_checkpoints_embeddings(
 
 
 def test_the_newest_checkpoint_has_a_name(tmp_path: Path) -> None:
-    inspected = mined(str(tmp_path / "w"), tmp_path)
-    save(inspected.workspace, 10)
-    answer = command(inspected, tmp_path, "--against", "latest", "--sample", "7", "--top", "2")
+    generation = mined(str(tmp_path / "w"), tmp_path)
+    save(generation.workspace, 10)
+    answer = command(generation, tmp_path, "--against", "latest", "--sample", "7", "--top", "2")
     assert answer.report["against"]["step"] == 10 and len(answer.report["hubs"]["examples"]) == 2
     assert "here, 7 triplets" in printed(answer)
 
 
 def test_scoring_again_refuses_what_it_cannot_do_in_one_sentence(tmp_path: Path) -> None:
-    inspected = mined(str(tmp_path / "w"), tmp_path)
+    generation = mined(str(tmp_path / "w"), tmp_path)
 
     def refusal(call: Callable[[], object]) -> str:
         with pytest.raises(InputError) as refused:
             call()
         return str(refused.value)
 
-    save(inspected.workspace, 10)
-    assert refusal(lambda: parse_step("7", inspected.workspace)) == (
+    save(generation.workspace, 10)
+    assert refusal(lambda: parse_step("7", generation.workspace)) == (
         "command line: --against '7' is no checkpoint of run 'main': give latest or one of 0, 10"
     )
-    other = Workspace(inspected.workspace.store, "other")
+    other = Workspace(generation.workspace.store, "other")
     assert refusal(lambda: parse_step("latest", other)) == (
         f"run 'other' in {tmp_path / 'w'} has no checkpoint to score triplets under"
     )
-    mixed = with_manifest(inspected, old_share=0.5)
-    assert refusal(lambda: score_under(mixed, run_config(mixed.workspace, tmp_path), 10, 5)).startswith(
+    mixed = with_manifest(generation, old_share=0.5)
+    assert refusal(lambda: score_under_checkpoint(mixed, run_config(mixed.workspace, tmp_path), 10, 5)).startswith(
         "--against: generation 0 stands with vectors of an old encoder for a share of 0.5 of its examples, so one "
     )
 
@@ -225,9 +225,9 @@ def test_the_right_to_read_is_enough_on_s3(
     tmp_path: Path, s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"s3://{s3_environment.bucket}/summary"
-    inspected = mined(uri, tmp_path)
+    generation = mined(uri, tmp_path)
     for name, value in s3_environment.environment(READER_ACCESS_KEY, READER_SECRET_KEY).items():
         monkeypatch.setenv(name, value)
-    report = command(inspected, tmp_path, "--against", "0").report
-    assert report["num_triplets"] == inspected.manifest.num_triplets
+    report = command(generation, tmp_path, "--against", "0").report
+    assert report["num_triplets"] == generation.manifest.num_triplets
     assert report["against"]["listed_in_band_share"] == 1.0

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.inspection.labels import suspect_page
-from pipeline.inspection.labels.label_list import read_list
+from pipeline.inspection.labels.label_list import read_label_list
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, png, run_prepare
 from tests.unit.inspection.suspect_samples import Found, command, faces_config, prepared, publish_found
@@ -92,7 +92,7 @@ def test_the_page_stays_below_its_limit_whatever_the_pictures_are(
     run_prepare(faces_config(tmp_path / "faces", files), workspace)
     publish_found(workspace, [(i, f"p{(i // 8 + 1) % 4}", 1.0) for i in range(20)])
     whole = len(write(workspace, tmp_path / "page.html"))
-    monkeypatch.setattr(suspect_page, "PICTURE_CHARS", 100_000)
+    monkeypatch.setattr(suspect_page, "THUMBNAIL_CHARS", 100_000)
     small = len(write(workspace, tmp_path / "small.html"))
     assert small < 150_000 < whole < suspect_page.MAX_BYTES
 
@@ -189,12 +189,12 @@ def test_labels_are_text_on_the_page_and_in_its_list_whatever_they_hold(
     write(workspace, tmp_path / "page.html", "--accept-above", "0")
     chrome.get((tmp_path / "page.html").as_uri())
     assert "owned" not in chrome.title and chrome.find_elements(By.CSS_SELECTOR, "main b b, main p b script") == []
-    texts = [one.text for one in chrome.find_elements(By.CSS_SELECTOR, ".beside .label")]
+    texts = [element.text for element in chrome.find_elements(By.CSS_SELECTOR, ".beside .label")]
     assert EVIL.replace("/", "\u2215") in texts and EVIL in texts
     chrome.find_element(By.CSS_SELECTOR, ".save button").click()
     file = saved(folder)
     assert "'=1+1" in file.read_text(encoding="utf-8")
-    assert [row.new_label for row in read_list(file).by_id.values()] == suggestions
+    assert [row.new_label for row in read_label_list(file).by_id.values()] == suggestions
     assert complaints(chrome) == []
 
 

@@ -8,7 +8,7 @@ from jobs.cli import Answer
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import find_changes, relabel
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import open_generation
+from pipeline.inspection.generation import open_generation
 from pipeline.inspection.labels.suspects import corpus_to_correct, list_suspects
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
@@ -25,8 +25,8 @@ def shown(answer: Answer) -> str:
     """What people get on stdout."""
     console = Console(width=200, highlight=False, no_color=True)
     with console.capture() as capture:
-        for one in answer.shown:
-            console.print(one, markup=False)
+        for shown in answer.shown:
+            console.print(shown, markup=False)
     return capture.get()
 
 
@@ -169,6 +169,6 @@ def test_suspects_on_s3_are_listed_and_corrected(tmp_path: Path, s3_environment:
     command(workspace, "--csv", file, "--accept-above", "0.5")
     answer = command(workspace, "--apply", file)
     assert answer.report["num_changed"] == 3
-    inspected = open_generation(workspace)
-    found = list_suspects(inspected, corpus_to_correct(inspected), None)
+    generation = open_generation(workspace)
+    found = list_suspects(generation, corpus_to_correct(generation), None)
     assert ([row.example_id for row in found.rows], found.num_corrected) == ([10], 3)

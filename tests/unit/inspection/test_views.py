@@ -109,15 +109,15 @@ def test_generations_and_checkpoints_are_their_manifests(workspace: Workspace) -
     )
     assert answer(workspace, statement) == [
         (
-            *(one.number, one.checkpoint_step, one.corpus_fingerprint, one.backend, "semi_hard", 0.2, one.num_pairs),
-            *(one.kinds[kind] for kind in ("hard", "semi_hard", "easy")),
-            *(one.quarantined, 3, sum(part.num_bytes for part in one.parts), one.spread, one.agreement, None),
+            *(m.number, m.checkpoint_step, m.corpus_fingerprint, m.backend, "semi_hard", 0.2, m.num_pairs),
+            *(m.kinds[kind] for kind in ("hard", "semi_hard", "easy")),
+            *(m.quarantined, 3, sum(part.num_bytes for part in m.parts), m.spread, m.agreement, None),
         )
-        for one in manifests
+        for m in manifests
     ]
     steps = [checkpoints(workspace).read(step) for step in (0, 4, 8)]
     found = answer(workspace, "SELECT step, weights_digest, metrics FROM checkpoints ORDER BY step")
-    assert found == [(one.step, one.weights_digest, one.metrics) for one in steps]
+    assert found == [(checkpoint.step, checkpoint.weights_digest, checkpoint.metrics) for checkpoint in steps]
     assert answer(workspace, "SELECT count(*) FROM generations WHERE created_at > '2020-01-01'") == [(3,)]
 
 

@@ -1,12 +1,9 @@
-import io
-
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
-from pipeline.evaluation.clustering.plot import draw_clustering
-from pipeline.evaluation.clustering.protocol import Clustering, Partition, score
+from pipeline.evaluation.clustering.plot import plot_clustering
+from pipeline.evaluation.clustering.protocol import Clustering, Partition, score_partition
+from tests.unit.evaluation.plots.pixels import pixels
 
 LABELS = np.repeat(np.arange(40), [1] * 20 + [2] * 10 + [5] * 9 + [30])
 
@@ -14,7 +11,7 @@ LABELS = np.repeat(np.arange(40), [1] * 20 + [2] * 10 + [5] * 9 + [30])
 def partition(share_moved: float) -> Partition:
     rng = np.random.default_rng(0)
     clusters = np.where(rng.random(len(LABELS)) < share_moved, rng.integers(40, size=len(LABELS)), LABELS)
-    return score(LABELS, clusters)
+    return score_partition(LABELS, clusters)
 
 
 def clustering(*shares_moved: float) -> Clustering:
@@ -23,20 +20,15 @@ def clustering(*shares_moved: float) -> Clustering:
     return Clustering(len(LABELS), label_sizes, 0.7, dict(partitions))
 
 
-def pixels(png: bytes) -> npt.NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
-
-
 def test_the_same_results_give_the_same_picture() -> None:
     results = {"untrained": clustering(0.9, 0.8, 0.7), "step 300": clustering(0.1, 0.2, 0.3)}
-    assert draw_clustering(results) == draw_clustering(results)
-    assert Image.open(io.BytesIO(draw_clustering(results))).format == "PNG"
+    assert plot_clustering(results) == plot_clustering(results)
 
 
 def test_better_clusters_lie_farther_up_and_right() -> None:
     places = []
     for share in (0.8, 0.05):
-        picture = pixels(draw_clustering({"one": clustering(share)}))
+        picture = pixels(plot_clustering({"one": clustering(share)}))
         half = picture[: picture.shape[0] * 3 // 4, : picture.shape[1] // 2]
         row, column = np.nonzero(np.abs(half - np.array([0x00, 0x72, 0xB2])).max(axis=2) < 12)
         places.append((row.mean(), column.mean()))
@@ -46,7 +38,7 @@ def test_better_clusters_lie_farther_up_and_right() -> None:
 
 def test_sizes_are_drawn_of_the_last_result_alone() -> None:
     last = clustering(0.1, 0.2, 0.3)
-    pictures = [pixels(draw_clustering({"first": first, "last": last})) for first in (last, clustering(0.9, 0.9, 0.9))]
+    pictures = [pixels(plot_clustering({"first": first, "last": last})) for first in (last, clustering(0.9, 0.9, 0.9))]
     middle = pictures[0].shape[1] // 2
     assert (pictures[0][:, middle:] == pictures[1][:, middle:]).all()
     assert (pictures[0][:, :middle] != pictures[1][:, :middle]).any()
@@ -55,11 +47,11 @@ def test_sizes_are_drawn_of_the_last_result_alone() -> None:
 def test_degenerate_clusters_are_drawn() -> None:
     labels = np.array([0, 1])
     for found in (np.array([0, 0]), np.array([-1, -1])):
-        result = Clustering(2, np.array([1, 1]), 0.1, {"hdbscan": score(labels, found)})
-        assert draw_clustering({"odd": result}).startswith(b"\x89PNG")
+        result = Clustering(2, np.array([1, 1]), 0.1, {"hdbscan": score_partition(labels, found)})
+        assert plot_clustering({"odd": result}).startswith(b"\x89PNG")
 
 
 def test_results_that_cannot_be_drawn_together_are_a_programming_error() -> None:
     for results in ({}, {"one": clustering(0.1), "two": clustering(0.1, 0.2)}):
         with pytest.raises(ValueError, match="same methods"):
-            draw_clustering(results)
+            plot_clustering(results)

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.evaluation.plots.learning_curve import draw_learning_curve, has_curve
+from pipeline.evaluation.plots.learning_curve import has_curve, plot_learning_curve
 from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import ink_at_the_edge, palette_colors, pixels
 
@@ -11,50 +11,50 @@ POINTS = [
 
 
 def test_the_order_of_the_checkpoints_does_not_matter() -> None:
-    assert draw_learning_curve(POINTS) == draw_learning_curve(POINTS[::-1])
+    assert plot_learning_curve(POINTS) == plot_learning_curve(POINTS[::-1])
 
 
 def test_each_group_has_a_panel_and_each_metric_a_line() -> None:
-    one, two = (
-        draw_learning_curve([(s, {"recall_at_1": m["recall_at_1"]}) for s, m in POINTS]),
-        draw_learning_curve(POINTS),
+    single, both = (
+        plot_learning_curve([(s, {"recall_at_1": m["recall_at_1"]}) for s, m in POINTS]),
+        plot_learning_curve(POINTS),
     )
-    assert palette_colors(pixels(one)) == {PALETTE[0]}
-    assert palette_colors(pixels(two)) == set(PALETTE[:2])
-    assert pixels(two).shape[1] == 2 * pixels(one).shape[1]
+    assert palette_colors(pixels(single)) == {PALETTE[0]}
+    assert palette_colors(pixels(both)) == set(PALETTE[:2])
+    assert pixels(both).shape[1] == 2 * pixels(single).shape[1]
 
 
 def test_what_matches_no_group_is_not_drawn() -> None:
     without = [(step, {name: value for name, value in metrics.items() if name != "loss"}) for step, metrics in POINTS]
-    assert draw_learning_curve(POINTS) == draw_learning_curve(without)
+    assert plot_learning_curve(POINTS) == plot_learning_curve(without)
 
 
 def test_groups_can_be_named() -> None:
-    assert palette_colors(pixels(draw_learning_curve(POINTS, groups={"Loss": "loss"}))) == {PALETTE[0]}
+    assert palette_colors(pixels(plot_learning_curve(POINTS, groups={"Loss": "loss"}))) == {PALETTE[0]}
 
 
 def test_a_standard_error_is_drawn_as_a_band() -> None:
     errors = {step: {"recall_at_1": 0.1} for step, _ in POINTS}
-    assert draw_learning_curve(POINTS, errors) != draw_learning_curve(POINTS)
-    assert draw_learning_curve(POINTS, {0: {"unknown": 0.1}}) == draw_learning_curve(POINTS)
+    assert plot_learning_curve(POINTS, errors) != plot_learning_curve(POINTS)
+    assert plot_learning_curve(POINTS, {0: {"unknown": 0.1}}) == plot_learning_curve(POINTS)
 
 
 @pytest.mark.parametrize("points", [POINTS[:1], POINTS[3:4], [(0, {"eer": 0.5}), (5, {"recall_at_8": 1.0})]])
 def test_single_checkpoints_and_metrics_that_come_later_are_drawn(points: list[tuple[int, dict[str, float]]]) -> None:
-    picture = pixels(draw_learning_curve(points))
+    picture = pixels(plot_learning_curve(points))
     assert PALETTE[0] in palette_colors(picture)
     assert not ink_at_the_edge(picture)
 
 
 def test_many_lines_stay_within_the_picture() -> None:
     points = [(step, {f"classifier_{k}_accuracy": step / (900 + k) for k in range(15)}) for step in (0, 500)]
-    assert not ink_at_the_edge(pixels(draw_learning_curve(points)))
+    assert not ink_at_the_edge(pixels(plot_learning_curve(points)))
 
 
 @pytest.mark.parametrize("points", [[], [(0, {})], [(0, {"loss": 1.0})]])
 def test_nothing_to_draw_is_a_programming_error(points: list[tuple[int, dict[str, float]]]) -> None:
     with pytest.raises(ValueError, match="no metric"):
-        draw_learning_curve(points)
+        plot_learning_curve(points)
 
 
 def test_whether_there_is_a_curve_is_known_beforehand() -> None:

@@ -4,38 +4,38 @@ import pytest
 from PIL import Image
 
 from pipeline.config import RecognitionConfig
-from pipeline.evaluation.identification.plot import draw_identification
-from pipeline.evaluation.identification.protocol import IdentificationReport, report_identification
+from pipeline.evaluation.identification.plot import plot_identification
+from pipeline.evaluation.identification.protocol import IdentificationReport, evaluate_identification
 from tests.unit.evaluation.samples import unit_vectors
 
 
 def report(noise: float, num_labels: int = 30) -> IdentificationReport:
-    return report_identification(*unit_vectors(200, num_labels, noise, seed=0), RecognitionConfig(), seed=0)
+    return evaluate_identification(*unit_vectors(200, num_labels, noise, seed=0), RecognitionConfig(), seed=0)
 
 
 def test_the_picture_is_a_png_of_the_documented_size() -> None:
-    image = Image.open(io.BytesIO(draw_identification({"step 300": report(0.5)})))
+    image = Image.open(io.BytesIO(plot_identification({"step 300": report(0.5)})))
     assert (image.format, image.size) == ("PNG", (1650, 780))
 
 
 def test_the_same_results_give_the_same_picture_and_others_another() -> None:
     untrained, trained = report(2.0), report(0.5)
-    picture = draw_identification({"untrained": untrained, "step 300": trained})
-    assert picture == draw_identification({"untrained": untrained, "step 300": trained})
-    assert picture != draw_identification({"untrained": trained, "step 300": untrained})
+    picture = plot_identification({"untrained": untrained, "step 300": trained})
+    assert picture == plot_identification({"untrained": untrained, "step 300": trained})
+    assert picture != plot_identification({"untrained": trained, "step 300": untrained})
 
 
 def test_each_further_result_makes_room_for_its_line_of_the_legend() -> None:
     names = [f"step {step}" for step in range(12)]
-    image = Image.open(io.BytesIO(draw_identification(dict.fromkeys(names, report(0.5)))))
+    image = Image.open(io.BytesIO(plot_identification(dict.fromkeys(names, report(0.5)))))
     assert image.size == (1650, 780 + 10 * 27)
 
 
 def test_a_gallery_of_two_and_galleries_of_different_sizes_are_drawn() -> None:
-    assert draw_identification({"$odd_": report(0.5, 2), "step 300": report(0.5)}).startswith(b"\x89PNG")
-    assert draw_identification({"two": report(0.5, 2)}).startswith(b"\x89PNG")
+    assert plot_identification({"$odd_": report(0.5, 2), "step 300": report(0.5)}).startswith(b"\x89PNG")
+    assert plot_identification({"two": report(0.5, 2)}).startswith(b"\x89PNG")
 
 
 def test_nothing_to_draw_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no result"):
-        draw_identification({})
+        plot_identification({})

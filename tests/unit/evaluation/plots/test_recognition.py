@@ -4,37 +4,37 @@ import pytest
 from PIL import Image
 
 from pipeline.config import RecognitionConfig
-from pipeline.evaluation.recognition.plot import draw_recognition
-from pipeline.evaluation.recognition.protocol import RecognitionReport, report_recognition
+from pipeline.evaluation.recognition.plot import plot_recognition
+from pipeline.evaluation.recognition.protocol import RecognitionReport, evaluate_recognition
 from tests.unit.evaluation.samples import unit_vectors
 
 
 def report(noise: float, **config: object) -> RecognitionReport:
     checked = RecognitionConfig.model_validate({"num_folds": 3, **config})
-    return report_recognition(*unit_vectors(100, 10, noise, seed=0), checked, seed=0)
+    return evaluate_recognition(*unit_vectors(100, 10, noise, seed=0), checked, seed=0)
 
 
 def test_the_picture_is_a_png_of_the_documented_width() -> None:
-    image = Image.open(io.BytesIO(draw_recognition({"step 300": report(0.5)})))
+    image = Image.open(io.BytesIO(plot_recognition({"step 300": report(0.5)})))
     assert (image.format, image.size[0]) == ("PNG", 1200)
 
 
 def test_the_same_results_give_the_same_picture_and_others_another() -> None:
     untrained, trained = report(2.0), report(0.5)
-    picture = draw_recognition({"untrained": untrained, "step 300": trained})
-    assert picture == draw_recognition({"untrained": untrained, "step 300": trained})
-    assert picture != draw_recognition({"untrained": trained, "step 300": untrained})
+    picture = plot_recognition({"untrained": untrained, "step 300": trained})
+    assert picture == plot_recognition({"untrained": untrained, "step 300": trained})
+    assert picture != plot_recognition({"untrained": trained, "step 300": untrained})
 
 
 def test_results_with_different_classifiers_are_drawn_side_by_side() -> None:
     results = {"_a": report(0.5, num_neighbours=(1,)), "b": report(0.5, svm_kernels=("rbf",))}
-    assert draw_recognition(results).startswith(b"\x89PNG")
+    assert plot_recognition(results).startswith(b"\x89PNG")
 
 
 def test_many_results_are_drawn() -> None:
-    assert draw_recognition({f"step {step}": report(0.5) for step in range(12)}).startswith(b"\x89PNG")
+    assert plot_recognition({f"step {step}": report(0.5) for step in range(12)}).startswith(b"\x89PNG")
 
 
 def test_nothing_to_draw_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no result"):
-        draw_recognition({})
+        plot_recognition({})

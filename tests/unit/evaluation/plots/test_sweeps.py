@@ -1,22 +1,18 @@
-import io
-
-import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
-from PIL import Image
 
-from pipeline.evaluation.robustness.plot import draw_robustness, draw_sweeps
+from pipeline.evaluation.robustness.plot import plot_robustness, plot_sweeps
 from pipeline.evaluation.robustness.protocol import Robustness
 from pipeline.evaluation.sweep import Sweep, SweepRow
 from pipeline.plotting import PALETTE
+from tests.unit.evaluation.plots.pixels import amount, pixels
 
 VAL = "val_at_far_1e-03"
 
 
-def sweep(name: str = "jpeg", best: float = 0.9, unspoilt: float | None = None, error: float | None = None) -> Sweep:
+def sweep(name: str = "jpeg", best: float = 0.9, unperturbed: float | None = None, error: float | None = None) -> Sweep:
     errors = {} if error is None else {VAL: error}
     rows = tuple(SweepRow(float(value), {VAL: best * value / 90}, errors) for value in (10, 30, 90))
-    return Sweep(name, name.title(), "value", rows, None if unspoilt is None else {VAL: unspoilt}, is_log=False)
+    return Sweep(name, name.title(), "value", rows, None if unperturbed is None else {VAL: unperturbed}, is_log=False)
 
 
 def robustness(best: float = 0.9, far: float = 1e-3) -> Robustness:
@@ -24,64 +20,61 @@ def robustness(best: float = 0.9, far: float = 1e-3) -> Robustness:
 
 
 def num_pixels(png: bytes, color: str) -> int:
-    image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
-    wanted = np.round(np.array(to_rgb(color)) * 255).astype(np.int16)
-    return int((np.abs(image - wanted).max(axis=2) < 6).sum())
+    return amount(pixels(png), color)
 
 
 @pytest.mark.parametrize(("num_sweeps", "size"), [(1, (825, 540)), (2, (1650, 540)), (5, (1650, 1620))])
 def test_each_sweep_has_a_panel_two_a_row(num_sweeps: int, size: tuple[int, int]) -> None:
-    png = draw_sweeps({"main": [sweep(f"sweep_{place}") for place in range(num_sweeps)]}, VAL)
-    assert Image.open(io.BytesIO(png)).format == "PNG"
-    assert Image.open(io.BytesIO(png)).size == size
+    png = plot_sweeps({"main": [sweep(f"sweep_{place}") for place in range(num_sweeps)]}, VAL)
+    assert pixels(png).shape[1::-1] == size
 
 
 def test_the_same_results_give_the_same_picture() -> None:
     results = {"untrained": robustness(0.2), "step 300": robustness(0.9)}
-    assert draw_robustness(results) == draw_robustness(results)
+    assert plot_robustness(results) == plot_robustness(results)
 
 
 def test_each_checkpoint_is_a_line_of_its_own_colour() -> None:
-    png = draw_robustness({f"step {step}": robustness(0.1 + step / 1000) for step in range(0, 600, 100)})
+    png = plot_robustness({f"step {step}": robustness(0.1 + step / 1000) for step in range(0, 600, 100)})
     assert all(num_pixels(png, color) > 300 for color in PALETTE[:6])
     assert num_pixels(png, PALETTE[6]) == 0
 
 
 def test_a_sweep_that_only_one_line_has_is_drawn_for_that_one() -> None:
-    both = draw_sweeps({"a": [sweep("jpeg")], "b": [sweep("jpeg", 0.5), sweep("blur", 0.5)]}, VAL)
-    one = draw_sweeps({"a": [sweep("jpeg")], "b": [sweep("jpeg", 0.5)]}, VAL)
-    assert num_pixels(both, PALETTE[1]) > num_pixels(one, PALETTE[1]) + 300
-    assert abs(num_pixels(both, PALETTE[0]) - num_pixels(one, PALETTE[0])) < 300
+    both = plot_sweeps({"a": [sweep("jpeg")], "b": [sweep("jpeg", 0.5), sweep("blur", 0.5)]}, VAL)
+    without = plot_sweeps({"a": [sweep("jpeg")], "b": [sweep("jpeg", 0.5)]}, VAL)
+    assert num_pixels(both, PALETTE[1]) > num_pixels(without, PALETTE[1]) + 300
+    assert abs(num_pixels(both, PALETTE[0]) - num_pixels(without, PALETTE[0])) < 300
 
 
-def test_the_unspoilt_figure_and_standard_errors_add_ink() -> None:
-    plain, unspoilt, errors = (
-        num_pixels(draw_sweeps({"main": [given]}, VAL), PALETTE[0])
-        for given in (sweep(), sweep(unspoilt=0.95), sweep(error=0.1))
+def test_the_unperturbed_figure_and_standard_errors_add_ink() -> None:
+    plain, unperturbed, errors = (
+        num_pixels(plot_sweeps({"main": [given]}, VAL), PALETTE[0])
+        for given in (sweep(), sweep(unperturbed=0.95), sweep(error=0.1))
     )
-    assert unspoilt > plain + 200
+    assert unperturbed > plain + 200
     assert errors > plain + 100
 
 
 def test_many_orders_of_magnitude_and_names_of_any_script_are_drawn() -> None:
     rows = tuple(SweepRow(value, {VAL: 0.8}) for value in (2.6e6, 2.6e7, 2.6e8))
     given = Sweep("images", "Training set", "training images", rows)
-    assert draw_sweeps({"走 $5 step_" + 80 * "9": [given]}, VAL).startswith(b"\x89PNG")
+    assert plot_sweeps({"走 $5 step_" + 80 * "9": [given]}, VAL).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_flat_lines_and_single_values_are_drawn(value: float) -> None:
     rows = (SweepRow(40.0, {VAL: value}),)
-    assert draw_sweeps({"main": [Sweep("x", "X", "x", rows, {VAL: value})]}, VAL).startswith(b"\x89PNG")
+    assert plot_sweeps({"main": [Sweep("x", "X", "x", rows, {VAL: value})]}, VAL).startswith(b"\x89PNG")
 
 
 def test_nothing_to_draw_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="no sweep to draw"):
-        draw_sweeps({"main": []}, VAL)
+    with pytest.raises(ValueError, match="no sweep to plot"):
+        plot_sweeps({"main": []}, VAL)
     with pytest.raises(ValueError, match="one false accept rate"):
-        draw_robustness({})
+        plot_robustness({})
 
 
 def test_results_at_different_rates_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match=r"one false accept rate are needed, not .*1e-02.*1e-03"):
-        draw_robustness({"a": robustness(), "b": robustness(far=1e-2)})
+        plot_robustness({"a": robustness(), "b": robustness(far=1e-2)})

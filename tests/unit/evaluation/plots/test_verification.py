@@ -4,32 +4,32 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.evaluation.verification.plot import draw_verification
-from pipeline.evaluation.verification.protocol import Verification, verify
+from pipeline.evaluation.verification.plot import plot_verification
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
 from pipeline.plotting import GREY
 from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 
 
 def verification(noise: float) -> Verification:
-    return verify(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
+    return evaluate_pairs(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
 
 
 @pytest.mark.parametrize(("num_results", "height"), [(1, 780), (2, 780), (4, 834)])
 def test_the_picture_is_a_png_of_the_documented_size(num_results: int, height: int) -> None:
     results = {f"step {step}": verification(0.5) for step in range(num_results)}
-    assert pixels(draw_verification(results)).shape == (height, 1650, 3)
+    assert pixels(plot_verification(results)).shape == (height, 1650, 3)
 
 
 def test_the_same_results_give_the_same_picture() -> None:
     results = {"untrained": verification(2.0), "step 300": verification(0.5)}
-    assert draw_verification(results) == draw_verification(results)
+    assert plot_verification(results) == plot_verification(results)
 
 
 def test_an_earlier_result_is_drawn_into_the_roc_panel_only() -> None:
     last = verification(0.5)
-    alone = pixels(draw_verification({"step 300": last}))
-    both = pixels(draw_verification({"untrained": verification(2.0), "step 300": last}))
+    alone = pixels(plot_verification({"step 300": last}))
+    both = pixels(plot_verification({"untrained": verification(2.0), "step 300": last}))
     # Legends lie below the panels and shift them a little: compare how much ink of the earlier curve there is.
     middle = alone.shape[1] // 2
     assert amount(both[:, :middle], GREY) > amount(alone[:, :middle], GREY) + 300
@@ -38,23 +38,23 @@ def test_an_earlier_result_is_drawn_into_the_roc_panel_only() -> None:
 
 def test_each_of_many_results_has_a_colour_of_its_own() -> None:
     results = {f"step {step}": verification(0.3 + 0.2 * step) for step in range(6)}
-    assert len(palette_colors(pixels(draw_verification(results)), at_least=300)) == 6  # one is grey, one of the bars
+    assert len(palette_colors(pixels(plot_verification(results)), at_least=300)) == 6  # one is grey, one of the bars
 
 
 def test_a_marked_rate_changes_the_picture() -> None:
     results = {"step 300": verification(0.5)}
-    assert draw_verification(results, far=1e-3) != draw_verification(results, far=1e-2)
+    assert plot_verification(results, far=1e-3) != plot_verification(results, far=1e-2)
 
 
 @pytest.mark.parametrize("distances", [([1.0], [1.0]), ([0.0, 0.0], [0.0]), ([0.5], [2.0, 2.0])])
 def test_degenerate_distances_are_drawn(distances: tuple[list[float], list[float]]) -> None:
     same, different = (np.array(values, dtype=np.float32) for values in distances)
-    assert not ink_at_the_edge(pixels(draw_verification({"odd": Verification(same, different)})))
+    assert not ink_at_the_edge(pixels(plot_verification({"odd": Verification(same, different)})))
 
 
 @pytest.mark.parametrize("name", ["a name without end " * 20, "王小明", "$x$", "_", "WWWW" * 30])
 def test_no_name_leaves_the_picture(name: str) -> None:
-    picture = pixels(draw_verification({"untrained": verification(2.0), name: verification(0.5)}))
+    picture = pixels(plot_verification({"untrained": verification(2.0), name: verification(0.5)}))
     assert picture.shape == (780, 1650, 3)
     assert not ink_at_the_edge(picture)
 
@@ -66,4 +66,4 @@ def test_pyplot_and_its_global_state_are_left_out() -> None:
 
 def test_nothing_to_draw_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no result"):
-        draw_verification({})
+        plot_verification({})

@@ -1,11 +1,11 @@
-"""What changed from one generation to another: triplets that stayed, pairs that came, went, or got other negatives."""
+"""The diff of two generations: triplets in both, and pairs that entered, left, or have other negatives."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.inspection.inspected import Inspected
-from pipeline.inspection.query.sql import Session
+from pipeline.inspection.generation import OpenGeneration
+from pipeline.inspection.query.sql import SqlSession
 
 # A row of ``joined`` is a triplet of either generation, or of both. A pair whose triplets are all in both is the same.
 _STATEMENT = """
@@ -29,8 +29,8 @@ FROM pairs JOIN corpus ON example_id = anchor GROUP BY label
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What changed between two generations. A pair is an anchor and a positive.
+class PairCounts:
+    """Counts of the pairs of two generations. A pair is an anchor and a positive.
 
     Attributes:
         num_kept: Triplets in both.
@@ -58,8 +58,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class LabelChurn(Counts):
-    """What changed for the anchors of one label.
+class LabelDiff(PairCounts):
+    """The diff for the anchors of a label.
 
     Attributes:
         label: Its name.
@@ -69,8 +69,8 @@ class LabelChurn(Counts):
 
 
 @dataclass(frozen=True)
-class Churn(Counts):
-    """What changed between two generations of one corpus.
+class GenerationDiff(PairCounts):
+    """The diff of two generations of a corpus.
 
     Attributes:
         num_nearer: Pairs in both whose nearest mined negative is nearer in the newer one.
@@ -88,10 +88,10 @@ class Churn(Counts):
     new_d_an: float | None
     old: int
     new: int
-    labels: tuple[LabelChurn, ...]
+    labels: tuple[LabelDiff, ...]
 
 
-def churn(old: Inspected, new: Inspected) -> Churn:
+def diff_generations(old: OpenGeneration, new: OpenGeneration) -> GenerationDiff:
     """Compares two generations; memory stays bounded, whatever their size.
 
     Raises:
@@ -104,16 +104,13 @@ def churn(old: Inspected, new: Inspected) -> Churn:
             f"generations {old.manifest.number} and {new.manifest.number} were mined from different corpora, where the "
             "same id may mean another example or another label: compare generations of one corpus"
         )
-    with Session.of(old, new) as session:
+    with SqlSession.of(old, new) as session:
         statement = _STATEMENT.format(old=old.manifest.number, new=new.manifest.number)
-        found = session.run(["triplets", "corpus"], statement, {}).fetch()
-    labels = sorted((LabelChurn(*row[:6]) for row in found), key=_most_changed_first)
-    values: list[Any] = [sum(row[column] for row in found) for column in (0, 1, 2, 3, 4, 6, 7)]
+        rows = session.run(["triplets", "corpus"], statement, {}).fetch()
+    labels = [LabelDiff(*row[:6]) for row in rows]
+    labels.sort(key=lambda label: (-label.changed_share, -label.num_pairs, label.label))
+    values: list[Any] = [sum(row[column] for row in rows) for column in (0, 1, 2, 3, 4, 6, 7)]
     num_in_both = values[1] + values[2]
-    values += [sum(row[column] for row in found) / num_in_both if num_in_both else None for column in (8, 9)]
+    values += [sum(row[column] for row in rows) / num_in_both if num_in_both else None for column in (8, 9)]
     values += [old.manifest.number, new.manifest.number, tuple(labels)]
-    return Churn(*values)
-
-
-def _most_changed_first(one: LabelChurn) -> tuple[float, int, str]:
-    return -one.changed_share, -one.num_pairs, one.label
+    return GenerationDiff(*values)

@@ -1,29 +1,29 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.compatibility.plot import draw_harmonic
-from pipeline.evaluation.verification.protocol import Verification, verify
+from pipeline.evaluation.compatibility.plot import plot_compatibility
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
 from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
 
 
 def verification(noise: float) -> Verification:
-    return verify(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
+    return evaluate_pairs(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
 
 
 def test_each_kind_of_pairs_has_a_curve_of_its_own() -> None:
     results = {"new vs new": verification(0.4), "new vs old": verification(0.7), "old vs old": verification(1.0)}
-    picture = pixels(draw_harmonic(results))
+    picture = pixels(plot_compatibility(results))
     assert palette_colors(picture, at_least=300) == set(PALETTE[:3])
     assert not ink_at_the_edge(picture)
 
 
 def test_a_val_of_zero_has_no_place_on_the_axis_and_breaks_nothing() -> None:
     hopeless = Verification(same=np.array([3.0], dtype=np.float32), different=np.array([1.0, 2.0], dtype=np.float32))
-    assert not ink_at_the_edge(pixels(draw_harmonic({"new vs old": hopeless})))
+    assert not ink_at_the_edge(pixels(plot_compatibility({"new vs old": hopeless})))
 
 
 def test_nothing_to_draw_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no result"):
-        draw_harmonic({})
+        plot_compatibility({})

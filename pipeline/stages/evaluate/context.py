@@ -1,4 +1,4 @@
-"""One checkpoint under examination: what the protocols may look at."""
+"""The evaluation context: a checkpoint with its embeddings, as the protocols get it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
+from pipeline.evaluation.verification.pairs import FloatArray
 from pipeline.progress import say
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodePool
@@ -19,12 +20,10 @@ from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
-FloatArray = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """The examples that are measured on.
+class EvaluationSet:
+    """The examples on which a checkpoint is evaluated.
 
     Attributes:
         ids_N: example_id, int64, ascending.
@@ -38,35 +37,35 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
-    """A checkpoint, its stored embeddings, and what surrounds them.
+class EvaluationContext:
+    """A checkpoint that is evaluated, its stored embeddings, and what the protocols need beside them.
 
     Attributes:
         name: Of the checkpoint, for people: "main step 300".
         pool: Actors that can embed.
-        asked: The config as it was given.
+        job_config: The job's config.
         config: The same with the checkpoint's own encoder and transform.
         workspace: Of the checkpoint's run.
         corpus: The pinned corpus.
-        checkpoint: What is examined.
-        key: Of its embeddings, all of which are stored.
+        checkpoint: The checkpoint that is evaluated.
+        embeddings_key: Of its embeddings, all of which are stored.
         trained_L: bool (L,), labels that it was trained on; None: unknown.
     """
 
     name: str
     pool: EncodePool
-    asked: RunConfig
+    job_config: RunConfig
     config: RunConfig
     workspace: Workspace
     corpus: Corpus
     checkpoint: CheckpointManifest
-    key: str
+    embeddings_key: str
     trained_L: npt.NDArray[np.bool_] | None
 
     @cached_property
     def vectors_ND(self) -> FloatArray:
         """Embeddings of the whole corpus, float32, by example id."""
-        corpus, parts = self.corpus, EmbeddingParts(self.workspace, self.key)
+        corpus, parts = self.corpus, EmbeddingParts(self.workspace, self.embeddings_key)
         vectors_ND = np.empty((corpus.num_examples, self.config.encoder.embedding_dim), dtype=np.float32)
         for part in range(corpus.num_parts):
             ids = corpus.part_ids(part)
@@ -74,31 +73,31 @@ class Examination:
         return vectors_ND
 
     @cached_property
-    def subject(self) -> Subject:
-        """What the config wants measured: the test labels, or all.
+    def evaluation_set(self) -> EvaluationSet:
+        """The examples that the config chooses: those of the test labels, or all.
 
         Raises:
-            InputError: There is nothing to measure on, or training has seen it, which the config does not allow.
+            InputError: There are none, or the checkpoint was trained on their labels, which the config does not allow.
         """
-        ids_N = examined_ids(self.config, self.corpus)
+        ids_N = evaluation_ids(self.config, self.corpus)
         labels_N = self.corpus.labels[ids_N]
         allowed = self.config.evaluation.allow_trained_labels
         check_leakage(self.name, self.trained_L, np.unique(labels_N), self.corpus.label_names, allowed)
-        return Subject(ids_N, self.vectors_ND[ids_N], labels_N)
+        return EvaluationSet(ids_N, self.vectors_ND[ids_N], labels_N)
 
     @cached_property
     def paths(self) -> list[str]:
-        """Where each example came from, by example id."""
+        """Paths of the examples in their source, by example id."""
         return [path for part in range(self.corpus.num_parts) for path in self.corpus.read_paths(part)]
 
     @property
     def folder(self) -> str:
-        """Where its results go; figures on all examples never take the place of those on the test labels."""
+        """Key prefix of its results; those on all examples never replace those on the test labels."""
         prefix = self.workspace.evaluation_prefix(self.checkpoint.step)
         return prefix if self.config.evaluation.examples == "test" else f"{prefix}/all"
 
     def provenance(self) -> dict[str, Any]:
-        """What a result was measured with: the head of every document."""
+        """Names the checkpoint and the corpus, at the head of every document."""
         return {
             "checkpoint": self.name,
             "weights_digest": self.checkpoint.weights_digest,
@@ -106,19 +105,21 @@ class Examination:
             "corpus_fingerprint": self.corpus.fingerprint,
         }
 
-    def subject_provenance(self) -> dict[str, Any]:
-        """What the config's examples are, for results on these."""
-        labels = np.unique(self.subject.labels_N)
+    def evaluation_set_provenance(self) -> dict[str, Any]:
+        """Describes the evaluation set, for results on it."""
+        labels = np.unique(self.evaluation_set.labels_N)
         num_trained = None if self.trained_L is None else int(self.trained_L[labels].sum())
         return {"examples": self.config.evaluation.examples, "num_trained_labels": num_trained}
 
 
-def examine(pool: EncodePool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int) -> Examination:
-    """Embeds the corpus with a checkpoint, and finds out what it was trained on.
+def build_context(
+    pool: EncodePool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int
+) -> EvaluationContext:
+    """Embeds the corpus with a checkpoint, and finds out which labels it was trained on.
 
     Args:
         pool: Actors that can embed.
-        config: As it was given; the checkpoint is embedded with its own encoder and transform.
+        config: The job's; the checkpoint's own encoder and transform replace those of the config.
         workspace: Of the checkpoint's run.
         corpus: The pinned corpus.
         step: Of the checkpoint.
@@ -134,22 +135,21 @@ def examine(pool: EncodePool, config: RunConfig, workspace: Workspace, corpus: C
         )
     key = key_of(own, corpus, checkpoint)
     embed(pool, Job(own, workspace, corpus), checkpoint, key)
-    return Examination(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
+    return EvaluationContext(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
 
 
 def has_test_pairs(corpus: Corpus) -> bool:
-    """Whether the test labels can be measured on: two of them, one with two examples."""
+    """Whether the test labels can be evaluated: there are two of them, and one has two examples."""
     return _has_pairs(corpus.labels[corpus.is_test])
 
 
-def examined_ids(config: RunConfig, corpus: Corpus) -> npt.NDArray[np.int64]:
-    """The example ids that the config wants measured, ascending.
+def evaluation_ids(config: RunConfig, corpus: Corpus) -> npt.NDArray[np.int64]:
+    """Ids of the examples that the config chooses, ascending.
 
     Raises:
         InputError: They have no two labels, or no label with two examples.
     """
-    wanted_N = corpus.is_test if config.evaluation.examples == "test" else np.ones(corpus.num_examples, dtype=np.bool_)
-    ids_N = np.flatnonzero(wanted_N)
+    ids_N = np.flatnonzero(corpus.is_test) if config.evaluation.examples == "test" else np.arange(corpus.num_examples)
     if not _has_pairs(corpus.labels[ids_N]):
         raise InputError(
             "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction, or "

@@ -1,7 +1,8 @@
-"""Which SQL is run for a person: one SELECT over the views, and nothing that could write or reach anything else.
+"""The guard of users' SQL: it admits a single SELECT over the views, and nothing that could write or read files.
 
-DuckDB's own switches are not enough: a COPY within a WITH is, to them, a part of a SELECT, and may overwrite whatever
-may be read. So the statement's syntax tree is looked at, and what is not known to be harmless is refused.
+DuckDB's own settings are not enough: they take a COPY within a WITH for a part of a SELECT, and it may overwrite any
+file that may be read. So the statement's syntax tree is checked, and every node that is not known to be harmless is
+refused.
 """
 
 import json
@@ -19,58 +20,58 @@ _QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 _TABLE_FUNCTIONS = {"range", "generate_series", "unnest"}
 
 
-def views_named(statement: str) -> set[str]:
+def referenced_views(statement: str) -> set[str]:
     """The views that a statement reads.
 
     Raises:
-        InputError: It is not one SELECT (or DESCRIBE, or SUMMARIZE) over views and values alone.
+        InputError: It is not a single SELECT (or DESCRIBE, or SUMMARIZE) over views and values alone.
     """
     nodes = list(_nodes(_parse(statement)))
     for node in nodes:
         _check(node)
-    # Views may be written in any case. One whose name a WITH takes for itself is opened in vain, and no harm is done.
+    # Views may be written in any case. A view whose name a WITH redefines is opened needlessly, which does no harm.
     names = {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
     defined = {str(entry["key"]).lower() for node in nodes if "cte_map" in node for entry in node["cte_map"]["map"]}
     unknown = sorted(names.difference(VIEWS, defined))
     if unknown:
-        raise InputError(_sentence(f"there is no view {unknown[0]!r}"))
+        raise _refusal(f"there is no view {unknown[0]!r}")
     return names.intersection(VIEWS)
 
 
-def refused(error: duckdb.Error) -> InputError:
-    """What DuckDB has against a statement, as a sentence."""
+def to_input_error(error: duckdb.Error) -> InputError:
+    """DuckDB's error about a statement as an InputError."""
     # Its messages begin with a class, and end with the place and a caret below it.
     message = " ".join(str(error).partition("\nLINE ")[0].split())
-    return InputError(_sentence(message.partition(" Error: ")[2] or message))
+    return _refusal(message.partition(" Error: ")[2] or message)
 
 
 def _parse(statement: str) -> object:
-    """The syntax tree of the one query that the statement must be."""
+    """The syntax tree of the single query that the statement must be."""
     try:
         statement.encode()
     except UnicodeEncodeError:
-        raise InputError(_sentence("the statement is not in UTF-8")) from None
+        raise _refusal("the statement is not in UTF-8") from None
     with closing(duckdb.connect()) as connection:
         serialised = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [statement]).fetchall()[0][0]
     document = json.loads(serialised)
     if document["error"]:
         is_syntax = document["error_type"] in {"parser", "syntax"}
         reason = document["error_message"] if is_syntax else "only SELECT, DESCRIBE and SUMMARIZE are run"
-        raise InputError(_sentence(reason))
+        raise _refusal(reason)
     if len(document["statements"]) != 1:
-        raise InputError(_sentence(f"one statement is run at a time, not {len(document['statements'])}"))
+        raise _refusal(f"one statement is run at a time, not {len(document['statements'])}")
     return document["statements"][0]["node"]
 
 
 def _check(node: dict[str, Any]) -> None:
-    """Refuses what is not known to be harmless."""
+    """Refuses a node that is not known to be harmless."""
     kind = str(node.get("type"))
     if kind.endswith("_NODE") and kind not in _QUERIES:
-        raise InputError(_sentence("nothing is written, not within a WITH either"))
+        raise _refusal("nothing is written, not within a WITH either")
     if kind == "TABLE_FUNCTION" and node["function"]["function_name"] not in _TABLE_FUNCTIONS:
-        raise InputError(_sentence(f"{node['function']['function_name']}() reads what is no view"))
+        raise _refusal(f"{node['function']['function_name']}() reads what is no view")
     if kind == "SHOW_REF" and node["table_name"]:
-        raise InputError(_sentence("SHOW is not run: write DESCRIBE and the name of a view"))
+        raise _refusal("SHOW is not run: write DESCRIBE and the name of a view")
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:
@@ -81,5 +82,5 @@ def _nodes(tree: object) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def _sentence(reason: str) -> str:
-    return f"SQL: {reason.rstrip('.!')}; the views are {', '.join(VIEWS)}"
+def _refusal(reason: str) -> InputError:
+    return InputError(f"SQL: {reason.rstrip('.!')}; the views are {', '.join(VIEWS)}")

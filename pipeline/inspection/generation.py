@@ -1,4 +1,4 @@
-"""What is looked into: a generation, with the corpus that its ids are of."""
+"""A published generation, opened with its corpus to be inspected."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,23 +17,23 @@ from pipeline.triplets.schema import GenerationManifest
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """One generation, opened to be looked into.
+class OpenGeneration:
+    """A generation with its corpus.
 
     Attributes:
-        workspace: Where it lies.
-        generation: Its triplets, quarantine and manifest.
-        corpus: What its ids mean.
+        workspace: Of its run.
+        reader: Reads its triplets, its quarantine and its neighbours.
+        corpus: The corpus that it was mined from.
     """
 
     workspace: Workspace
-    generation: Generation
+    reader: Generation
     corpus: Corpus
 
     @property
     def manifest(self) -> GenerationManifest:
         """The generation's."""
-        return self.generation.manifest
+        return self.reader.manifest
 
     @cached_property
     def checkpoint(self) -> CheckpointManifest:
@@ -46,11 +46,11 @@ class Inspected:
 
     @cached_property
     def label_names(self) -> npt.NDArray[np.object_]:
-        """Names by label code, as an array that codes can index."""
+        """Label names by code, as an array that codes can index."""
         return np.asarray(self.corpus.label_names, dtype=object)
 
 
-def open_generation(workspace: Workspace, number: int | None = None) -> Inspected:
+def open_generation(workspace: Workspace, number: int | None = None) -> OpenGeneration:
     """Opens a generation and its corpus.
 
     Args:
@@ -63,14 +63,15 @@ def open_generation(workspace: Workspace, number: int | None = None) -> Inspecte
     dataset = generations(workspace)
     numbers = dataset.numbers()
     if not numbers:
-        raise InputError(f"{_nothing_in(workspace)}: check --workspace and --run, or run jobs.mine or jobs.loop first")
+        reason = _missing_reason(workspace)
+        raise InputError(f"{reason}: check --workspace and --run, or run jobs.mine or jobs.loop first")
     if number is not None and number not in numbers:
         raise InputError(f"run {workspace.run!r} has no generation {number}: choose one of {numbers}")
     manifest = dataset.read(numbers[-1] if number is None else number)
-    return Inspected(workspace, Generation(dataset, manifest), corpus_of(workspace, manifest))
+    return OpenGeneration(workspace, Generation(dataset, manifest), corpus_of(workspace, manifest))
 
 
-def _nothing_in(workspace: Workspace) -> str:
+def _missing_reason(workspace: Workspace) -> str:
     """Why there is no generation."""
     keys = workspace.store.list("runs")
     runs = sorted({key.split("/")[1] for key in keys if "/generations/manifests/" in key})

@@ -7,7 +7,7 @@ from pipeline.config import CorpusConfig, EvaluationConfig, GlyphsConfig, RunCon
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.stages.evaluate.examination import examined_ids, has_test_pairs
+from pipeline.stages.evaluate.context import evaluation_ids, has_test_pairs
 from pipeline.storage.workspace import Workspace
 
 
@@ -27,11 +27,11 @@ def test_a_corpus_that_keeps_no_test_labels_cannot_be_evaluated(
 
 def test_test_examples_or_all_are_measured_as_the_config_says(tmp_path: Path) -> None:
     found = corpus(tmp_path, 0.5)
-    assert np.array_equal(examined_ids(RunConfig(), found), np.flatnonzero(found.is_test))
+    assert np.array_equal(evaluation_ids(RunConfig(), found), np.flatnonzero(found.is_test))
     everything = RunConfig(evaluation=EvaluationConfig(examples="all"))
-    assert np.array_equal(examined_ids(everything, found), np.arange(found.num_examples))
+    assert np.array_equal(evaluation_ids(everything, found), np.arange(found.num_examples))
 
 
 def test_without_test_labels_the_other_choice_is_offered(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"evaluation\.examples all"):
-        examined_ids(RunConfig(), corpus(tmp_path, 0.0))
+        evaluation_ids(RunConfig(), corpus(tmp_path, 0.0))

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError
-from pipeline.inspection.inspected import open_generation
-from pipeline.inspection.summary.churn import Churn, churn
+from pipeline.inspection.generation import open_generation
+from pipeline.inspection.summary.diff import GenerationDiff, diff_generations
 from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
@@ -37,12 +37,12 @@ def prepared(folder: Path, labels: Iterable[str] = LABELS, uri: str | None = Non
 
 def table_of(distances: Distances) -> pa.Table:
     ids = np.array(sorted(distances), np.int64).reshape(-1, 3)
-    d_an = np.array([distances[one] for one in sorted(distances)], np.float32)
+    d_an = np.array([distances[triplet] for triplet in sorted(distances)], np.float32)
     anchor, positive, negative = ids.T
     return to_arrow(Triplets(anchor, positive, negative, np.full(len(ids), 0.5, np.float32), d_an))
 
 
-def drawn(corpus: Corpus, seed: int, share: float, negatives_per_pair: int) -> Distances:
+def sampled(corpus: Corpus, seed: int, share: float, negatives_per_pair: int) -> Distances:
     """A share of all pairs of the corpus, with negatives of other labels, from few to choose from, and distances."""
     rng, labels = np.random.default_rng(seed), corpus.labels
     found = {}
@@ -75,8 +75,8 @@ def nearest(distances: Distances) -> dict[tuple[int, int], float]:
 
 def expected_counts(old: Iterable[Triplet], new: Iterable[Triplet]) -> dict[str, int]:
     was, now = set(old), set(new)
-    in_old, in_new = {one[:2] for one in was}, {one[:2] for one in now}
-    unlike = {one[:2] for one in was ^ now}
+    in_old, in_new = {triplet[:2] for triplet in was}, {triplet[:2] for triplet in now}
+    unlike = {triplet[:2] for triplet in was ^ now}
     return {
         "num_kept": len(was & now),
         "num_same": len((in_old & in_new) - unlike),
@@ -86,14 +86,14 @@ def expected_counts(old: Iterable[Triplet], new: Iterable[Triplet]) -> dict[str,
     }
 
 
-def counts_of(one: Any) -> dict[str, int]:  # noqa: ANN401 — Churn or LabelChurn
-    return {name: getattr(one, name) for name in expected_counts([], [])}
+def counts_of(diff: Any) -> dict[str, int]:  # noqa: ANN401 — GenerationDiff or LabelDiff
+    return {name: getattr(diff, name) for name in expected_counts([], [])}
 
 
-def check(workspace: Workspace, old: int, new: int) -> Churn:
+def check(workspace: Workspace, old: int, new: int) -> GenerationDiff:
     """Compares all that is found with the oracle."""
     corpus, was, now = Corpus.open(workspace), published(workspace, old), published(workspace, new)
-    found = churn(open_generation(workspace, old), open_generation(workspace, new))
+    found = diff_generations(open_generation(workspace, old), open_generation(workspace, new))
     assert (found.old, found.new) == (old, new)
     assert counts_of(found) == expected_counts(was, now)
     in_old, in_new = nearest(was), nearest(now)
@@ -107,11 +107,11 @@ def check(workspace: Workspace, old: int, new: int) -> Churn:
         assert found.old_d_an is found.new_d_an is None
     by_label = {}
     for code, label in enumerate(corpus.label_names):
-        mine = [{one for one in triplets if corpus.labels[one[0]] == code} for triplets in (was, now)]
+        mine = [{triplet for triplet in triplets if corpus.labels[triplet[0]] == code} for triplets in (was, now)]
         if any(mine):
             by_label[label] = expected_counts(*mine)
-    assert {one.label: counts_of(one) for one in found.labels} == by_label
-    shares = [(-one.changed_share, -one.num_pairs, one.label) for one in found.labels]
+    assert {label.label: counts_of(label) for label in found.labels} == by_label
+    shares = [(-label.changed_share, -label.num_pairs, label.label) for label in found.labels]
     assert shares == sorted(shares)
     return found
 
@@ -122,7 +122,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = prepared(tmp_path_factory.mktemp("run"))
     corpus = Corpus.open(made)
     for number, (share, negatives_per_pair) in enumerate([(0.4, 1), (0.8, 1), (0.8, 2), (1.0, 3)]):
-        publish_generation(made, number, table_of(drawn(corpus, number, share, negatives_per_pair)), rows_per_shard=7)
+        publish_generation(made, number, table_of(sampled(corpus, number, share, negatives_per_pair)), rows_per_shard=7)
     publish_generation(made, 4, TRIPLETS.empty_table())
     return made
 
@@ -152,7 +152,7 @@ def test_a_worked_example(tmp_path: Path) -> None:
     assert (found.num_nearer, found.num_farther) == (1, 1)  # of (1, 0), and of (0, 1), whose nearest was 0.25
     assert (found.num_pairs, found.changed_share) == (5, 0.6)
     assert (found.old_d_an, found.new_d_an) == (1.25 / 3, 1.25 / 3)
-    assert [(one.label, one.changed_share) for one in found.labels] == [("c", 1.0), ("a", 0.5), ("b", 0.0)]
+    assert [(label.label, label.changed_share) for label in found.labels] == [("c", 1.0), ("a", 0.5), ("b", 0.0)]
 
 
 def test_a_generation_compared_with_itself_has_not_changed(workspace: Workspace) -> None:
@@ -175,10 +175,10 @@ def test_anchors_of_one_label_alone_are_one_row(tmp_path: Path) -> None:
 
 
 def test_it_is_the_same_in_s3(s3_environment: S3Server, tmp_path: Path) -> None:
-    workspace = prepared(tmp_path, uri=f"s3://{s3_environment.bucket}/churn")
+    workspace = prepared(tmp_path, uri=f"s3://{s3_environment.bucket}/diff")
     corpus = Corpus.open(workspace)
     for number in range(2):
-        publish_generation(workspace, number, table_of(drawn(corpus, number, 0.8, 2)))
+        publish_generation(workspace, number, table_of(sampled(corpus, number, 0.8, 2)))
     assert check(workspace, 0, 1).num_changed > 0
 
 
@@ -188,7 +188,7 @@ def test_generations_of_different_corpora_are_not_compared(tmp_path: Path) -> No
     run_prepare(image_corpus(tmp_path / "new", ["y", "z"]), workspace, again=True)
     publish_generation(workspace, 1, table_of({(0, 1, 3): 0.5}))
     with pytest.raises(InputError) as refused:
-        churn(open_generation(workspace, 0), open_generation(workspace, 1))
+        diff_generations(open_generation(workspace, 0), open_generation(workspace, 1))
     assert str(refused.value) == (
         "generations 0 and 1 were mined from different corpora, where the same id may mean another example or another "
         "label: compare generations of one corpus"
@@ -203,12 +203,12 @@ def test_a_spoilt_shard_of_either_generation_is_named(tmp_path: Path) -> None:
     workspace.store.put(key, b"spoilt")
     for old, new in ((0, 1), (1, 0)):
         with pytest.raises(CorruptDataError, match=key):
-            churn(open_generation(workspace, old), open_generation(workspace, new))
+            diff_generations(open_generation(workspace, old), open_generation(workspace, new))
 
 
 def test_the_command_says_what_changed_in_both_forms(workspace: Workspace, triplets: RunTriplets) -> None:
     where = ("--workspace", workspace.store.uri)
-    found = churn(open_generation(workspace, 2), open_generation(workspace, 3))
+    found = diff_generations(open_generation(workspace, 2), open_generation(workspace, 3))
     report = triplets("diff", 2, 3, "--json", "--number", 3, *where).report
     assert counts_of(found).items() <= report.items()
     assert report["old_d_an"] == found.old_d_an and report["changed_share"] == found.changed_share

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.inspection.query.statement import VIEWS
+from pipeline.inspection.query.sql_guard import VIEWS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.unit.inspection.report_samples import (
