@@ -1,8 +1,10 @@
 """The layout of a workspace: every prefix and key in one place."""
 
+import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pipeline.errors import UnavailableError
 from pipeline.storage.object_store import PROBE_PREFIX, ObjectStore, open_store, probe
@@ -65,6 +67,14 @@ class Workspace:
     def refusals_prefix(self) -> str:
         """The refusals of the run's checkpoints."""
         return f"runs/{self.run}/refusals"
+
+    def uri_of(self, key: str) -> str:
+        """Where an object or a folder is, as a person writes it."""
+        return f"{self.store.uri.rstrip('/')}/{key}"
+
+    def put_json(self, key: str, document: Mapping[str, Any]) -> None:
+        """Stores a document as indented JSON; raises ValueError for NaN and infinity, which JSON does not know."""
+        self.store.put(key, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
     def check_writable(self) -> None:
         """Writes, reads and deletes a small object, and probes conditional creates; call before work starts.

@@ -1,6 +1,5 @@
 """LFW's View 2 with models of one's own: each is trained by the loop without the people of the folds that it scores."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def crossvalidate(config: RunConfig, folds_per_model: int) -> CrossValidation:
         found.append(_one_model(_held_out(config, people, group)))
     view2, int8 = (combine_folds([getattr(one, kind) for one in found]) for kind in ("exact", "int8"))
     root = Workspace.open(config.workspace, config.run)
-    done = CrossValidation(view2, int8, f"{root.store.uri.rstrip('/')}/{_folder(root)}")
+    done = CrossValidation(view2, int8, root.uri_of(_folder(root)))
     _write(root, done, groups)
     return done
 
@@ -104,8 +103,7 @@ def _one_model(config: RunConfig) -> Int8View2:
 
 
 def _write(root: Workspace, done: CrossValidation, groups: Sequence[Sequence[int]]) -> None:
-    document = json.dumps(done.report(), indent=2, allow_nan=False) + "\n"
-    root.store.put(f"{_folder(root)}/view2.json", document.encode())
+    root.put_json(f"{_folder(root)}/view2.json", done.report())
     names = ["folds " + ", ".join(map(str, group)) for group in groups]
     picture = plot_verification(dict(zip(names, done.view2.verifications, strict=True)), 1e-2)
     root.store.put(f"{_folder(root)}/view2.png", picture)

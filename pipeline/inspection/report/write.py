@@ -43,4 +43,4 @@ def write_report(
             ) from error
     workspace.store.put(workspace.report_key, page)
     path = workspace.store.local_path(workspace.report_key)
-    return str(path) if path is not None else f"{workspace.store.uri.rstrip('/')}/{workspace.report_key}"
+    return str(path) if path is not None else workspace.uri_of(workspace.report_key)

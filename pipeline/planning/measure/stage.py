@@ -148,7 +148,7 @@ def _means(records: Sequence[BaseModel]) -> dict[str, float]:
 def _scratch(workspace: Workspace) -> Iterator[Workspace]:
     """A workspace below the workspace, in the same store, for as long as the block runs."""
     folder = f"{PROBE_PREFIX}/plan-{uuid.uuid4().hex}"
-    scratch = Workspace.open(f"{workspace.store.uri.rstrip('/')}/{folder}", workspace.run)
+    scratch = Workspace.open(workspace.uri_of(folder), workspace.run)
     try:
         yield scratch
     finally:

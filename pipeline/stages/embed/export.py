@@ -1,6 +1,5 @@
 """Export: embed the corpus with a checkpoint, and write the embeddings as Parquet files for others to use."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +85,6 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
                 workspace.store.put(f"{folder}/{part:06d}.parquet", data)
                 done(len(ids))
     document = facts | {"num_examples": corpus.num_examples, "num_files": corpus.num_parts, "dtype": dtype}
-    workspace.store.put(f"{folder}/_export.json", (json.dumps(document, indent=2) + "\n").encode())
+    workspace.put_json(f"{folder}/_export.json", document)
     num_bytes = corpus.num_examples * own.encoder.embedding_dim * np.dtype(dtype).itemsize
-    return Export(f"{workspace.store.uri.rstrip('/')}/{folder}", corpus.num_examples, num_bytes)
+    return Export(workspace.uri_of(folder), corpus.num_examples, num_bytes)

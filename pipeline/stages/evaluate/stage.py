@@ -1,7 +1,6 @@
 """Evaluates checkpoints side by side: embeds the corpus with each of them, and runs protocols on the embeddings."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -181,8 +180,7 @@ def _write_result(context: EvaluationContext, name: str, result: Result) -> None
     provenance = context.provenance()
     if PROTOCOLS[name].uses_evaluation_set:
         provenance |= context.evaluation_set_provenance()
-    document = json.dumps(provenance | result.to_dict(), indent=2, allow_nan=False) + "\n"
-    context.workspace.store.put(f"{context.folder}/{name}.json", document.encode())
+    context.workspace.put_json(f"{context.folder}/{name}.json", provenance | result.to_dict())
 
 
 def _write_plots(
@@ -202,12 +200,12 @@ def _write_plots(
     if len(points) > 1 and has_curve(points):
         errors = {step: _standard_errors(results[name]) for name, step in steps.items()}
         plots["learning-curve.png"] = plot_learning_curve(points, errors)
-    store, root = last.workspace.store, last.workspace.store.uri.rstrip("/")
+    workspace = last.workspace
     for file, png in plots.items():
-        store.put(f"{last.folder}/{file}", png)
+        workspace.store.put(f"{last.folder}/{file}", png)
     table = to_markdown({checkpoint: _merged_metrics(by_name) for checkpoint, by_name in results.items()})
-    store.put(f"{last.folder}/report.md", table.encode())
-    return tuple(f"{root}/{last.folder}/{file}" for file in plots)
+    workspace.store.put(f"{last.folder}/report.md", table.encode())
+    return tuple(workspace.uri_of(f"{last.folder}/{file}") for file in plots)
 
 
 def _merged_metrics(results: Mapping[str, Result]) -> dict[str, float]:

@@ -128,7 +128,7 @@ def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> t
     """Says what came of a refresh, and passes it on."""
     _record_generation(manifest)
     metrics.GENERATIONS_PUBLISHED.add(int(is_new))
-    folder = f"{workspace.store.uri.rstrip('/')}/{manifest.parts_of('triplets')[0].key.rpartition('/')[0]}"
+    folder = workspace.uri_of(manifest.parts_of("triplets")[0].key.rpartition("/")[0])
     say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
         say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")

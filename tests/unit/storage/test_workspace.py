@@ -17,6 +17,15 @@ def test_the_prefixes_of_a_workspace(tmp_path: Path) -> None:
     assert workspace.generations_prefix == "runs/main/generations"
     assert workspace.embeddings_prefix("key") == "embeddings/key"
     assert workspace.evaluation_prefix(300) == "runs/main/evaluation/000000300"
+    assert workspace.uri_of("corpus") == f"{tmp_path}/corpus"
+
+
+def test_a_document_with_a_number_that_json_does_not_know_is_not_stored(tmp_path: Path) -> None:
+    workspace = Workspace.open(str(tmp_path), "main")
+    workspace.put_json("a.json", {"share": 0.5})
+    assert workspace.store.get("a.json") == b'{\n  "share": 0.5\n}\n'
+    with pytest.raises(ValueError, match="JSON"):
+        workspace.put_json("b.json", {"share": float("nan")})
 
 
 def test_a_workspace_that_works_passes_the_check_and_stays_empty(store: ObjectStore) -> None:
