@@ -1,6 +1,5 @@
 """Sweep: train with several embedding sizes or training-set sizes, as for FaceNet's tables 5 and 6."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +14,16 @@ from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, tabulate_runs
 from pipeline.evaluation.verification.protocol import far_name
 from pipeline.progress import say
-from pipeline.stages.evaluate.context import has_test_pairs
-from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.workspace import Workspace
+from pipeline.studies.compare.arm_runs import (
+    check_can_train_arms,
+    make_task,
+    pretrained_digest,
+    train_missing,
+    with_budget,
+)
 from pipeline.studies.compare.arm_worker import ArmTask, training_ids
 from pipeline.studies.compare.results import ArmResult
-from pipeline.studies.compare.stage import arm_digest, pretrained_digest, result_key, train_arms
 
 Quantity = Literal["embedding_dim", "training_labels"]
 
@@ -76,38 +79,28 @@ def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Swe
     """
     _check(config, corpus, plan)
     folder = f"sweeps/{plan.name}"
-    tasks: dict[str, ArmTask] = {}
-    value_of: dict[str, int] = {}
-    for seed in range(config.seed, config.seed + plan.seeds):
-        for value in plan.values:
-            task = _task(config, workspace, corpus, plan, value, seed)
-            tasks[key := result_key(folder, task)] = task
-            value_of[key] = value
-    found = dict(zip(tasks, train_arms(config, workspace, corpus, tasks, f"sweep {plan.over}"), strict=True))
+    seeds = range(config.seed, config.seed + plan.seeds)
+    runs = [(value, _task(config, workspace, corpus, plan, value, seed)) for seed in seeds for value in plan.values]
+    tasks = [task for _, task in runs]
+    results = train_missing(config, workspace, corpus, folder, tasks, f"sweep {plan.over}")
     by_value = {
         _shown(plan, corpus, config.seed, value): _Seeds(
-            tuple(result for key, result in found.items() if value_of[key] == value)
+            tuple(result for (of, _), result in zip(runs, results, strict=True) if of == value)
         )
         for value in plan.values
     }
     sweep = tabulate_runs(plan.over, *TITLES[plan.over], by_value)
     store, metric = workspace.store, f"val_at_far_{far_name(config.evaluation.fars[0])}"
     store.put(f"{folder}/sweep.md", sweep.to_markdown().encode())
-    store.put(f"{folder}/sweep.json", (json.dumps(sweep.to_dict(), indent=2, allow_nan=False) + "\n").encode())
+    workspace.put_json(f"{folder}/sweep.json", sweep.to_dict())
     store.put(f"{folder}/sweep.png", plot_sweeps({config.run: (sweep,)}, metric))
-    uri = f"{store.uri.rstrip('/')}/{folder}"
-    say(f"{len(found)} runs: {uri}/sweep.md and sweep.png")
+    uri = workspace.uri_of(folder)
+    say(f"{len(results)} runs: {uri}/sweep.md and sweep.png")
     return sweep, uri
 
 
 def _check(config: RunConfig, corpus: Corpus, plan: SweepPlan) -> None:
-    check_trainable(config)
-    if config.harmonic is not None:
-        raise InputError("jobs.sweep trains each run alone: take harmonic out of the config")
-    if not has_test_pairs(corpus):
-        raise InputError(
-            "the corpus keeps no test label with two examples: prepare it with a larger corpus.test_fraction"
-        )
+    check_can_train_arms(config, corpus, "jobs.sweep")
     if min(plan.seeds, plan.images, *plan.values) < 1 or len(set(plan.values)) < len(plan.values):
         raise InputError("--values, --seeds and --images must be 1 or more, and no value may be named twice")
     num_labels = len(np.unique(corpus.labels[~corpus.is_test]))
@@ -124,16 +117,12 @@ def _shown(plan: SweepPlan, corpus: Corpus, first_seed: int, value: int) -> floa
 
 
 def _task(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan, value: int, seed: int) -> ArmTask:
-    num_steps = max(1, plan.images // config.training.batch.num_images)
-    encoder, labels = config.encoder, None
+    own, labels = with_budget(config, plan.images, seed), None
     if plan.over == "embedding_dim":
-        encoder = encoder.model_copy(update={"embedding_dim": value})
+        own = own.model_copy(update={"encoder": own.encoder.model_copy(update={"embedding_dim": value})})
     else:
         labels = value
-    training = config.training.model_copy(update={"num_steps": num_steps})
-    own = config.model_copy(update={"training": training, "encoder": encoder, "seed": seed})
-    digest = arm_digest(own, corpus, 1, labels, pretrained_digest(own, workspace, corpus, seed))
-    return ArmTask(f"{plan.over}-{value}", own, digest, 1, labels)
+    return make_task(f"{plan.over}-{value}", own, corpus, 1, labels, pretrained_digest(own, workspace, corpus))
 
 
 def values_of(texts: Sequence[str]) -> tuple[int, ...]:
