@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jobs.cli import Report, run_job
-from pipeline.benchmark.kinds import FLAGS, KINDS, takers
+from pipeline.benchmark.kinds import FLAGS, KINDS, run_benchmark, takers
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 
@@ -22,8 +22,7 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Report:
             if flags.what not in takers(name):
                 raise InputError(f"--{name.replace('_', '-')} is for {' and '.join(takers(name))}, not {flags.what}")
             given[name] = tuple(value) if isinstance(value, list) else value
-    plan, measure = KINDS[flags.what]
-    return measure(config, plan(**given), flags.output)
+    return run_benchmark(flags.what, config, KINDS[flags.what].plan(**given), flags.output)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,20 +1,19 @@
 """Measures encoding: images a second against the bare forward loop on the same device, with and without decoding."""
 
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from rich.table import Table
 from torch import Tensor, nn
 
 from pipeline.benchmark.contest import Times, compete
 from pipeline.benchmark.examples import Examples, glyph_examples
 from pipeline.benchmark.machine import describe, finish, threads
 from pipeline.benchmark.plans import EmbedPlan
-from pipeline.benchmark.results.table import show, spread
+from pipeline.benchmark.results.table import make_table, spread
 from pipeline.config import RunConfig
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder
@@ -25,17 +24,12 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 DECODING = "decoding alone"
 
 
-def benchmark_embedding(config: RunConfig, plan: EmbedPlan, output: Path) -> dict[str, Any]:
-    """Measures, writes ``embed.json``, and returns the report.
-
-    Raises:
-        InputError: A number makes no sense, or the run's encoder takes no images.
-    """
-    plan.check()
+def benchmark_embedding(config: RunConfig, plan: EmbedPlan) -> dict[str, Any]:
+    """Measures encoding; raises InputError where the run's encoder takes no images."""
     cluster = config.cluster
     with threads(cluster.threads_per_actor), glyph_examples(config, plan.labels) as examples:
         say(f"encoding {examples.corpus.num_examples:,} images")
-        report = {
+        return {
             "machine": describe(cluster.actor_device, cluster.threads_per_actor),
             "settings": {
                 "encoder": config.encoder.model_dump(),
@@ -45,11 +39,6 @@ def benchmark_embedding(config: RunConfig, plan: EmbedPlan, output: Path) -> dic
             },
             **measure(examples, plan.rounds),
         }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "embed.json").write_text(json.dumps(report, indent=2) + "\n")
-    _show(report)
-    say(f"written: {output / 'embed.json'}")
-    return report
 
 
 def measure(examples: Examples, num_rounds: int) -> dict[str, Any]:
@@ -99,7 +88,8 @@ def _case(times: Times, precision: Precision, num_examples: int) -> dict[str, An
     }
 
 
-def _show(report: dict[str, Any]) -> None:
+def embedding_table(report: dict[str, Any]) -> Table:
+    """A row a precision."""
     rows = [
         (
             case["precision"],
@@ -108,7 +98,7 @@ def _show(report: dict[str, Any]) -> None:
         )
         for case in report["cases"]
     ]
-    show(
+    return make_table(
         f"images a second; decoding alone: {report['decoding_images_per_s']:,.0f}",
         ("precision", "bare loop", "encode", "decoding, too", "encode of the bare loop", "decoding, too"),
         rows,

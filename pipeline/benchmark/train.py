@@ -1,17 +1,16 @@
 """Measures training: images a second against a bare loop on the same device, and what a step's time goes into."""
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from pipeline.benchmark.contest import Times, take_turns, time_once
 from pipeline.benchmark.examples import Examples, glyph_examples
 from pipeline.benchmark.machine import describe, threads
 from pipeline.benchmark.plans import TrainPlan
-from pipeline.benchmark.results.table import show
+from pipeline.benchmark.results.table import make_table
 from pipeline.benchmark.train_lap import BareLoop, Lap, Product
 from pipeline.config import RunConfig
 from pipeline.progress import say
@@ -48,17 +47,12 @@ class Case:
         return f"{SOURCES[self.source]}, decoded {self.decoding}"
 
 
-def benchmark_training(config: RunConfig, plan: TrainPlan, output: Path) -> dict[str, Any]:
-    """Measures, writes ``train.json``, and returns the report.
-
-    Raises:
-        InputError: A number makes no sense, or the run cannot train on images.
-    """
-    plan.check()
+def benchmark_training(config: RunConfig, plan: TrainPlan) -> dict[str, Any]:
+    """Measures training; raises InputError where the run cannot train on images."""
     config = config.at_step(0)
     training = config.training
     with threads(training.threads_per_worker), glyph_examples(config, plan.labels) as examples:
-        report = {
+        return {
             "machine": describe(training.device, training.threads_per_worker),
             "settings": {
                 "encoder": config.encoder.model_dump(),
@@ -68,11 +62,6 @@ def benchmark_training(config: RunConfig, plan: TrainPlan, output: Path) -> dict
             },
             **measure(examples, plan),
         }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "train.json").write_text(json.dumps(report, indent=2) + "\n")
-    _show(report)
-    say(f"written: {output / 'train.json'}")
-    return report
 
 
 def cases_of(asked: tuple[int, ...], config: RunConfig) -> list[Case]:
@@ -155,7 +144,8 @@ def _median(laps: list[Lap], name: str) -> float:
     return float(np.median([getattr(lap, name) for lap in laps]))
 
 
-def _show(report: dict[str, Any]) -> None:
+def training_table(report: dict[str, Any]) -> Table:
+    """A row a way to feed the trainer."""
     rows = [
         (
             case["source"],
@@ -168,7 +158,7 @@ def _show(report: dict[str, Any]) -> None:
         for case in report["cases"]
     ]
     bare, decode = report["bare"]["images_per_s"], report["decode"]["images_per_s"]
-    show(
+    return make_table(
         f"bare loop (ratio 1): {bare:,.0f} images/s; decoding alone, one process: {decode:,.0f}",
         ("batches", "decoded", "images/s", "ratio", "wait", "plan", "loss", "triplets\nan image"),
         rows,

@@ -1,6 +1,5 @@
 """Draws what was measured."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,23 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.benchmark.mine import PRODUCTS_ALONE
+from pipeline.plotting import to_png
 
 
-def draw_mining(report: dict[str, Any], path: Path) -> None:
-    """Products a second by backend and kind of embeddings, and time against N with the fitted exponent.
-
-    Args:
-        report: As ``jobs.benchmark mine`` writes it.
-        path: PNG to write.
-    """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+def draw_mining(report: dict[str, Any]) -> bytes:
+    """Products a second by backend and kind of embeddings, and time against N with the fitted exponent, as PNG."""
+    figure = Figure(figsize=(12, 4.6), dpi=130, layout="constrained")
     rates, scaling = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_rates(rates, report["cases"])
     rates.set_title(f"N = {report['size']['num_examples']:,}, D = {report['size']['num_dims']}", fontsize=10)
     _draw_scaling(scaling, report["scaling"])
     machine = report["machine"]
     figure.suptitle(f"Exact mining on {machine['name']}, {machine['num_threads']} threads", fontsize=11)
-    figure.savefig(path, dpi=130)
+    return to_png(figure)
 
 
 def _draw_rates(axes: Axes, cases: list[dict[str, Any]]) -> None:

@@ -1,16 +1,15 @@
-"""Runs the parts of the mining benchmark one after the other, and writes what they gave."""
+"""Runs the parts of the mining benchmark one after the other, and joins what they gave."""
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from pipeline.benchmark import mine
 from pipeline.benchmark.machine import describe
 from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
 from pipeline.benchmark.plans import MinePlan
-from pipeline.benchmark.results.chart import draw_mining
-from pipeline.benchmark.results.table import show, spread
+from pipeline.benchmark.results.table import make_table, spread
 from pipeline.benchmark.synthetic import Size
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -18,14 +17,14 @@ from pipeline.mining.backends.native import instruction_sets, unavailable_reason
 from pipeline.progress import say
 
 
-def benchmark_mining(config: RunConfig, plan: MinePlan, output: Path) -> dict[str, Any]:
-    """Measures, writes ``mine.json`` and ``mine.png``, and returns the report.
+def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
+    """Measures a backend against its peers.
 
     Raises:
-        InputError: A backend or peer is missing, or a number makes no sense.
+        InputError: A backend or peer is missing.
         PipelineError: An exact backend disagrees with brute force.
     """
-    _check(plan)
+    _check_peers(plan)
     device = config.cluster.actor_device
     size = Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, device)
     bench = mine.Bench(config.mining, size)
@@ -41,11 +40,6 @@ def benchmark_mining(config: RunConfig, plan: MinePlan, output: Path) -> dict[st
     report["warm_start"] = mine.measure_warm_start(one, middle)
     report["slow_peers"] = mine.measure_slow_peers(one, trained, plan.peers)
     report["scaling"] = mine.measure_scaling(one, plan.scaling, trained)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "mine.json").write_text(json.dumps(report, indent=2) + "\n")
-    draw_mining(report, output / "mine.png")
-    _show(report)
-    say(f"written: {output / 'mine.json'}, {output / 'mine.png'}")
     return report
 
 
@@ -58,15 +52,15 @@ def _machine(size: Size) -> dict[str, Any]:
     }
 
 
-def _check(plan: MinePlan) -> None:
-    plan.check()
+def _check_peers(plan: MinePlan) -> None:
     for peer in plan.peers:
         if peer not in PEERS:
             raise InputError(f"--peers {peer} is not known: choose of {', '.join(PEERS)}")
         load_peer(peer)
 
 
-def _show(report: dict[str, Any]) -> None:
+def mining_table(report: dict[str, Any]) -> Table:
+    """A row a kind of embeddings."""
     others = list(dict.fromkeys(name for case in report["cases"] for name in case["times_as_fast_as"]))
     rows = []
     for case in report["cases"]:
@@ -80,4 +74,4 @@ def _show(report: dict[str, Any]) -> None:
         )
         rows.append(row)
     headings = ("noise", "positives", "10⁹/s", *others, "2,048 would miss")
-    show("times as fast, median (smallest–largest) of the rounds", headings, rows)
+    return make_table("times as fast, median (smallest–largest) of the rounds", headings, rows)

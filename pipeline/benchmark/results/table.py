@@ -4,20 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from pipeline import progress
-
 
 def spread(ratio: Mapping[str, float]) -> str:
     """A ratio as ``Times.ratio`` gives it: median (smallest–largest)."""
     return f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f})"
 
 
-def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table; no word of it is cut off."""
+def make_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of which no word is cut off."""
     table = Table(title=title)
     for place, heading in enumerate(headings):
         words = [word for cell in (heading, *(row[place] for row in rows)) for word in cell.split()]
         table.add_column(heading, justify="right", min_width=max(map(len, words)))
     for row in rows:
         table.add_row(*row)
-    progress.show(table)
+    return table

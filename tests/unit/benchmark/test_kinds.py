@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from jobs.benchmark import add_flags, body
-from pipeline.benchmark import kinds
 from pipeline.benchmark.plans import EmbedPlan, MinePlan, Plan, TrainPlan
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -14,11 +13,10 @@ from pipeline.errors import InputError
 def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Plan, Path]:
     """The plan and folder that a command line means."""
 
-    def measure(config: RunConfig, plan: Plan, output: Path) -> dict[str, Any]:
+    def asked_for(what: str, config: RunConfig, plan: Plan, output: Path) -> dict[str, Any]:
         return {"asked": (plan, output)}
 
-    for what, (plan, _) in kinds.KINDS.items():
-        monkeypatch.setitem(kinds.KINDS, what, (plan, measure))
+    monkeypatch.setattr("jobs.benchmark.run_benchmark", asked_for)
     parser = argparse.ArgumentParser()
     add_flags(parser)
     found: tuple[Plan, Path] = body(RunConfig(), parser.parse_args(arguments))["asked"]

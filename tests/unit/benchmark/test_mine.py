@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
+from pipeline.benchmark.kinds import run_benchmark
 from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
 from pipeline.benchmark.plans import MinePlan
-from pipeline.benchmark.results.report import benchmark_mining
 from pipeline.benchmark.synthetic import Size, make_shard
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
@@ -78,7 +78,7 @@ def plan(**changes: object) -> MinePlan:
 
 def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
     config = RunConfig(mining=MiningConfig(band=BandConfig(margin=0.4)))
-    report = benchmark_mining(config, plan(), tmp_path / "new")
+    report = run_benchmark("mine", config, plan(), tmp_path / "new")
     assert json.loads((tmp_path / "new" / "mine.json").read_text()) == report
     assert (tmp_path / "new" / "mine.png").read_bytes().startswith(b"\x89PNG")
     assert len(report["cases"]) == 2 and report["scaling"]["exponent"] is not None
@@ -92,4 +92,4 @@ def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
 )
 def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, object], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        benchmark_mining(RunConfig(), plan(**changes), tmp_path)
+        run_benchmark("mine", RunConfig(), plan(**changes), tmp_path)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipeline.benchmark.examples import Examples, glyph_examples
+from pipeline.benchmark.kinds import run_benchmark
 from pipeline.benchmark.plans import TrainPlan
-from pipeline.benchmark.train import benchmark_training, cases_of, facts
+from pipeline.benchmark.train import cases_of, facts
 from pipeline.benchmark.train_lap import BareLoop, Lap, Product, num_valid_triplets
 from pipeline.config import BatchConfig, EncoderConfig, OptimiserConfig, RunConfig, TrainingConfig
 from pipeline.errors import InputError
@@ -35,7 +36,7 @@ def examples() -> Iterator[Examples]:
 def test_a_benchmark_of_training_leaves_a_document(tmp_path: Path) -> None:
     plan = TrainPlan(rounds=1, labels=12, steps=3, decode_workers=(1,))
     before = torch.get_num_threads()
-    report = benchmark_training(TINY, plan, tmp_path / "new")
+    report = run_benchmark("train", TINY, plan, tmp_path / "new")
     assert json.loads((tmp_path / "new" / "train.json").read_text()) == report
     assert torch.get_num_threads() == before and not torch.are_deterministic_algorithms_enabled()
     assert report["bare"]["images_per_s"] > 0 and report["decode"]["images_per_s"] > 0
@@ -111,9 +112,9 @@ def test_shares_are_of_a_step_and_a_start_is_spread_over_a_round() -> None:
 @pytest.mark.parametrize(("changes", "words"), [({"steps": 0}, "--steps"), ({"decode_workers": (0,)}, "--decode-w")])
 def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        benchmark_training(TINY, TrainPlan(**changes), tmp_path)
+        run_benchmark("train", TINY, TrainPlan(**changes), tmp_path)
 
 
 def test_vectors_cannot_be_trained_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="identity"):
-        benchmark_training(RunConfig(encoder=EncoderConfig(name="identity")), TrainPlan(labels=12), tmp_path)
+        run_benchmark("train", RunConfig(encoder=EncoderConfig(name="identity")), TrainPlan(labels=12), tmp_path)
