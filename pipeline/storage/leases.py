@@ -23,6 +23,7 @@ PREFIX = "leases"
 LEASE_DURATION_S = 60.0
 """A lease expires when it has not been renewed for so long."""
 RENEWAL_INTERVAL_S = 15.0
+_RELEASE_TIMEOUT_S = 10.0  # for a renewal that is under way
 
 
 class LeaseRecord(BaseModel):
@@ -112,10 +113,11 @@ class Lease:
             yield self
         finally:
             self._is_over.set()
-            self._thread.join()
-            with suppress(PipelineError):  # a lease that is not released expires
-                if not self._has_another_holder():
-                    self._store.delete(self._key)
+            self._thread.join(_RELEASE_TIMEOUT_S)
+            if not self._thread.is_alive():  # else the store does not answer, and a job that is stopped must end
+                with suppress(PipelineError):  # a lease that is not released expires
+                    if not self._has_another_holder():
+                        self._store.delete(self._key)
 
 
 def acquire(store: ObjectStore, name: str, purpose: str, *pins: str) -> Lease | ActiveLease:

@@ -35,6 +35,25 @@ def test_a_lease_is_released_if_the_work_fails(store: ObjectStore) -> None:
     assert list_leases(store) == []
 
 
+def test_a_store_that_does_not_answer_keeps_nobody_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEWAL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(leases, "_RELEASE_TIMEOUT_S", 0.1)
+    store = open_store(str(tmp_path))
+    lease, is_stuck, is_over = acquire_pins(store, "reading"), threading.Event(), threading.Event()
+
+    def put(key: str, data: bytes) -> None:
+        is_stuck.set()
+        is_over.wait(60)
+
+    monkeypatch.setattr(store, "put", put)
+    with pytest.raises(KeyboardInterrupt), lease.renewing():
+        assert is_stuck.wait(60)
+        raise KeyboardInterrupt
+    is_over.set()
+
+
 def test_new_pins_replace_all_but_the_initial_ones(store: ObjectStore) -> None:
     lease = acquire_pins(store, "reading", "always")
     assert list_leases(store)[0].record.pins == ("always",)
