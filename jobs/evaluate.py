@@ -7,15 +7,16 @@ import argparse
 
 from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
+from pipeline.encoders.checkpoint_names import find_checkpoints
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
-from pipeline.stages.evaluate.stage import parse_checkpoints, print_results, run_evaluation
+from pipeline.stages.evaluate.stage import CheckpointRef, print_results, run_evaluation
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
     job = open_job(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
-    refs = [ref for text in texts for ref in parse_checkpoints(job.workspace, text)]
+    refs = [CheckpointRef(*ref) for text in texts for ref in find_checkpoints(text, job.workspace, "--checkpoint")]
     results = run_evaluation(config, job.workspace, job.corpus, refs, flags.protocol)
     print_results(results)
     return results.report()

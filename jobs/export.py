@@ -8,17 +8,17 @@ from dataclasses import asdict
 
 from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
+from pipeline.encoders.checkpoint_names import find_checkpoints
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.stages.embed.export import export
-from pipeline.stages.evaluate.stage import parse_checkpoints
 from pipeline.storage.workspace import Workspace
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Writes one checkpoint's embeddings."""
     job = open_job(config)
-    refs = parse_checkpoints(job.workspace, flags.checkpoint)
+    refs = find_checkpoints(flags.checkpoint, job.workspace, "--checkpoint")
     if len(refs) != 1:
         raise InputError(f"--checkpoint {flags.checkpoint} names {len(refs)} checkpoints: export them one by one")
     run, step = refs[0]

@@ -5,17 +5,19 @@ import argparse
 from jobs.cli import Answer, Command, open_to_read
 from jobs.triplet_commands.flags import add_generation, positive
 from pipeline.config import RunConfig
+from pipeline.encoders.checkpoint_names import LATEST, find_step
 from pipeline.inspection.generation import open_generation
 from pipeline.inspection.summary.summary import summarise
 from pipeline.inspection.summary.view import format_summary
-from pipeline.inspection.verify.rescoring import LATEST, parse_step, score_under_checkpoint
+from pipeline.inspection.verify.rescoring import score_under_checkpoint
 
 
 def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Summarises the named generation, and scores a sample of it again where that is asked for."""
     workspace = open_to_read(config)
     generation = open_generation(workspace, flags.generation)
-    step = None if flags.against is None else parse_step(flags.against, workspace)
+    named = f"--against {flags.against!r}"
+    step = None if flags.against is None else find_step(flags.against, workspace, named)
     report = summarise(generation, flags.top)
     report["against"] = None if step is None else score_under_checkpoint(generation, config, step, flags.sample)
     return Answer(report, format_summary(report))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class ConfigPart(BaseModel):

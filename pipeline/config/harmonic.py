@@ -4,15 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import ConfigPart, Fraction
-
-RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+from pipeline.config.base import RUN_NAME, ConfigPart, Fraction
 
 
 class HarmonicConfig(ConfigPart):
     """FaceNet's harmonic embedding (arXiv 1503.03832, appendix): triplets mix vectors of an old encoder and the new."""
 
-    checkpoint: Annotated[str, Field(pattern=rf"^{RUN}(:[0-9]{{1,9}})?$")]
+    checkpoint: Annotated[str, Field(pattern=rf"^{RUN_NAME}(:[0-9]{{1,9}})?$")]
     """The old encoder: RUN:STEP of this workspace, or RUN for its newest checkpoint at the moment this run begins."""
     encoder_name: str | None = None
     """Import path of the old network, where it is neither a registered one nor encoder.name: code is run because the

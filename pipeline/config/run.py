@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import ConfigPart, PositiveInt, Seed
+from pipeline.config.base import RUN_NAME, ConfigPart, PositiveInt, Seed
 from pipeline.config.corpus import CorpusConfig, TransformConfig
 from pipeline.config.encoder import EmbedConfig, EncoderConfig
 from pipeline.config.evaluation import EvaluationConfig
@@ -83,7 +83,7 @@ class RunConfig(ConfigPart):
 
     workspace: str = "workspace"
     """A local folder or s3://bucket/prefix that holds corpus, embeddings, checkpoints and generations."""
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "main"
+    run: Annotated[str, Field(pattern=f"^{RUN_NAME}$")] = "main"
     """Name of a training run; runs in one workspace share the corpus."""
     seed: Seed = 0
     corpus: CorpusConfig = CorpusConfig()

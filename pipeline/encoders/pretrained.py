@@ -1,7 +1,6 @@
 """Training that starts from weights which are there already: a safetensors file, or a checkpoint of the workspace."""
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,13 +9,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.config import EncoderConfig, TransformConfig
-from pipeline.encoders.checkpoints import NETWORK, CheckpointManifest, checkpoints, load_weights
+from pipeline.encoders.checkpoint_names import CHECKPOINT, find_checkpoint
+from pipeline.encoders.checkpoints import NETWORK, checkpoints, load_weights
 from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
-CHECKPOINT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?::([0-9]{1,9}))?")
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 FORMS = "name a local .safetensors file, or RUN:STEP (or RUN, for its newest checkpoint) of this workspace"
 
@@ -83,34 +82,10 @@ def _of_file(source: str) -> dict[str, Tensor]:
     return weights
 
 
-def find_checkpoint(
-    source: str, workspace: Workspace, setting: str = "encoder.pretrained"
-) -> tuple[str, CheckpointManifest]:
-    """The run and manifest of the checkpoint that RUN:STEP, or RUN (its newest), names.
-
-    Args:
-        source: The name.
-        workspace: Holds the run.
-        setting: Where the name was given, for the message.
-
-    Raises:
-        InputError: It names none.
-    """
-    named = CHECKPOINT.fullmatch(source)
-    if named is None:
-        raise InputError(f"{setting} {source!r} is neither a file nor a checkpoint: {FORMS}")
-    run, step = named.groups()
-    dataset = checkpoints(Workspace(workspace.store, run))
-    numbers = dataset.numbers()
-    if not numbers:
-        raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint in {workspace.store.uri}; {FORMS}")
-    if step is not None and int(step) not in numbers:
-        raise InputError(f"{setting} {source!r}: run {run!r} has no checkpoint {step}; choose one of {numbers}")
-    return run, dataset.read(numbers[-1] if step is None else int(step))
-
-
 def _of_checkpoint(source: str, workspace: Workspace, corpus_fingerprint: str) -> tuple[dict[str, Tensor], str]:
-    run, manifest = find_checkpoint(source, workspace)
+    if CHECKPOINT.fullmatch(source) is None:
+        raise InputError(f"encoder.pretrained {source!r} is neither a file nor a checkpoint: {FORMS}")
+    run, manifest = find_checkpoint(source, workspace, "encoder.pretrained")
     where = f"run {run!r} step {manifest.step}"
     if manifest.step > 0 and manifest.corpus_fingerprint != corpus_fingerprint:
         say(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from pipeline.config import RetentionConfig
+from pipeline.encoders.checkpoint_names import CHECKPOINT
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.encoders.pretrained import CHECKPOINT
 from pipeline.retention.snapshot import Run, Snapshot, corpora, newest
 from pipeline.storage.workspace import Workspace
 

@@ -15,28 +15,6 @@ from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.sampling import sample_triplets
 from pipeline.mining.staleness import Staleness, score_again
 from pipeline.progress import say
-from pipeline.storage.workspace import Workspace
-
-LATEST = "latest"
-
-
-def parse_step(text: str, workspace: Workspace) -> int:
-    """The step that a command line names, which may be ``latest``.
-
-    Raises:
-        InputError: It is no step, or the run has no such checkpoint.
-    """
-    steps = checkpoints(workspace).numbers()
-    if not steps:
-        raise InputError(f"run {workspace.run!r} in {workspace.store.uri} has no checkpoint to score triplets under")
-    if text == LATEST:
-        return steps[-1]
-    if not text.isdecimal() or int(text) not in steps:
-        raise InputError(
-            f"command line: --against {text!r} is no checkpoint of run {workspace.run!r}: give {LATEST} or one of "
-            f"{', '.join(map(str, steps))}"
-        )
-    return int(text)
 
 
 def score_under_checkpoint(generation: OpenGeneration, config: RunConfig, step: int, num: int) -> dict[str, Any]:

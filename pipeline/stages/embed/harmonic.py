@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.config import OldEncoder, RunConfig
 from pipeline.embeddings.parts import EmbeddingParts
+from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.progress import say
@@ -36,15 +37,7 @@ def choose_old(job: Job) -> OldEncoder | None:
     config, workspace, wanted = job.config, job.workspace, job.config.harmonic
     if wanted is None:
         return None
-    dataset = checkpoints(Workspace(workspace.store, wanted.run))
-    numbers = dataset.numbers()
-    if not numbers or wanted.step not in (None, *numbers):
-        there = f"choose one of {numbers}" if numbers else "train it first"
-        raise InputError(
-            f"harmonic.checkpoint {wanted.checkpoint!r}: run {wanted.run!r} has no such checkpoint in "
-            f"{workspace.store.uri}: {there}"
-        )
-    old = dataset.read(numbers[-1] if wanted.step is None else wanted.step)
+    _, old = find_checkpoint(wanted.checkpoint, workspace, "harmonic.checkpoint")
     theirs, ours = old.encoder.embedding_dim, config.encoder.embedding_dim
     if theirs != ours:
         raise InputError(
@@ -53,7 +46,7 @@ def choose_old(job: Job) -> OldEncoder | None:
             f"{theirs}"
         )
     as_old = config_of(old, config)
-    load_encoder(dataset, old, as_old.encoder, as_old.transform, "cpu")
+    load_encoder(checkpoints(Workspace(workspace.store, wanted.run)), old, as_old.encoder, as_old.transform, "cpu")
     if old.step > 0 and old.corpus_fingerprint != job.corpus.fingerprint:
         say(
             f"note: the old encoder, run {wanted.run!r} step {old.step}, was trained on another corpus or split than "

@@ -2,8 +2,8 @@
 
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
 from pipeline.evaluation.compatibility.protocol import Compatibility, evaluate_compatibility
 from pipeline.stages.embed.harmonic import open_old

@@ -5,8 +5,8 @@ import numpy.typing as npt
 
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest
+from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
-from pipeline.encoders.pretrained import find_checkpoint
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.storage.publish import VersionedDataset
@@ -58,7 +58,7 @@ def _gather(
             checkpoint = manifests[checkpoint.parent]
         elif (source := checkpoint.encoder.pretrained) is not None:
             try:
-                run, checkpoint = find_checkpoint(source, workspace)
+                run, checkpoint = find_checkpoint(source, workspace, "encoder.pretrained")
             except InputError:  # a file, or a run that was removed since
                 return False
             return _gather(Workspace(workspace.store, run), checkpoint, fingerprints, visited)

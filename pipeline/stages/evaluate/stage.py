@@ -60,32 +60,6 @@ class EvaluationResults:
         return {"evaluations": evaluations, "pictures": list(self.plot_uris)}
 
 
-def parse_checkpoints(workspace: Workspace, text: str) -> list[CheckpointRef]:
-    """The checkpoints that a name refers to.
-
-    Args:
-        workspace: Its run is the default.
-        text: A step; ``latest`` or ``all``; RUN, for its newest; or RUN:STEP, RUN:latest, RUN:all.
-
-    Raises:
-        InputError: There is no such checkpoint.
-    """
-    run, colon, which = text.partition(":")
-    if not colon:
-        is_step = run.isdecimal() or run in ("latest", "all")
-        run, which = (workspace.run, run) if is_step else (run, "latest")
-    numbers = checkpoints(Workspace(workspace.store, run)).numbers()
-    if not numbers:
-        raise InputError(f"run {run!r} has no checkpoint in {workspace.store.uri}: run jobs.train or jobs.loop first")
-    if which == "all":
-        return [CheckpointRef(run, number) for number in numbers]
-    if which == "latest":
-        return [CheckpointRef(run, numbers[-1])]
-    if not which.isdecimal() or int(which) not in numbers:
-        raise InputError(f"run {run!r} has no checkpoint {which!r}: choose latest, all or one of {numbers}")
-    return [CheckpointRef(run, int(which))]
-
-
 def evaluate_checkpoints(
     config: RunConfig,
     workspace: Workspace,

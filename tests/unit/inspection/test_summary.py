@@ -18,8 +18,7 @@ from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.sampling import sample_triplets
 from pipeline.inspection.summary.summary import format_band, staleness_history, summarise
 from pipeline.inspection.summary.view import format_summary
-from pipeline.inspection.verify.rescoring import parse_step, score_under_checkpoint
-from pipeline.storage.workspace import Workspace
+from pipeline.inspection.verify.rescoring import score_under_checkpoint
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.schema import TRIPLETS
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
@@ -199,13 +198,6 @@ def test_scoring_again_refuses_what_it_cannot_do_in_one_sentence(tmp_path: Path)
         return str(refused.value)
 
     save(generation.workspace, 10)
-    assert refusal(lambda: parse_step("7", generation.workspace)) == (
-        "command line: --against '7' is no checkpoint of run 'main': give latest or one of 0, 10"
-    )
-    other = Workspace(generation.workspace.store, "other")
-    assert refusal(lambda: parse_step("latest", other)) == (
-        f"run 'other' in {tmp_path / 'w'} has no checkpoint to score triplets under"
-    )
     mixed = with_manifest(generation, old_share=0.5)
     assert refusal(lambda: score_under_checkpoint(mixed, run_config(mixed.workspace, tmp_path), 10, 5)).startswith(
         "--against: generation 0 stands with vectors of an old encoder for a share of 0.5 of its examples, so one "

@@ -127,8 +127,8 @@ def test_the_old_encoder_is_fixed_when_the_run_begins(place: tuple[Workspace, Co
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"harmonic": {"checkpoint": "old:6"}}, r"'old:6': run 'old' has no such checkpoint .*choose one of \[5, 9\]"),
-        ({"harmonic": {"checkpoint": "odl"}}, r"run 'odl' has no such checkpoint .*train it first"),
+        ({"harmonic": {"checkpoint": "old:6"}}, r"'old:6': run 'old' has no checkpoint 6; choose one of \[5, 9\]"),
+        ({"harmonic": {"checkpoint": "odl"}}, r"run 'odl' has no checkpoint in .*; train it first"),
         ({"encoder": {"embedding_dim": 16}}, r"'old:5' have length 8, and encoder\.embedding_dim is 16"),
     ],
 )
