@@ -20,11 +20,11 @@ from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
+from pipeline.stages.train.generation_selector import in_memory_shard
 from pipeline.storage.workspace import Workspace
 from pipeline.training.dataset import LoadExample
 from pipeline.training.label_index import LabelIndex
-from pipeline.training.triplet_shard import Neighbours, TripletShard
-from pipeline.triplets.neighbours import NeighbourTally
+from pipeline.training.triplet_shard import TripletShard
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -74,14 +74,7 @@ class Examples:
         vectors = encode(encoder, range(corpus.num_examples), self.recall, config.embed, device)
         ids = np.arange(corpus.num_examples)
         triplets = mine_whole(Shard(ids, corpus.labels, vectors), mining, config.seed, config.seed)
-        anchor_label_T, negative_label_T = corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T]
-        tally = NeighbourTally(len(corpus.label_names))
-        tally.add(anchor_label_T, negative_label_T, triplets.d_an_T)
-        # Codes stand for names; the table is sorted by code.
-        table = tally.table([str(code) for code in range(len(corpus.label_names))], mining.neighbours_per_label)
-        neighbours = Neighbours(*(table[name].to_numpy().astype(np.int32) for name in ("label", "neighbour")))
-        ids_T = (triplets.anchor_T, triplets.positive_T, triplets.negative_T)
-        return TripletShard(0, *ids_T, anchor_label_T, negative_label_T, neighbours)
+        return in_memory_shard(0, triplets, corpus, mining.neighbours_per_label)
 
 
 @contextmanager

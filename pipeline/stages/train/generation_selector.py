@@ -13,11 +13,13 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import AuditRefusedError, UnavailableError
+from pipeline.mining.triplets import Triplets
 from pipeline.stages.embed.mixture import is_old, sample_seed
 from pipeline.storage.leases import Lease
 from pipeline.storage.tombstones import read_or_tombstone
 from pipeline.storage.workspace import Workspace
 from pipeline.training.triplet_shard import Neighbours, TripletShard
+from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import find_refusal
 from pipeline.triplets.schema import GenerationManifest
@@ -139,7 +141,7 @@ class GenerationSelector:
         generation = self.open(number)
         triplets = generation.shard(shard % generation.num_shards)
         columns = {name: triplets[name].to_numpy() for name in TRIPLET_IDS}
-        return to_triplet_shard(number, columns, generation.neighbours(), self._corpus.labels, self._corpus.label_names)
+        return _to_triplet_shard(number, columns, generation.neighbours(), self._corpus)
 
     def uses_old_vectors(self, number: int, ids_N: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which examples had their old vector when a generation was mined, bool, shape (N,)."""
@@ -162,16 +164,21 @@ class GenerationSelector:
         return self._opened[number]
 
 
-def to_triplet_shard(
-    number: int,
-    triplets: Mapping[str, npt.NDArray[np.int64]],
-    neighbours: pa.Table,
-    labels_N: npt.NDArray[np.int32],
-    names: list[str],
+def in_memory_shard(number: int, triplets: Triplets, corpus: Corpus, neighbours_per_label: int) -> TripletShard:
+    """Triplets that were mined in this process, as a generation of them would be read."""
+    labels_N = corpus.labels
+    tally = NeighbourTally(len(corpus.label_names))
+    tally.add(labels_N[triplets.anchor_T], labels_N[triplets.negative_T], triplets.d_an_T)
+    columns = {name: getattr(triplets, f"{name}_T") for name in TRIPLET_IDS}
+    return _to_triplet_shard(number, columns, tally.table(corpus.label_names, neighbours_per_label), corpus)
+
+
+def _to_triplet_shard(
+    number: int, triplets: Mapping[str, npt.NDArray[np.int64]], neighbours: pa.Table, corpus: Corpus
 ) -> TripletShard:
-    """Columns of triplets and the neighbours table as ``training`` takes them; label names become codes."""
+    """Columns of triplets and the neighbours table to what ``training`` takes; label names become codes."""
     anchor, positive, negative = (triplets[name] for name in TRIPLET_IDS)
-    known = pa.array(names, pa.string())
+    labels_N, known = corpus.labels, pa.array(corpus.label_names, pa.string())
     label_R, neighbour_R = (
         pc.index_in(neighbours[column], value_set=known).to_numpy().astype(np.int32)
         for column in ("label", "neighbour")

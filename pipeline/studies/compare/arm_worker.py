@@ -23,7 +23,7 @@ from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.stages.embed.worker import limit_gpu_memory
-from pipeline.stages.train.generation_selector import to_triplet_shard
+from pipeline.stages.train.generation_selector import in_memory_shard
 from pipeline.stages.train.staleness import measure_staleness
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.results import ArmResult, CurvePoint
@@ -33,7 +33,6 @@ from pipeline.training.label_index import LabelIndex
 from pipeline.training.planner import NEEDS_MINING, make_planner
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
 from pipeline.training.triplet_shard import TripletShard
-from pipeline.triplets.neighbours import NeighbourTally
 
 
 @dataclass(frozen=True)
@@ -200,14 +199,9 @@ class _ArmRun:
         ids, labels = self._train_ids, corpus.labels[self._train_ids]
         sample_seed = config.seed * 2**32 + step
         self._mined_band = config.mining.band
-        triplets = mine_whole(
-            Shard(ids, labels, self._embed(ids)), config.mining, config.seed, sample_seed, self._device
-        )
-        tally = NeighbourTally(len(corpus.label_names))
-        tally.add(corpus.labels[triplets.anchor_T], corpus.labels[triplets.negative_T], triplets.d_an_T)
-        neighbours = tally.table(corpus.label_names, config.mining.neighbours_per_label)
-        columns = {"anchor": triplets.anchor_T, "positive": triplets.positive_T, "negative": triplets.negative_T}
-        return to_triplet_shard(step, columns, neighbours, corpus.labels, corpus.label_names)
+        examples = Shard(ids, labels, self._embed(ids))
+        triplets = mine_whole(examples, config.mining, config.seed, sample_seed, self._device)
+        return in_memory_shard(step, triplets, corpus, config.mining.neighbours_per_label)
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         embed = self._config.embed
