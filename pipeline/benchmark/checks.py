@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Int64Array
 from pipeline.benchmark.synthetic import World
 from pipeline.errors import PipelineError
 from pipeline.mining.backends.faiss import GPU_LONGEST_LIST
 from pipeline.mining.backends.registry import BACKENDS
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.queries import Queries
 from pipeline.mining.sampling import sample_anchors
 from pipeline.mining.shards import Shard, ShardedVectors

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Float32Array
 from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.ingest import prepare
@@ -25,8 +25,6 @@ from pipeline.storage.workspace import Workspace
 from pipeline.training.dataset import LoadExample
 from pipeline.training.label_index import LabelIndex
 from pipeline.training.triplet_shard import TripletShard
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

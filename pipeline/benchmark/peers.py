@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.arrays import Float32Array
 from pipeline.benchmark.contest import compete
 from pipeline.benchmark.synthetic import Size, World, make_shard
 from pipeline.errors import InputError
-from pipeline.mining.distance import Float32Array
 
 PEERS = ("faiss", "torch", "sentence-transformers", "pytorch-metric-learning")
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Int64Array
 from pipeline.corpus.line_reader import LineReader
 from pipeline.errors import InputError
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +81,10 @@ class FoundPairs:
         line_P: (P,) int64, where the file lists the pair.
     """
 
-    ids_P2: IntArray
+    ids_P2: Int64Array
     is_same_P: npt.NDArray[np.bool_]
-    fold_P: IntArray
-    line_P: IntArray
+    fold_P: Int64Array
+    line_P: Int64Array
 
 
 def stem_of(name: str, number: int) -> str:
@@ -194,7 +193,7 @@ def find_pairs(file: PairsFile, paths: Sequence[str]) -> FoundPairs:
 
 def find_people(
     file: PeopleFile, label_names: Sequence[str], labels_N: npt.NDArray[np.integer]
-) -> tuple[IntArray, ...]:
+) -> tuple[Int64Array, ...]:
     """Finds the people among the labels of a corpus.
 
     Args:

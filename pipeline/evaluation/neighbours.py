@@ -3,14 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
+from pipeline.arrays import Float32Array, Int64Array
 
 # A tile of distances, 8 MiB of float64, stays in the processor's cache.
 QUERIES_PER_TILE = 256
 GALLERY_PER_TILE = 4096
 
 
-def nearest_others(queries_QD: FloatArray, gallery_ND: FloatArray, own_Q: IntArray, depth: int) -> IntArray:
+def nearest_others(queries_QD: Float32Array, gallery_ND: Float32Array, own_Q: Int64Array, depth: int) -> Int64Array:
     """Searches a gallery exhaustively, a tile at a time.
 
     Args:
@@ -43,10 +43,10 @@ def nearest_others(queries_QD: FloatArray, gallery_ND: FloatArray, own_Q: IntArr
     return rows_QK
 
 
-def _smallest(values_QG: npt.NDArray[np.float64], count: int) -> IntArray:
+def _smallest(values_QG: npt.NDArray[np.float64], count: int) -> Int64Array:
     """(Q, count) columns of the smallest values by (value, column); all columns where they are not so many."""
     if count == 1:
-        smallest_Q: IntArray = values_QG.argmin(axis=1)
+        smallest_Q: Int64Array = values_QG.argmin(axis=1)
         return smallest_Q[:, None]
     if count >= values_QG.shape[1]:
         return np.argsort(values_QG, axis=1, kind="stable")

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.evaluation.robustness.protocol import figures_of_merit
-from pipeline.evaluation.verification.pairs import FloatArray, PairRuns, check_finite, pair_distances
+from pipeline.evaluation.verification.pairs import PairRuns, check_finite, pair_distances
 
 CodeArray = npt.NDArray[np.int8]
 
@@ -95,7 +96,7 @@ def quantise(vectors_ND: npt.NDArray[np.floating]) -> CodeArray:
     return codes_ND
 
 
-def restore(codes_ND: CodeArray) -> FloatArray:
+def restore(codes_ND: CodeArray) -> Float32Array:
     """The vectors that codes stand for.
 
     Args:
@@ -110,7 +111,7 @@ def restore(codes_ND: CodeArray) -> FloatArray:
     return vectors_ND
 
 
-def rounding_bound(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
+def rounding_bound(vectors_ND: Float32Array) -> npt.NDArray[np.float64]:
     """The greatest distance of each restored vector from the unit vector that was quantised, (N,) float64.
 
     Let m = max|x|, u = 127/m x, and c the code: |c - u| <= √D/2, |u| = 127/m and |c| >= 127. As
@@ -125,7 +126,7 @@ def rounding_bound(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def evaluate_quantisation(
-    embeddings_ND: FloatArray, labels_N: npt.ArrayLike, config: EvaluationConfig, seed: int
+    embeddings_ND: Float32Array, labels_N: npt.ArrayLike, config: EvaluationConfig, seed: int
 ) -> Quantisation:
     """Measures embeddings as they are and restored from int8, on the same pairs.
 
@@ -159,7 +160,7 @@ def evaluate_quantisation(
 
 
 def _distance_errors(
-    embeddings_ND: FloatArray, restored_ND: FloatArray, labels_N: npt.NDArray[np.generic], seed: int
+    embeddings_ND: Float32Array, restored_ND: Float32Array, labels_N: npt.NDArray[np.generic], seed: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """|d' - d| of sampled pairs of either kind, and what each can be at most."""
     order = np.argsort(labels_N, kind="stable")

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
-
-BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
+from pipeline.evaluation.verification.pairs import check_finite
 
 # Labels with very many examples need long lists of neighbours: then a tile holds fewer queries.
 MAX_LISTED = 2_000_000
@@ -73,11 +71,11 @@ class Retrieval:
 
 
 def evaluate_retrieval(
-    embeddings_ND: FloatArray,
+    embeddings_ND: Float32Array,
     labels_N: npt.ArrayLike,
     config: RetrievalConfig,
     seed: int,
-    others_ND: FloatArray | None = None,
+    others_ND: Float32Array | None = None,
 ) -> Retrieval:
     """Looks up each query's nearest other examples among all examples, singletons included.
 
@@ -132,7 +130,7 @@ def evaluate_retrieval(
     )
 
 
-def recall_at_1(embeddings_ND: FloatArray, labels_N: npt.ArrayLike) -> Recall:
+def recall_at_1(embeddings_ND: Float32Array, labels_N: npt.ArrayLike) -> Recall:
     """Recall@1 of all queries, as ``evaluate_retrieval`` defines it, and nothing that takes longer.
 
     Args:
@@ -152,7 +150,7 @@ def recall_at_1(embeddings_ND: FloatArray, labels_N: npt.ArrayLike) -> Recall:
     return Recall(num_queries=len(queries), recall_at_1=num_hits / len(queries))
 
 
-def _eligible(labels: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
+def _eligible(labels: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
     """The examples whose label has more examples, and how many more."""
     _, label_index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     num_relevant_N = counts[label_index] - 1
@@ -165,7 +163,7 @@ def _eligible(labels: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
     return eligible, num_relevant_N[eligible]
 
 
-def _precisions_at_r(is_same_QK: BoolArray, num_relevant_Q: IntArray) -> tuple[Float64Array, Float64Array]:
+def _precisions_at_r(is_same_QK: BoolArray, num_relevant_Q: Int64Array) -> tuple[Float64Array, Float64Array]:
     """R-precision and average precision at R of each query, (Q,) float64, from its list's first K >= R places."""
     rank_K = np.arange(1, is_same_QK.shape[1] + 1)
     is_hit_QK = is_same_QK & (rank_K <= num_relevant_Q[:, None])

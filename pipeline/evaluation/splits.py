@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
 
 
@@ -87,11 +87,11 @@ class SplitVerification:
 
 
 def evaluate_splits(
-    embeddings_ND: FloatArray,
+    embeddings_ND: Float32Array,
     labels_N: npt.ArrayLike,
     config: EvaluationConfig,
     seed: int,
-    others_ND: FloatArray | None = None,
+    others_ND: Float32Array | None = None,
 ) -> SplitVerification:
     """Evaluates verification in each of several disjoint sets of labels, each with a threshold of its own.
 
@@ -136,7 +136,7 @@ def evaluate_splits(
 
 
 def sample_labels(
-    labels: npt.NDArray[np.generic], counts: IntArray, max_examples: int, rng: np.random.Generator
+    labels: npt.NDArray[np.generic], counts: Int64Array, max_examples: int, rng: np.random.Generator
 ) -> npt.NDArray[np.generic]:
     """All distinct labels, or two or more of them whose counts of examples just reach ``max_examples``."""
     order = rng.permutation(len(labels))
@@ -149,7 +149,7 @@ def standard_error(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
-def _deal(labels: npt.NDArray[np.generic], num_splits: int, seed: int) -> list[IntArray]:
+def _deal(labels: npt.NDArray[np.generic], num_splits: int, seed: int) -> list[Int64Array]:
     """Deals the distinct labels in turn, in an order by seed, those with two examples or more first.
 
     So all splits have as many of either as they can, to one: none lacks same pairs by chance.

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import FloatArray, Int64Array
 from pipeline.inspection.findings import Findings
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.query.predicates import PROBLEMS, BrokenMask, Eligibility, check_distances, check_ids
@@ -21,8 +21,6 @@ from pipeline.triplets.schema import TRIPLETS, count_kinds, from_arrow
 
 _ROWS_PER_BLOCK = 1 << 14  # rows that a thread checks at once
 
-Int64Array = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
 RowSelection = slice | Int64Array
 CheckResult = tuple[list[BrokenMask], float]
 

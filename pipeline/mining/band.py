@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Float64Array, FloatArray
 from pipeline.config import BandConfig
-from pipeline.mining.distance import Float32Array, Float64Array, FloatArray
 
 
 def band_bounds(band: BandConfig, d_ap_P: FloatArray) -> tuple[Float32Array, Float32Array]:

@@ -6,13 +6,8 @@ gives the same triplets to the bit.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating]
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
+from pipeline.arrays import Float32Array, Float64Array, FloatArray
 
 _UNIT_ROUNDOFF = 2.0**-24  # of float32
 _ROWS_AT_ONCE = 1 << 12

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float64Array, Int64Array
 from pipeline.config import PositivesConfig
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import Float64Array, Int64Array, squared_distances
+from pipeline.mining.distance import squared_distances
 from pipeline.mining.sampling import hash_ids
 from pipeline.mining.shards import LabelGroups, ShardedVectors
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, FloatArray, Int32Array, Int64Array
 from pipeline.config import BandConfig
 from pipeline.mining.audit.suspects import MinDistances
 from pipeline.mining.band import band_bounds
-from pipeline.mining.distance import Float32Array, FloatArray, Int32Array, Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups, ShardedVectors
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.distance import Int64Array
+from pipeline.arrays import Int64Array
 from pipeline.mining.shards import Shard
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import FloatArray, Int32Array, Int64Array
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import FloatArray, Int32Array, Int64Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.arrays import Float64Array, FloatArray, Int64Array
 from pipeline.config import BandConfig, StalenessConfig
 from pipeline.mining.band import band_bounds
-from pipeline.mining.distance import Float64Array, FloatArray, Int64Array, squared_distances
+from pipeline.mining.distance import squared_distances
 
 _SAMPLE_STREAM = 0x7374616C65
 

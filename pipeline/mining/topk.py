@@ -5,8 +5,8 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import Float32Array, Int64Array
 
 NO_ID = np.iinfo(np.int64).max
 

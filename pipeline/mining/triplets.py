@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import Float32Array, Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.topk import Nearest
 

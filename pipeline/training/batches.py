@@ -10,9 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
+from pipeline.arrays import Int32Array, Int64Array
 from pipeline.config import BatchConfig
 from pipeline.config.training import Selection
-from pipeline.training.label_index import NO_IDS, Int32Array, Int64Array, LabelIndex
+from pipeline.training.label_index import NO_IDS, LabelIndex
 from pipeline.training.triplet_shard import TripletShard
 
 _BATCH_STREAM = 0x6261746368  # keeps these random numbers apart from others of the same seed

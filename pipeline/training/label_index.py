@@ -1,12 +1,9 @@
 """An index of the training examples by label: every batch draws its images from it."""
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Int32Array, Int64Array
 from pipeline.errors import InputError
-
-Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
 
 NO_IDS: Int64Array = np.empty(0, dtype=np.int64)
 

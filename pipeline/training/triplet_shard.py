@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.training.label_index import Int32Array, Int64Array
+from pipeline.arrays import Int32Array, Int64Array
 
 _SEED_STREAM = 0x6C6561646572  # keeps these random numbers apart from others of the same seed
 

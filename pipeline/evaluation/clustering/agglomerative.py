@@ -6,13 +6,13 @@ is mean|a|² + mean|b|² - 2 mean(a)·mean(b). So no table of N² distances is k
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 
 UNKNOWN = -1
 
 
-def agglomerate(embeddings_ND: FloatArray, threshold: float) -> IntArray:
+def agglomerate(embeddings_ND: Float32Array, threshold: float) -> Int64Array:
     """Joins the two nearest clusters until all are farther apart than a threshold.
 
     The distance of two clusters is the mean squared L2 distance between their members (UPGMA). The result is that of
@@ -57,7 +57,7 @@ def agglomerate(embeddings_ND: FloatArray, threshold: float) -> IntArray:
 class _ActiveClusters:
     """The clusters that are neither joined to another nor finished, in the first ``count`` slots of each array."""
 
-    def __init__(self, embeddings_ND: FloatArray) -> None:
+    def __init__(self, embeddings_ND: Float32Array) -> None:
         rows = np.arange(len(embeddings_ND))
         self.count = len(rows)
         self.nearest_C = np.full(len(rows), UNKNOWN)
@@ -113,7 +113,7 @@ class _ActiveClusters:
         ):
             values_C[slot] = values_C[last]
 
-    def assignments(self) -> IntArray:
+    def assignments(self) -> Int64Array:
         """(N,) the cluster of each example, by the row of one of its members."""
         member_N = np.arange(len(self._member_C))
         # Backwards: what an example was joined to is settled before it.

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from pipeline.arrays import Int64Array
 from pipeline.evaluation.clustering.protocol import Clustering
 from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
-from pipeline.evaluation.verification.pairs import IntArray
 from pipeline.evaluation.verification.roc import DASHED
 from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
 
@@ -101,7 +101,7 @@ def _plot_sizes(axes: Axes, result: Clustering) -> None:
 
 
 def _plot_size_curve(
-    axes: Axes, descending: IntArray, label: str, color: str, linestyle: str | tuple[int, tuple[int, ...]] = "-"
+    axes: Axes, descending: Int64Array, label: str, color: str, linestyle: str | tuple[int, tuple[int, ...]] = "-"
 ) -> None:
     sizes, counts = np.unique(descending, return_counts=True)
     num_as_large = counts[::-1].cumsum()[::-1]

@@ -14,11 +14,12 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 from threadpoolctl import threadpool_limits
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
 from pipeline.evaluation.splits import sample_labels
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
+from pipeline.evaluation.verification.pairs import check_finite
 
 MAX_SQUARED_DISTANCE = 4.0
 """Of two unit vectors."""
@@ -37,7 +38,7 @@ class Partition:
         ari: Adjusted Rand index.
     """
 
-    sizes: IntArray
+    sizes: Int64Array
     num_noise: int
     bcubed_precision: float
     bcubed_recall: float
@@ -82,7 +83,7 @@ class Clustering:
     """
 
     num_available: int
-    label_sizes: IntArray
+    label_sizes: Int64Array
     distance_threshold: float
     partitions: Mapping[str, Partition]
 
@@ -108,7 +109,7 @@ class Clustering:
 
 
 def evaluate_clustering(
-    embeddings_ND: FloatArray, labels_N: npt.ArrayLike, config: ClusteringConfig, threshold: float, seed: int
+    embeddings_ND: Float32Array, labels_N: npt.ArrayLike, config: ClusteringConfig, threshold: float, seed: int
 ) -> Clustering:
     """Clusters the embeddings with each method of the config. Memory is flat, O(N·D); time grows with N².
 
@@ -144,7 +145,7 @@ def evaluate_clustering(
     if config.distance_threshold is not None:
         threshold = config.distance_threshold
     threshold = min(threshold, MAX_SQUARED_DISTANCE)  # a verifier that accepts every pair has an infinite one
-    methods: dict[str, Callable[[], IntArray]] = {
+    methods: dict[str, Callable[[], Int64Array]] = {
         "agglomerative": lambda: agglomerate(embeddings_ND, threshold),
         "k_means": lambda: _k_means(embeddings_ND, len(label_sizes), seed),
         "hdbscan": lambda: _hdbscan(embeddings_ND),
@@ -157,7 +158,7 @@ def evaluate_clustering(
     )
 
 
-def score_partition(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partition:
+def score_partition(labels_N: npt.NDArray[Any], clusters_N: Int64Array) -> Partition:
     """Compares clusters with labels.
 
     BCubed is that of Amigó et al. 2009, "A comparison of extrinsic clustering evaluation metrics based on formal
@@ -184,20 +185,20 @@ def score_partition(labels_N: npt.NDArray[Any], clusters_N: IntArray) -> Partiti
     )
 
 
-def _k_means(embeddings_ND: FloatArray, num_clusters: int, seed: int) -> IntArray:
+def _k_means(embeddings_ND: Float32Array, num_clusters: int, seed: int) -> Int64Array:
     # k-means++ takes minutes where clusters are thousands. One thread: several add up their sums in no fixed order.
     k_means = KMeans(num_clusters, init="random", n_init=1, random_state=seed % 2**32)
     with threadpool_limits(1, user_api="openmp"):
-        clusters_N: IntArray = k_means.fit_predict(embeddings_ND).astype(np.int64)
+        clusters_N: Int64Array = k_means.fit_predict(embeddings_ND).astype(np.int64)
     return clusters_N
 
 
-def _hdbscan(embeddings_ND: FloatArray) -> IntArray:
+def _hdbscan(embeddings_ND: Float32Array) -> Int64Array:
     # A tree of one leaf is a plain search, twice as fast: in so many dimensions, deeper trees rule nothing out.
     search = {"algorithm": "kd_tree", "leaf_size": len(embeddings_ND)}
-    clusters_N: IntArray = HDBSCAN(min_cluster_size=2, copy=True, **search).fit_predict(embeddings_ND)
+    clusters_N: Int64Array = HDBSCAN(min_cluster_size=2, copy=True, **search).fit_predict(embeddings_ND)
     return clusters_N
 
 
-def _sizes(codes_N: npt.NDArray[Any]) -> IntArray:
+def _sizes(codes_N: npt.NDArray[Any]) -> Int64Array:
     return np.sort(np.unique(codes_N, return_counts=True)[1])[::-1]

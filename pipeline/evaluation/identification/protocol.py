@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
+from pipeline.evaluation.verification.pairs import check_finite
 from pipeline.evaluation.verification.protocol import Verification, far_name
 
 MAX_TILE_VALUES = 4_000_000
@@ -38,7 +39,7 @@ class ClosedSet:
         gallery_size: G.
     """
 
-    ranks: IntArray
+    ranks: Int64Array
     gallery_size: int
 
     def rate(self, rank: int) -> float:
@@ -76,9 +77,9 @@ class OpenSet:
         gallery_size: Enrolled labels.
     """
 
-    mated: FloatArray
-    hits: FloatArray
-    unmated: FloatArray
+    mated: Float32Array
+    hits: Float32Array
+    unmated: Float32Array
     gallery_size: int
 
     def at_far(self, far: float) -> OpenSetPoint:
@@ -151,7 +152,7 @@ class IdentificationReport:
 
 
 def evaluate_identification(
-    vectors_ND: FloatArray, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
+    vectors_ND: Float32Array, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
 ) -> IdentificationReport:
     """Identifies probes of the closed and of the open set.
 
@@ -193,7 +194,7 @@ def evaluate_identification(
     )
 
 
-def _sample_gallery(labels: npt.NDArray[np.generic], rng: np.random.Generator) -> IntArray:
+def _sample_gallery(labels: npt.NDArray[np.generic], rng: np.random.Generator) -> Int64Array:
     """One example of each label with two or more, in the order of the examples."""
     shuffled = rng.permutation(len(labels))
     _, firsts, counts = np.unique(labels[shuffled], return_index=True, return_counts=True)
@@ -207,12 +208,12 @@ def _sample_gallery(labels: npt.NDArray[np.generic], rng: np.random.Generator) -
     return gallery
 
 
-def _sample(rows: IntArray, at_most: int, rng: np.random.Generator) -> IntArray:
+def _sample(rows: Int64Array, at_most: int, rng: np.random.Generator) -> Int64Array:
     return rows if len(rows) <= at_most else np.sort(rng.choice(rows, at_most, replace=False))
 
 
 def _closed_set(
-    vectors_ND: FloatArray, labels: npt.NDArray[np.generic], gallery: IntArray, probes: IntArray
+    vectors_ND: Float32Array, labels: npt.NDArray[np.generic], gallery: Int64Array, probes: Int64Array
 ) -> ClosedSet:
     columns = np.arange(len(gallery))
     mates = _mate_columns(labels, gallery, probes)
@@ -226,11 +227,11 @@ def _closed_set(
 
 
 def _open_set(
-    vectors_ND: FloatArray,
+    vectors_ND: Float32Array,
     labels: npt.NDArray[np.generic],
-    gallery: IntArray,
-    mated: IntArray,
-    unmated: IntArray,
+    gallery: Int64Array,
+    mated: Int64Array,
+    unmated: Int64Array,
 ) -> OpenSet:
     columns, distances = _nearest(vectors_ND[mated], vectors_ND[gallery])
     is_hit = columns == _mate_columns(labels, gallery, mated)
@@ -238,13 +239,13 @@ def _open_set(
     return OpenSet(np.sort(distances), np.sort(distances[is_hit]), np.sort(unmated_distances), len(gallery))
 
 
-def _mate_columns(labels: npt.NDArray[np.generic], gallery: IntArray, probes: IntArray) -> IntArray:
+def _mate_columns(labels: npt.NDArray[np.generic], gallery: Int64Array, probes: Int64Array) -> Int64Array:
     """The place in the gallery of each probe's label."""
     by_label = np.argsort(labels[gallery])
     return by_label[np.searchsorted(labels[gallery], labels[probes], sorter=by_label)]
 
 
-def _nearest(probes_PD: FloatArray, gallery_GD: FloatArray) -> tuple[IntArray, FloatArray]:
+def _nearest(probes_PD: Float32Array, gallery_GD: Float32Array) -> tuple[Int64Array, Float32Array]:
     """The gallery column that is nearest to each probe, the first of equally near ones, and its distance."""
     places = np.empty(len(probes_PD), dtype=np.int64)
     distances = np.empty(len(probes_PD), dtype=np.float32)
@@ -254,7 +255,7 @@ def _nearest(probes_PD: FloatArray, gallery_GD: FloatArray) -> tuple[IntArray, F
     return places, distances
 
 
-def _tiles(probes_PD: FloatArray, gallery_GD: FloatArray) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+def _tiles(probes_PD: Float32Array, gallery_GD: Float32Array) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
     """Distances of a tile of probes from the whole gallery, float64, rounded so that equal ones are equal numbers."""
     gallery = gallery_GD.astype(np.float64)
     gallery_norms = np.einsum("gd,gd->g", gallery, gallery)

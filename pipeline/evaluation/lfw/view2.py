@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import BoolArray, Float32Array, Int64Array
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import FoldScore, SettingScore, View1, View2
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite, pair_distances
+from pipeline.evaluation.verification.pairs import check_finite, pair_distances
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +28,9 @@ class ListedPairs:
         fold_P: (P,) int64, the pair's fold, 0 to F - 1; all 0 in View 1.
     """
 
-    ids_P2: IntArray
+    ids_P2: Int64Array
     is_same_P: BoolArray
-    fold_P: IntArray
+    fold_P: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +43,9 @@ class OfficialFolds:
     """
 
     pairs: ListedPairs
-    people: Sequence[IntArray] | None = None
+    people: Sequence[Int64Array] | None = None
 
-    def people_of_folds(self, labels: npt.NDArray[np.generic]) -> list[IntArray]:
+    def people_of_folds(self, labels: npt.NDArray[np.generic]) -> list[Int64Array]:
         """Label codes of each fold's people: as given, or those in its pairs; no two folds may share any."""
         num_folds = int(self.pairs.fold_P.max()) + 1
         in_pairs = [np.unique(labels[self.pairs.ids_P2[self.pairs.fold_P == fold]]) for fold in range(num_folds)]
@@ -70,7 +69,7 @@ class OfficialFolds:
 
 
 def score_view2(
-    embeddings_ND: FloatArray,
+    embeddings_ND: Float32Array,
     labels_N: npt.ArrayLike,
     folds: OfficialFolds,
     config: EvaluationConfig,
@@ -138,7 +137,7 @@ def score_view2(
 
 
 def score_view1(
-    embeddings_ND: FloatArray,
+    embeddings_ND: Float32Array,
     labels_N: npt.ArrayLike,
     train: ListedPairs,
     test: ListedPairs,
@@ -215,11 +214,11 @@ def _other_folds(clean: Sequence[int], num_folds: int) -> dict[int, tuple[int, .
     return {fold: tuple(other for other in sources if other != fold) for fold in clean or all_folds}
 
 
-def _num_trained(people: IntArray, trained_labels: npt.ArrayLike | None) -> int:
+def _num_trained(people: Int64Array, trained_labels: npt.ArrayLike | None) -> int:
     return 0 if trained_labels is None else int(np.isin(people, np.asarray(trained_labels)).sum())
 
 
-def _listed_distances(embeddings_ND: FloatArray, labels: npt.NDArray[np.generic], pairs: ListedPairs) -> FloatArray:
+def _listed_distances(embeddings_ND: Float32Array, labels: npt.NDArray[np.generic], pairs: ListedPairs) -> Float32Array:
     """Distances of the pairs in their order, after all checks that need no fold but its own."""
     check_finite(embeddings_ND)
     i_P, j_P = pairs.ids_P2.T
@@ -239,5 +238,5 @@ def _listed_distances(embeddings_ND: FloatArray, labels: npt.NDArray[np.generic]
     return pair_distances(embeddings_ND, embeddings_ND, i_P, j_P)
 
 
-def _verification(distances_P: FloatArray, is_same_P: BoolArray, chosen_P: BoolArray) -> Verification:
+def _verification(distances_P: Float32Array, is_same_P: BoolArray, chosen_P: BoolArray) -> Verification:
     return Verification(np.sort(distances_P[chosen_P & is_same_P]), np.sort(distances_P[chosen_P & ~is_same_P]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float64Array = npt.NDArray[np.float64]
+from pipeline.arrays import Float64Array
 
 MAX_TILE_VALUES = 4_000_000
 # Anchors that are searched again at a time.

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
+from pipeline.arrays import Float32Array, Int64Array
 
 # At most so many of the N×L margins are in memory at a time.
 MAX_TILE_VALUES = 4_000_000
@@ -30,7 +30,7 @@ class LinearSvm:
         self.penalty = penalty
         self.max_iter = max_iter
 
-    def fit(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> "LinearSvm":
+    def fit(self, vectors_ND: Float32Array, labels_N: npt.NDArray[np.generic]) -> "LinearSvm":
         """Trains on (N, D) float32 vectors and their labels, two or more distinct ones."""
         self.classes_, codes = np.unique(labels_N, return_inverse=True)
         inputs_NE = _with_ones(vectors_ND)
@@ -42,15 +42,15 @@ class LinearSvm:
             self.weights_[:, tile] = self._fit_tile(inputs_NE, codes, tile)
         return self
 
-    def decision_function(self, vectors_ND: FloatArray) -> FloatArray:
+    def decision_function(self, vectors_ND: Float32Array) -> Float32Array:
         """(N, L) float32; the largest of a row is the answer."""
         return _with_ones(vectors_ND) @ self.weights_
 
-    def score(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> float:
+    def score(self, vectors_ND: Float32Array, labels_N: npt.NDArray[np.generic]) -> float:
         """The share of examples that are named rightly; of equal decisions, the first label's counts."""
         return float((self.classes_[self.decision_function(vectors_ND).argmax(axis=1)] == labels_N).mean())
 
-    def _fit_tile(self, inputs_NE: FloatArray, codes_N: IntArray, tile: IntArray) -> FloatArray:
+    def _fit_tile(self, inputs_NE: Float32Array, codes_N: Int64Array, tile: Int64Array) -> Float32Array:
         shape = (inputs_NE.shape[1], len(tile))
         signs_NL = np.where(codes_N[:, None] == tile, np.float32(1), np.float32(-1))
 
@@ -72,5 +72,5 @@ class LinearSvm:
         return solution.x.reshape(shape).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def _with_ones(vectors_ND: FloatArray) -> FloatArray:
+def _with_ones(vectors_ND: Float32Array) -> Float32Array:
     return np.column_stack([vectors_ND, np.ones(len(vectors_ND), dtype=np.float32)]).astype(np.float32, copy=False)

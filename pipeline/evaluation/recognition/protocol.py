@@ -20,20 +20,21 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
 from pipeline.evaluation.splits import sample_labels, standard_error
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, check_finite
+from pipeline.evaluation.verification.pairs import check_finite
 
 
 class Classifier(Protocol):
     """The interface of scikit-learn's classifiers."""
 
-    def fit(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> object:
+    def fit(self, vectors_ND: Float32Array, labels_N: npt.NDArray[np.generic]) -> object:
         """Trains, from nothing."""
 
-    def score(self, vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic]) -> float:
+    def score(self, vectors_ND: Float32Array, labels_N: npt.NDArray[np.generic]) -> float:
         """The share of examples that are named rightly."""
 
 
@@ -107,7 +108,7 @@ class RecognitionReport:
 
 
 def evaluate_recognition(
-    vectors_ND: FloatArray, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
+    vectors_ND: Float32Array, labels_N: npt.ArrayLike, config: RecognitionConfig, seed: int
 ) -> RecognitionReport:
     """Cross-validates nearest-neighbour classifiers and support vector machines over stratified folds.
 
@@ -165,7 +166,7 @@ def _check_size(num_examples: int, config: RecognitionConfig) -> None:
         )
 
 
-def _deal_folds(labels_N: npt.NDArray[np.generic], num_folds: int, rng: np.random.Generator) -> IntArray:
+def _deal_folds(labels_N: npt.NDArray[np.generic], num_folds: int, rng: np.random.Generator) -> Int64Array:
     """The fold of each example, by seed: label after label, examples are dealt to the folds in turn.
 
     As many of each label are in a fold as in scikit-learn's StratifiedKFold, which refuses where no label has as many
@@ -177,7 +178,7 @@ def _deal_folds(labels_N: npt.NDArray[np.generic], num_folds: int, rng: np.rando
     return folds
 
 
-def _scale(vectors_ND: FloatArray) -> FloatArray:
+def _scale(vectors_ND: Float32Array) -> Float32Array:
     centred_ND = vectors_ND.astype(np.float64)
     centred_ND -= centred_ND.mean(axis=0)
     length = np.sqrt(np.square(centred_ND).sum(axis=1).mean())
@@ -194,7 +195,7 @@ def _classifiers(config: RecognitionConfig) -> dict[str, Callable[[], Classifier
 
 
 def _cross_validate(
-    make: Callable[[], Classifier], vectors_ND: FloatArray, labels_N: npt.NDArray[np.generic], folds_N: IntArray
+    make: Callable[[], Classifier], vectors_ND: Float32Array, labels_N: npt.NDArray[np.generic], folds_N: Int64Array
 ) -> CrossValidation:
     """Trains and tests on each fold, as many folds at a time as there are cores, each on one core."""
 

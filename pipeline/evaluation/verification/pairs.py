@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 PAIRS_PER_TILE = 1024
 """So few that a tile stays in the processor's cache, which is three times as fast as 32,768."""
@@ -28,10 +26,10 @@ class PairRuns:
         length_N: (N,) int64, how far back it jumps there.
     """
 
-    num_N: IntArray
-    first_N: IntArray
-    end_N: IntArray
-    length_N: IntArray
+    num_N: Int64Array
+    first_N: Int64Array
+    end_N: Int64Array
+    length_N: Int64Array
 
     @classmethod
     def of_sorted(cls, sorted_labels_N: npt.NDArray[np.generic], both_orders: bool) -> tuple["PairRuns", "PairRuns"]:
@@ -56,7 +54,7 @@ class PairRuns:
         num_different = num_rows - (end - start) if both_orders else num_rows - end
         return cls(num_same, rows + 1, end, end - start), cls(num_different, end, all_rows, all_rows)
 
-    def sample(self, max_pairs: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, max_pairs: int, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
         """Samples distinct pairs, each with the same chance; all of them if they are so few.
 
         Returns:
@@ -69,7 +67,9 @@ class PairRuns:
         return i, np.where(j >= self.end_N[i], j - self.length_N[i], j)
 
 
-def pair_distances(embeddings_ND: FloatArray, others_ND: FloatArray, i_P: IntArray, j_P: IntArray) -> FloatArray:
+def pair_distances(
+    embeddings_ND: Float32Array, others_ND: Float32Array, i_P: Int64Array, j_P: Int64Array
+) -> Float32Array:
     """The distances of ``embeddings_ND[i]`` from ``others_ND[j]``, (P,) float32, in the order of the pairs."""
     distances = np.empty(len(i_P), dtype=np.float32)
     for start in range(0, len(i_P), PAIRS_PER_TILE):
@@ -80,7 +80,7 @@ def pair_distances(embeddings_ND: FloatArray, others_ND: FloatArray, i_P: IntArr
     return distances
 
 
-def sample_numbers(total: int, max_numbers: int, rng: np.random.Generator) -> IntArray:
+def sample_numbers(total: int, max_numbers: int, rng: np.random.Generator) -> Int64Array:
     """Samples distinct numbers below ``total``, each with the same chance; all of them if they are so few.
 
     One number from each of ``max_numbers`` equal runs, in O(max_numbers) memory; a common cyclic shift evens out the
@@ -96,7 +96,7 @@ def sample_numbers(total: int, max_numbers: int, rng: np.random.Generator) -> In
     return np.sort((sampled + rng.integers(total)) % total)
 
 
-def check_finite(embeddings_ND: FloatArray) -> None:
+def check_finite(embeddings_ND: Float32Array) -> None:
     """Checks that all values are finite.
 
     Raises:

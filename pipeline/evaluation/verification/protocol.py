@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray, PairRuns, check_finite, pair_distances
+from pipeline.evaluation.verification.pairs import PairRuns, check_finite, pair_distances
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Verification:
         different: (P_diff,) float32, ascending squared L2 distances of the different-label pairs; at least one.
     """
 
-    same: FloatArray
-    different: FloatArray
+    same: Float32Array
+    different: Float32Array
 
     def true_accepts(self, threshold: float) -> int:
         """|TA(d)|: the number of same pairs at a distance <= d."""
@@ -133,7 +134,7 @@ class Verification:
         fars = np.geomspace(1 / len(self.different), 1.0, num_points)
         return fars, np.array([self.at_far(far).val for far in fars])
 
-    def _cuts(self) -> tuple[FloatArray, IntArray, IntArray]:
+    def _cuts(self) -> tuple[Float32Array, Int64Array, Int64Array]:
         """The K distinct distances, and how many same and different pairs each of the K + 1 cuts accepts."""
         distances_K = np.union1d(self.same, self.different)
         same_K, different_K = (
@@ -143,11 +144,11 @@ class Verification:
 
 
 def evaluate_pairs(
-    embeddings_ND: FloatArray,
+    embeddings_ND: Float32Array,
     labels_N: npt.ArrayLike,
     max_pairs: int,
     seed: int,
-    others_ND: FloatArray | None = None,
+    others_ND: Float32Array | None = None,
 ) -> Verification:
     """Measures the distances of all same-label and all different-label pairs, or of a sample of either.
 
@@ -196,7 +197,7 @@ def far_name(far: float) -> str:
     return np.format_float_scientific(far, trim="-", exp_digits=2)
 
 
-def _check_shapes(embeddings_ND: FloatArray, others_ND: FloatArray, labels: npt.NDArray[np.generic]) -> None:
+def _check_shapes(embeddings_ND: Float32Array, others_ND: Float32Array, labels: npt.NDArray[np.generic]) -> None:
     if embeddings_ND.ndim != 2 or others_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
         raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
     if len(others_ND) != len(embeddings_ND):
@@ -208,7 +209,7 @@ def _check_shapes(embeddings_ND: FloatArray, others_ND: FloatArray, labels: npt.
         )
 
 
-def _num_up_to(ascending: FloatArray, threshold: float) -> int:
+def _num_up_to(ascending: Float32Array, threshold: float) -> int:
     return int(np.searchsorted(ascending, _round_down(threshold), side="right"))
 
 

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import BoolArray, Float32Array, FloatArray, Int32Array, Int64Array
 from pipeline.config import BandConfig
 from pipeline.mining.band import band_bounds
-from pipeline.mining.distance import Float32Array, FloatArray, Int32Array, Int64Array, squared_distances
+from pipeline.mining.distance import squared_distances
 from pipeline.mining.triplets import Triplets
 from pipeline.mining.verify import TOLERANCE
 
-BoolArray = npt.NDArray[np.bool_]
 BrokenMask = tuple[str, BoolArray]
 """The name of a predicate, and which triplets break it, bool, shape (T,)."""
 

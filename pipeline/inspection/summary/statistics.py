@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.errors import CorruptDataError
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.progress import stage
 from pipeline.triplets.schema import KINDS, count_kinds
-
-Int64Array = npt.NDArray[np.int64]
-Float32Array = npt.NDArray[np.float32]
 
 BIN_WIDTH = 2.0**-14
 """Of all histograms of distances: the error of a quantile, 6.1e-5. A power of two, so that no bin's edge is rounded."""

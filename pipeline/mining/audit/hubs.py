@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.distance import Int64Array
+from pipeline.arrays import Int64Array
 from pipeline.mining.sampling import hash_ids
 from pipeline.mining.triplets import Triplets
 

@@ -5,9 +5,9 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.arrays import Float64Array, FloatArray
 from pipeline.config import AuditConfig
 from pipeline.errors import AuditRefusedError
-from pipeline.mining.distance import Float64Array, FloatArray
 
 _FROM_EARLIER = "from an earlier checkpoint on (--run NAME --encoder.pretrained RUN:STEP)"
 _FEWEST_LABELS_OFF_A_LINE = 4

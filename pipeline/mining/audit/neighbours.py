@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Int32Array, Int64Array
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.shards import LabelGroups
 from pipeline.mining.topk import Nearest

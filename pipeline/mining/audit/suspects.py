@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, Int32Array, Int64Array
 from pipeline.mining.audit.neighbours import NeighbourStatistics
 from pipeline.mining.columns import Columns
-from pipeline.mining.distance import Float32Array, Int32Array, Int64Array
 from pipeline.mining.topk import Nearest
 
 _UNBOUNDED = np.float32(-np.inf)

@@ -15,16 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array, Float64Array, Int64Array
 from pipeline.config import IndexConfig
 from pipeline.errors import InputError
-from pipeline.mining.distance import (
-    Float32Array,
-    Float64Array,
-    Int64Array,
-    error_bound,
-    squared_distances,
-    squared_norms,
-)
+from pipeline.mining.distance import error_bound, squared_distances, squared_norms
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.errors import InputError
-from pipeline.mining.distance import Float32Array, Int64Array
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest

@@ -8,13 +8,8 @@ Memory is flat: a tile of distances, and one small state a pair.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.mining.distance import (
-    Float32Array,
-    approximate_distances,
-    error_bound,
-    squared_distances,
-    squared_norms,
-)
+from pipeline.arrays import Float32Array
+from pipeline.mining.distance import approximate_distances, error_bound, squared_distances, squared_norms
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import FloatArray
 from pipeline.config import OldEncoder, RunConfig
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoint_names import find_checkpoint
@@ -24,8 +24,6 @@ from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 _POLL_INTERVAL_S = 0.5
-
-FloatArray = npt.NDArray[np.floating]
 
 
 def choose_old(job: Job) -> OldEncoder | None:

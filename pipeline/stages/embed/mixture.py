@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import FloatArray, Int64Array
 from pipeline.errors import InputError
 from pipeline.mining.sampling import hash_ids
 
 _OLD_STREAM = 0x6861726D6F6E6963  # not the draw that samples candidates
-
-Int64Array = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)

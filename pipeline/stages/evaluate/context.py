@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float32Array
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray
 from pipeline.progress import say
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodePool
@@ -32,7 +32,7 @@ class EvaluationSet:
     """
 
     ids_N: npt.NDArray[np.int64]
-    vectors_ND: FloatArray
+    vectors_ND: Float32Array
     labels_N: npt.NDArray[np.int32]
 
 
@@ -63,7 +63,7 @@ class EvaluationContext:
     trained_L: npt.NDArray[np.bool_] | None
 
     @cached_property
-    def vectors_ND(self) -> FloatArray:
+    def vectors_ND(self) -> Float32Array:
         """Embeddings of the whole corpus, float32, by example id."""
         corpus, parts = self.corpus, EmbeddingParts(self.workspace, self.embeddings_key)
         vectors_ND = np.empty((corpus.num_examples, self.config.encoder.embedding_dim), dtype=np.float32)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from pipeline.arrays import Int64Array
 from pipeline.config import AuditConfig, MiningConfig, PositivesConfig
 from pipeline.mining.audit.neighbours import MOST_OWN
 from pipeline.mining.audit.suspects import MinDistances
 from pipeline.mining.backends.registry import BACKENDS
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.positives import Pairs, nearest_positives, select_positives
 from pipeline.mining.queries import Queries, build_queries, build_unbounded_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors

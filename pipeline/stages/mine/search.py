@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.arrays import Int64Array
 from pipeline.config import ClusterConfig
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.positives import Pairs
 from pipeline.mining.topk import Nearest
 from pipeline.runtime.actor_pool import Task

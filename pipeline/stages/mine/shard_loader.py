@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from pipeline.arrays import Int64Array
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.errors import CorruptDataError
 from pipeline.failpoints import Failpoint, reach
 from pipeline.mining.audit.moments import Moments
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard
 from pipeline.stages.embed.mixture import Mixture, check_usable, is_old

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from pipeline.arrays import Int64Array
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import InputError
-from pipeline.mining.distance import Int64Array
 from pipeline.mining.shards import LabelGroups
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.remote import Reference, fetch, resolved, submit, submit_several

@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
+from pipeline.arrays import Float64Array
 from pipeline.plotting import GRID, INK, LABEL_SIZE
 from pipeline.studies.compare.chart_style import Look, Looks, spread
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import Difference
-
-FloatArray = npt.NDArray[np.float64]
 
 # The first steps of every arm look alike and would take most of the height: left out of it, not of the panel.
 STEEP_START = 1 / 4
@@ -27,10 +25,10 @@ LEADER = {"arrowstyle": "-", "linewidth": 1.2, "relpos": (0, 0.5), "shrinkA": 0,
 class Curve(NamedTuple):
     """Mean, lowest and highest value of the seeds at so many images; each float64 of one length."""
 
-    images: FloatArray
-    mean: FloatArray
-    low: FloatArray
-    high: FloatArray
+    images: Float64Array
+    mean: Float64Array
+    low: Float64Array
+    high: Float64Array
 
 
 def mean_curve(results: Sequence[ArmResult], metric: str) -> Curve:

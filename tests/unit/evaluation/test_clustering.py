@@ -10,13 +10,12 @@ from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-unt
 from scipy.spatial.distance import pdist  # type: ignore[import-untyped]
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from pipeline.arrays import Int64Array
 from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
 from pipeline.evaluation.clustering.protocol import Clustering, evaluate_clustering, score_partition
 from tests.unit.evaluation.samples import unit_vectors
-
-IntArray = npt.NDArray[np.int64]
 
 CONFIG = ClusteringConfig()
 METHODS = CONFIG.methods
@@ -26,7 +25,7 @@ def groups(codes: npt.NDArray[np.integer]) -> set[frozenset[int]]:
     return {frozenset(np.flatnonzero(codes == code).tolist()) for code in np.unique(codes)}
 
 
-def bcubed(labels: IntArray, clusters: IntArray) -> tuple[float, float]:
+def bcubed(labels: Int64Array, clusters: Int64Array) -> tuple[float, float]:
     """By definition: over all examples, and all companions of each."""
     precisions, recalls = [], []
     for label, found in zip(labels, clusters, strict=True):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.identification import protocol as identification
@@ -16,7 +17,6 @@ from pipeline.evaluation.identification.protocol import (
     OpenSet,
     evaluate_identification,
 )
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RecognitionConfig()
@@ -25,17 +25,17 @@ DISTANCES = st.lists(st.integers(0, 12), min_size=1, max_size=30).map(
 )
 
 
-def lattice(num_examples: int, num_labels: int, seed: int) -> tuple[FloatArray, IntArray]:
+def lattice(num_examples: int, num_labels: int, seed: int) -> tuple[Float32Array, Int64Array]:
     """Points of a small lattice: their distances are exact in any order of summation, and most are tied."""
     rng = np.random.default_rng(seed)
     return rng.integers(-1, 2, size=(num_examples, 3)).astype(np.float32), rng.integers(num_labels, size=num_examples)
 
 
-def squared_distance(a: FloatArray, b: FloatArray) -> float:
+def squared_distance(a: Float32Array, b: Float32Array) -> float:
     return float(((a.astype(np.float64) - b.astype(np.float64)) ** 2).sum())
 
 
-def brute_force_ranks(vectors: FloatArray, labels: IntArray, gallery: IntArray, probes: IntArray) -> list[int]:
+def brute_force_ranks(vectors: Float32Array, labels: Int64Array, gallery: Int64Array, probes: Int64Array) -> list[int]:
     """By a stable sort of each probe's distances: what comes first in the gallery wins a tie."""
     ranks = []
     for probe in probes:
@@ -44,11 +44,11 @@ def brute_force_ranks(vectors: FloatArray, labels: IntArray, gallery: IntArray, 
     return ranks
 
 
-def drawn_gallery(labels: IntArray, seed: int) -> IntArray:
+def drawn_gallery(labels: Int64Array, seed: int) -> Int64Array:
     return identification._sample_gallery(labels, np.random.default_rng(seed))
 
 
-def has_two_pairs(labels: IntArray) -> bool:
+def has_two_pairs(labels: Int64Array) -> bool:
     return int((np.bincount(labels) >= 2).sum()) >= 2
 
 
@@ -97,7 +97,7 @@ def test_the_open_set_is_that_of_a_float64_brute_force(n: int, num_labels: int, 
 @settings(deadline=None)
 @given(DISTANCES, st.data(), st.fractions(0, 1, max_denominator=40).map(float))
 def test_dir_at_far_takes_the_largest_threshold_that_the_rate_allows(
-    unmated: FloatArray, data: st.DataObject, far: float
+    unmated: Float32Array, data: st.DataObject, far: float
 ) -> None:
     mated = data.draw(DISTANCES)
     is_hit = np.array(data.draw(st.lists(st.booleans(), min_size=len(mated), max_size=len(mated))))

@@ -10,20 +10,20 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold, cross_val_
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
+from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition import linear_svm
 from pipeline.evaluation.recognition import protocol as recognition
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
 from pipeline.evaluation.recognition.protocol import evaluate_recognition
-from pipeline.evaluation.verification.pairs import FloatArray, IntArray
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = RecognitionConfig()
 ALL_KERNELS = RecognitionConfig(svm_kernels=("linear", "rbf"), num_folds=4)
 
 
-def deal(labels: IntArray, num_folds: int, seed: int) -> IntArray:
+def deal(labels: Int64Array, num_folds: int, seed: int) -> Int64Array:
     return recognition._deal_folds(labels, num_folds, np.random.default_rng(seed))
 
 
@@ -70,7 +70,7 @@ def test_classifiers_are_scikit_learns_on_the_same_folds() -> None:
     assert 0.3 < report.classifiers["svm_linear"].accuracy < 0.99
 
 
-def dealt_after_drawing(labels: IntArray, num_folds: int, seed: int) -> IntArray:
+def dealt_after_drawing(labels: Int64Array, num_folds: int, seed: int) -> Int64Array:
     """The folds of a report: its generator draws the order of the labels before."""
     rng = np.random.default_rng(seed)
     rng.permutation(len(np.unique(labels)))
@@ -92,7 +92,7 @@ def test_the_linear_machine_reaches_the_loss_of_liblinear(
         theirs = LinearSVC(C=penalty, max_iter=1_000_000, tol=1e-6).fit(vectors.astype(np.float64), signs)
         their_weights = np.append(theirs.coef_, theirs.intercept_)
 
-        def loss(w: FloatArray, decisions: FloatArray, signs: IntArray = signs) -> float:
+        def loss(w: Float32Array, decisions: Float32Array, signs: Int64Array = signs) -> float:
             return 0.5 * float(w @ w) + penalty * float((np.maximum(0, 1 - signs * decisions) ** 2).sum())
 
         assert loss(weights[:, column], ours[:, column]) <= 1.01 * loss(

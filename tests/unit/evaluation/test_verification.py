@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, balanced_accuracy_score, det_curve, roc_curve
 
+from pipeline.arrays import Float32Array
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import FloatArray
 from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs, far_name
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
@@ -53,8 +53,8 @@ def test_nearly_equal_embeddings_keep_the_digits_of_their_distance() -> None:
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES, st.floats(0.0, 4.5, width=32))
 def test_val_and_far_are_the_shares_of_pairs_up_to_the_threshold(
-    same: FloatArray,
-    different: FloatArray,
+    same: Float32Array,
+    different: Float32Array,
     threshold: float,
 ) -> None:
     measured = Verification(same, different)
@@ -65,8 +65,8 @@ def test_val_and_far_are_the_shares_of_pairs_up_to_the_threshold(
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES, st.one_of(st.floats(0.0, 1.0), st.fractions(0, 1, max_denominator=40).map(float)))
 def test_val_at_far_takes_the_largest_threshold_that_the_rate_allows(
-    same: FloatArray,
-    different: FloatArray,
+    same: Float32Array,
+    different: Float32Array,
     far: float,
 ) -> None:
     measured = Verification(same, different)
@@ -89,7 +89,7 @@ def test_a_rate_that_a_product_would_round_down_is_met_exactly() -> None:
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_roc_auc_is_the_chance_that_a_same_pair_is_nearer_with_ties_counting_half(
-    same: FloatArray, different: FloatArray
+    same: Float32Array, different: Float32Array
 ) -> None:
     nearer = [(s < d) + 0.5 * (s == d) for s in same.tolist() for d in different.tolist()]
     assert Verification(same, different).roc_auc() == pytest.approx(sum(nearer) / len(nearer), abs=1e-12)
@@ -148,7 +148,7 @@ def test_a_worked_example_of_the_equal_error_rate() -> None:
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_no_threshold_is_more_accurate_than_the_best_and_none_smaller_as_accurate(
-    same: FloatArray, different: FloatArray
+    same: Float32Array, different: Float32Array
 ) -> None:
     def accuracy(threshold: float) -> Fraction:
         vals, fars = [d <= threshold for d in same.tolist()], [d <= threshold for d in different.tolist()]
@@ -175,7 +175,7 @@ def test_neighbouring_floats_are_parted() -> None:
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_the_equal_error_rate_lies_on_the_roc_where_both_errors_are_equal(
-    same: FloatArray, different: FloatArray
+    same: Float32Array, different: Float32Array
 ) -> None:
     measured = Verification(same, different)
     points = [(Fraction(0), Fraction(1), 0.0)]
@@ -194,7 +194,7 @@ def test_the_equal_error_rate_lies_on_the_roc_where_both_errors_are_equal(
 @settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_exchanging_the_kinds_and_the_direction_keeps_the_equal_error_rate(
-    same: FloatArray, different: FloatArray
+    same: Float32Array, different: Float32Array
 ) -> None:
     mirrored = Verification(same=np.sort(4 - different), different=np.sort(4 - same))
     assert mirrored.eer().rate == pytest.approx(Verification(same, different).eer().rate, abs=1e-12)

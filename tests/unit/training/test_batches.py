@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrays import Int64Array
 from pipeline.config import BatchConfig
 from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill_batch
-from pipeline.training.label_index import Int64Array
 from pipeline.training.triplet_shard import TripletShard
 from tests.unit.training.samples import Examples, equal
 
