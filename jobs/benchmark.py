@@ -14,7 +14,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Measures, and writes a JSON document (and, of mining, a chart)."""
     given: dict[str, Any] = {}
     for name, value in vars(flags).items():
@@ -42,4 +42,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console, RenderableType
 
-from jobs.graceful_shutdown import orderly_stop
+from jobs.graceful_shutdown import graceful_shutdown
 from jobs.help import EXIT_CODES, add_help, choose, near
 from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
@@ -48,7 +48,7 @@ class Answer:
     shown: Sequence[RenderableType] = ()
 
 
-Body = Callable[[RunConfig, argparse.Namespace], Report | Answer]
+Run = Callable[[RunConfig, argparse.Namespace], Report | Answer]
 AddFlags = Callable[[argparse.ArgumentParser], None]
 
 
@@ -58,24 +58,24 @@ class Command:
 
     Attributes:
         words: What it does, for ``--help``.
-        body: Resolved config and flags to its answer.
+        run: Resolved config and flags to its answer.
         add_flags: Adds its own flags and arguments.
     """
 
     words: str
-    body: Body
+    run: Run
     add_flags: AddFlags = lambda parser: None
 
 
-def run_job(description: str, body: Body, add_flags: AddFlags = lambda parser: None) -> None:
+def run_job(description: str, run: Run, add_flags: AddFlags = lambda parser: None) -> None:
     """Parses the command line, runs a job and exits.
 
     Args:
         description: First words of ``--help``.
-        body: The job: resolved config and flags to a JSON-able report, or to an answer.
+        run: The job: resolved config and flags to a JSON-able report, or to an answer.
         add_flags: Adds the job's own flags.
     """
-    _run(_program(), sys.argv[1:], description, body, add_flags)
+    _run(_program(), sys.argv[1:], description, run, add_flags)
 
 
 def run_commands(description: str, commands: Mapping[str, Command]) -> None:
@@ -89,7 +89,7 @@ def run_commands(description: str, commands: Mapping[str, Command]) -> None:
     words = {name: command.words for name, command in commands.items()}
     name, arguments = choose(program, "command", words, description)
     command = commands[name]
-    _run(f"{program} {name}", arguments, command.words, command.body, command.add_flags)
+    _run(f"{program} {name}", arguments, command.words, command.run, command.add_flags)
 
 
 def _program() -> str:
@@ -98,7 +98,7 @@ def _program() -> str:
     return started if started.startswith(SCRIPT) else f"{MODULE}{Path(started).stem}"
 
 
-def _run(program: str, arguments: list[str], description: str, body: Body, add_flags: AddFlags) -> None:
+def _run(program: str, arguments: list[str], description: str, run: Run, add_flags: AddFlags) -> None:
     parser = _Parser(
         usage=f"{program} [--config FILE] [--json] [--KEY VALUE ...]",
         description=description,
@@ -112,11 +112,11 @@ def _run(program: str, arguments: list[str], description: str, body: Body, add_f
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document on stdout")
     add_flags(parser)
     try:
-        with orderly_stop():
+        with graceful_shutdown():
             config, flags = _parse(parser, arguments)
             log_as(config.observe.log_format, program.removeprefix(SCRIPT).removeprefix(MODULE), config.run)
             with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout: that is for the report
-                answer = body(config, flags)
+                answer = run(config, flags)
     except PipelineError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

@@ -12,7 +12,7 @@ from pipeline.studies.compare.report import to_document
 from pipeline.studies.compare.stage import Plan, draw_beside, run_comparison
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains and compares, or draws what was compared."""
     job = open_job(config)
     if flags.beside:
@@ -40,4 +40,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

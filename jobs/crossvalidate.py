@@ -11,7 +11,7 @@ from pipeline.progress import say
 from pipeline.studies.crossvalidate import crossvalidate
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains and scores all folds."""
     done = crossvalidate(config, flags.folds_per_model)
     settings = {
@@ -31,4 +31,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

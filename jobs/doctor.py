@@ -7,7 +7,7 @@ from pipeline.config import RunConfig
 from pipeline.stages.doctor import examine, show
 
 
-def body(config: RunConfig, _: argparse.Namespace) -> Report:
+def run(config: RunConfig, _: argparse.Namespace) -> Report:
     """Runs every examination; the first that failed decides the exit code."""
     findings = examine(config)
     show(findings)
@@ -18,4 +18,4 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body)
+    run_job(__doc__ or "", run)

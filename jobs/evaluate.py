@@ -12,7 +12,7 @@ from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from pipeline.stages.evaluate.stage import CheckpointRef, print_results, run_evaluation
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Evaluates the named checkpoints side by side."""
     job = open_job(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
@@ -43,4 +43,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

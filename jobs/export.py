@@ -15,7 +15,7 @@ from pipeline.stages.embed.export import export
 from pipeline.storage.workspace import Workspace
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Writes one checkpoint's embeddings."""
     job = open_job(config)
     refs = find_checkpoints(flags.checkpoint, job.workspace, "--checkpoint")
@@ -39,4 +39,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

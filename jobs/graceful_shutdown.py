@@ -40,7 +40,7 @@ class _Sigterm:
 
 
 @contextmanager
-def orderly_stop() -> Iterator[None]:
+def graceful_shutdown() -> Iterator[None]:
     """Ends the process where Ctrl-C or SIGTERM interrupts the block, once that has given up what it held.
 
     A second SIGTERM ends it at once. To be used in the main thread.

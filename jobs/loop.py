@@ -16,7 +16,7 @@ from pipeline.training.planner import NEEDS_MINING
 from pipeline.triplets.reader import generations
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """The whole loop, then before and after."""
     if config.training.source not in NEEDS_MINING:
         raise InputError(f"training.source {config.training.source!r} needs no mining: use jobs.train")
@@ -37,4 +37,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

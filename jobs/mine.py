@@ -11,7 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.stages.mine.job import mine_once, mine_watch
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report | Answer:
     """One refresh, or one for each checkpoint with --watch."""
     job = open_job(config)
     if flags.dry_run:
@@ -31,4 +31,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

@@ -15,7 +15,7 @@ from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.table import show_check, show_plan, to_markdown
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Measures or reads rates, and multiplies."""
     if flags.check:
         rows = check_plan(open_job(config))
@@ -36,4 +36,4 @@ def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

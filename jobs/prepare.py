@@ -9,7 +9,7 @@ from pipeline.progress import say
 from pipeline.storage.workspace import Workspace
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Publishes the corpus unless the workspace has it."""
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
@@ -36,4 +36,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

@@ -18,7 +18,7 @@ from pipeline.retention.sweep import Sweep
 from pipeline.storage.workspace import Workspace
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Prunes, or says what it would do."""
     workspace = Workspace.open(config.workspace, config.run)
     if not flags.dry_run:
@@ -45,4 +45,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

@@ -10,7 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep, values_of
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Report:
+def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains a run for each value and seed."""
     job = open_job(config)
     plan = SweepPlan(flags.name or flags.over, flags.over, values_of(flags.values), flags.seeds, flags.images)
@@ -28,4 +28,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body, add_flags)
+    run_job(__doc__ or "", run, add_flags)

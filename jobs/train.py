@@ -11,7 +11,7 @@ from pipeline.progress import say
 from pipeline.stages.train.job import train_alone
 
 
-def body(config: RunConfig, _: argparse.Namespace) -> Report:
+def run(config: RunConfig, _: argparse.Namespace) -> Report:
     """Trains to the last step."""
     job = open_job(config)
     checkpoint = train_alone(job)
@@ -20,4 +20,4 @@ def body(config: RunConfig, _: argparse.Namespace) -> Report:
 
 
 if __name__ == "__main__":
-    run_job(__doc__ or "", body)
+    run_job(__doc__ or "", run)

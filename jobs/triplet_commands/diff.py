@@ -11,7 +11,7 @@ from pipeline.inspection.summary.diff import GenerationDiff, diff_generations
 from pipeline.inspection.tables import text_table
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Compares the two named generations."""
     workspace = open_to_read(config)
     diff = diff_generations(open_generation(workspace, flags.old), open_generation(workspace, flags.new))
@@ -54,4 +54,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", type=positive, default=20, metavar="N", help="labels to list (default: 20)")
 
 
-COMMAND = Command("what entered, left, stayed and changed between two generations: diff OLD NEW", body, add_flags)
+COMMAND = Command("what entered, left, stayed and changed between two generations: diff OLD NEW", run, add_flags)

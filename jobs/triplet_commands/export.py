@@ -12,7 +12,7 @@ from pipeline.inspection.export.layouts import SUFFIXES
 from pipeline.inspection.generation import open_generation
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Exports triplets of the named generation."""
     generation = open_generation(open_to_read(config), flags.generation)
     query = query_of(flags, config.seed, flags.limit)
@@ -41,5 +41,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 COMMAND = Command(
-    "triplets with their examples, for Hugging Face datasets, sentence-transformers or as CSV", body, add_flags
+    "triplets with their examples, for Hugging Face datasets, sentence-transformers or as CSV", run, add_flags
 )

@@ -11,7 +11,7 @@ from pipeline.inspection.report.page import MAX_GENERATIONS, MAX_TRIPLETS_PER_SH
 from pipeline.inspection.report.write import NUM_GENERATIONS, TRIPLETS_PER_SHEET
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Writes the report into the workspace, and to a file where one is named."""
     for flag, number, most in (
         ("--generations", flags.generations, MAX_GENERATIONS),
@@ -44,5 +44,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 COMMAND = Command(
-    "one HTML file: distances, learning curves, churn, pictures of triplets and quarantine", body, add_flags
+    "one HTML file: distances, learning curves, churn, pictures of triplets and quarantine", run, add_flags
 )

@@ -14,7 +14,7 @@ from pipeline.inspection.tables import text_table
 _FIGURES = ("d_ap", "d_an", "margin")
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Shows triplets of the named generation."""
     generation = open_generation(open_to_read(config), flags.generation)
     query = query_of(flags, config.seed, flags.number)
@@ -46,4 +46,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", type=positive, default=20, metavar="N", help="how many to show (default: 20)")
 
 
-COMMAND = Command("some triplets: the hardest, a random draw, those of a label or of an example", body, add_flags)
+COMMAND = Command("some triplets: the hardest, a random draw, those of a label or of an example", run, add_flags)

@@ -18,7 +18,7 @@ ALL = "all"
 _NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Runs the statement; ``--json`` gives all rows."""
     workspace, every = open_to_read(config), flags.generation == ALL
     number = None if every else flags.generation
@@ -76,4 +76,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, default=50, metavar="N", help="rows to show (default: 50)")
 
 
-COMMAND = Command("any SELECT over triplets, corpus, quarantine, generations and checkpoints", body, add_flags)
+COMMAND = Command("any SELECT over triplets, corpus, quarantine, generations and checkpoints", run, add_flags)

@@ -12,7 +12,7 @@ from pipeline.inspection.summary.view import format_summary
 from pipeline.inspection.verify.rescoring import score_under_checkpoint
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Summarises the named generation, and scores a sample of it again where that is asked for."""
     workspace = open_to_read(config)
     generation = open_generation(workspace, flags.generation)
@@ -38,5 +38,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 COMMAND = Command(
-    "counts, quantiles of the distances, coverage, hubs, quarantine, and how the triplets have aged", body, add_flags
+    "counts, quantiles of the distances, coverage, hubs, quarantine, and how the triplets have aged", run, add_flags
 )

@@ -21,7 +21,7 @@ from pipeline.progress import say
 NUM_SHOWN = 20
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Lists suspects, or applies a list."""
     if flags.apply is not None:
         for name in ("generation", "number", "label", "csv", "page", "accept_above"):
@@ -132,4 +132,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-COMMAND = Command("likely label errors: list them, judge them by eye, correct them", body, add_flags)
+COMMAND = Command("likely label errors: list them, judge them by eye, correct them", run, add_flags)

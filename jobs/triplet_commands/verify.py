@@ -9,7 +9,7 @@ from pipeline.inspection.generation import open_generation
 from pipeline.inspection.verify.check import format_check, verify_generation
 
 
-def body(config: RunConfig, flags: argparse.Namespace) -> Answer:
+def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Verifies the named generation; what does not hold is an error."""
     generation = open_generation(open_to_read(config), flags.generation)
     report = verify_generation(generation, None if flags.all else flags.sample, config.seed)
@@ -36,6 +36,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     "parts by digest, ids, labels, roles and bands of all triplets, and their distances against the embeddings",
-    body,
+    run,
     add_flags,
 )

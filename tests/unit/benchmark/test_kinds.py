@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobs.benchmark import add_flags, body
+from jobs.benchmark import add_flags, run
 from pipeline.benchmark.plans import EmbedPlan, MinePlan, Plan, TrainPlan
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -19,7 +19,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Plan, Path]
     monkeypatch.setattr("jobs.benchmark.run_benchmark", asked_for)
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    found: tuple[Plan, Path] = body(RunConfig(), parser.parse_args(arguments))["asked"]
+    found: tuple[Plan, Path] = run(RunConfig(), parser.parse_args(arguments))["asked"]
     return found
 
 

@@ -76,4 +76,4 @@ def command(workspace: Workspace, *arguments: str | Path) -> Answer:
     parser = argparse.ArgumentParser()
     suspects.add_flags(parser)
     config = RunConfig(workspace=workspace.store.uri, run=workspace.run)
-    return suspects.body(config, parser.parse_args([str(argument) for argument in arguments]))
+    return suspects.run(config, parser.parse_args([str(argument) for argument in arguments]))

@@ -49,7 +49,7 @@ def command(workspace: Workspace, *arguments: str | Path) -> Answer:
     parser = argparse.ArgumentParser()
     report.add_flags(parser)
     config = RunConfig(workspace=workspace.store.uri, run=workspace.run)
-    return report.body(config, parser.parse_args([str(argument) for argument in arguments]))
+    return report.run(config, parser.parse_args([str(argument) for argument in arguments]))
 
 
 def new_workspace(tmp_path: Path) -> Workspace:

@@ -38,7 +38,7 @@ def command(generation: OpenGeneration, folder: Path, *arguments: str) -> Answer
     """Runs ``jobs.triplets summary``."""
     parser = argparse.ArgumentParser()
     summary.add_flags(parser)
-    return summary.body(run_config(generation.workspace, folder), parser.parse_args(arguments))
+    return summary.run(run_config(generation.workspace, folder), parser.parse_args(arguments))
 
 
 def printed(answer: Answer) -> str:

@@ -386,7 +386,7 @@ def test_a_generation_on_s3_is_verified_like_one_in_a_folder(tmp_path: Path, s3_
     generation = mined(uri, tmp_path)
     flags = argparse.ArgumentParser()
     command.add_flags(flags)
-    answer = command.body(run_config(generation.workspace, tmp_path), flags.parse_args(["--all"]))
+    answer = command.run(run_config(generation.workspace, tmp_path), flags.parse_args(["--all"]))
     assert answer.report["distances"]["num_triplets"] == generation.manifest.num_triplets
     tampered(generation, lambda rows: break_id(rows, generation), shard=2)
     again = open_generation(Workspace.open(uri, "main"))

@@ -188,12 +188,12 @@ def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(
 def test_nothing_but_the_report_reaches_stdout(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def body(*_: object) -> Report:
+    def run(*_: object) -> Report:
         print("as Ray does where an actor dies")
         return {"published": True}
 
     monkeypatch.setattr(sys, "argv", ["jobs/mine.py", "--json"])
-    run_job("A job.", body)
+    run_job("A job.", run)
     captured = capfd.readouterr()
     assert json.loads(captured.out) == {"published": True}
     assert "an actor dies" in captured.err

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobs.graceful_shutdown import orderly_stop
+from jobs.graceful_shutdown import graceful_shutdown
 from tests.support.jobs import ROOT
 
 TERMINATED, INTERRUPTED = 143, 130
@@ -15,14 +15,14 @@ WORDS = "stopped; run the same command to go on"
 NAP_S, LONG_S = 0.4, 30.0
 PROGRAM = """
 import os, signal, sys, time
-from jobs.graceful_shutdown import orderly_stop
+from jobs.graceful_shutdown import graceful_shutdown
 
 def tell(words):
     print(words, flush=True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs inherit that it is ignored
 
-with orderly_stop():
+with graceful_shutdown():
     try:
         tell("at work")
         {work}
@@ -105,7 +105,7 @@ def test_what_breaks_because_of_a_stop_is_no_error_of_its_own() -> None:
 
 def test_other_errors_pass_and_nothing_stays_behind() -> None:
     before = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    with pytest.raises(ValueError, match="as it was"), orderly_stop():
+    with pytest.raises(ValueError, match="as it was"), graceful_shutdown():
         assert signal.getsignal(signal.SIGTERM) != before[0]
         raise ValueError("as it was")
     assert (signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
