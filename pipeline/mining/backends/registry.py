@@ -1,6 +1,6 @@
 """The backends by name: what each of them can do, and how it opens a shard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.config import MiningConfig
@@ -53,21 +53,24 @@ def _open_faiss(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
     return faiss.FaissIndex(shard, config.index, scan, device)
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "reference": Backend(_open_reference, lambda: None),
-    "native": Backend(_open_native, native.unavailable_reason),
+BACKENDS: dict[str, Backend] = {
     # Only the actors' nodes need have a GPU: TritonScan looks there.
     "triton": Backend(_open_triton, lambda: None, keeps_state=True, needs_gpu=True),
+    "native": Backend(_open_native, native.unavailable_reason),
+    "reference": Backend(_open_reference, lambda: None),
     "faiss": Backend(_open_faiss, faiss.unavailable_reason, is_exact=False, keeps_state=True),
 }
-"""A new backend is an entry here, and a name in ``MiningConfig.backend``."""
+"""Fastest first, as `auto` takes them. A new backend is an entry here, and a name in ``MiningConfig.backend``."""
 
 
 def choose_backend(device: str) -> str:
-    """The exact backend that ``auto`` means on a device ("cpu" or "cuda")."""
-    if device == "cuda":
-        return "triton"
-    return "native" if BACKENDS["native"].unavailable_reason() is None else "reference"
+    """The backend that ``auto`` means on a device ("cpu" or "cuda"): the fastest exact one that can be had."""
+    fit = {name: backend for name, backend in BACKENDS.items() if backend.is_exact}
+    return next(
+        name
+        for name, backend in fit.items()
+        if backend.needs_gpu == (device == "cuda") and backend.unavailable_reason() is None
+    )
 
 
 def resolve_backend(config: MiningConfig, device: str = "cpu") -> str:

@@ -6,9 +6,11 @@ import pytest
 from pipeline.config import BandConfig, MiningConfig
 from pipeline.errors import InputError
 from pipeline.mining.backends.reference import scan
-from pipeline.mining.backends.registry import BACKENDS, Backend, open_search, resolve_backend
+from pipeline.mining.backends.registry import BACKENDS, Backend, ShardSearch, open_search, resolve_backend
 from pipeline.mining.in_memory import mine_whole
+from pipeline.mining.queries import Queries
 from pipeline.mining.shards import LabelGroups, Shard
+from pipeline.mining.topk import Nearest
 from pipeline.stages.mine.queries import AnchorBlock, build_negative_queries
 from pipeline.stages.mine.worker import Search
 from tests.support.oracle import listed, unit_vectors
@@ -42,8 +44,8 @@ def test_a_new_entry_of_the_table_is_found_everywhere(monkeypatch: pytest.Monkey
     """The recipe of CONTRIBUTING.md, with a backend that counts what it is asked."""
     asked = []
 
-    def open_counting(shard: Shard, config: MiningConfig, device: str):  # type: ignore[no-untyped-def]
-        def search(queries, num_negatives):  # type: ignore[no-untyped-def]
+    def open_counting(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
+        def search(queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
             asked.append(len(queries.row_P))
             return scan(queries, shard, num_negatives), 0
 
