@@ -19,9 +19,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
         arms = choose_arms(flags.arms)
         return {"picture": draw_beside(job.workspace, flags.name, flags.beside, arms, flags.baseline)}
     own = {name: getattr(flags, name) for name in ("name", "baseline", "seeds", "images", "points", "labels")}
-    comparison, uri = run_comparison(
-        config, job.workspace, job.corpus, Plan(**own, arms=tuple(choose_arms(flags.arms)))
-    )
+    comparison, uri = run_comparison(job, Plan(**own, arms=tuple(choose_arms(flags.arms))))
     return to_document(comparison) | {"folder": uri}
 
 

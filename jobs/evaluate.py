@@ -17,7 +17,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     job = open_job(config)
     texts = flags.checkpoint or [f"{config.run}:0", config.run]
     refs = [CheckpointRef(*ref) for text in texts for ref in find_checkpoints(text, job.workspace, "--checkpoint")]
-    results = run_evaluation(config, job.workspace, job.corpus, refs, flags.protocol)
+    results = run_evaluation(job, refs, flags.protocol)
     print_results(results)
     return results.report()
 

@@ -12,7 +12,6 @@ from pipeline.encoders.checkpoint_names import find_checkpoints
 from pipeline.errors import InputError
 from pipeline.progress import say
 from pipeline.stages.embed.export import export
-from pipeline.storage.workspace import Workspace
 
 
 def run(config: RunConfig, flags: argparse.Namespace) -> Report:
@@ -22,7 +21,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     if len(refs) != 1:
         raise InputError(f"--checkpoint {flags.checkpoint} names {len(refs)} checkpoints: export them one by one")
     run, step = refs[0]
-    done = export(config, Workspace(job.workspace.store, run), job.corpus, step, flags.dtype)
+    done = export(job.of_run(run), step, flags.dtype)
     say(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
     return asdict(done)
 

@@ -14,7 +14,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains a run for each value and seed."""
     job = open_job(config)
     plan = SweepPlan(flags.name or flags.over, flags.over, values_of(flags.values), flags.seeds, flags.images)
-    sweep, uri = run_sweep(config, job.workspace, job.corpus, plan)
+    sweep, uri = run_sweep(job, plan)
     return sweep.to_dict() | {"folder": uri}
 
 

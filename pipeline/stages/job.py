@@ -32,6 +32,10 @@ class Job:
         workspace = Workspace.open(config.workspace, config.run)
         return cls(config, workspace, Corpus.open(workspace))
 
+    def of_run(self, run: str) -> Self:
+        """The same in another run of the workspace."""
+        return replace(self, workspace=Workspace(self.workspace.store, run))
+
     def with_config(self, config: RunConfig) -> Self:
         """The same with another config."""
         return replace(self, config=config)

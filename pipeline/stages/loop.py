@@ -27,12 +27,12 @@ def mine_and_train(job: Job) -> EvaluationResults | None:
     Returns:
         The results of both; None where the corpus keeps nothing to evaluate on.
     """
-    config, workspace, corpus = job.config, job.workspace, job.corpus
+    config, corpus = job.config, job.corpus
     check_trainable(config)
     start = newest_checkpoint(job)
     trains = start.step < config.training.num_steps
     with (
-        training_lock(workspace) if trains else nullcontext(),
+        training_lock(job.workspace) if trains else nullcontext(),
         reported_refusal(job),
         session(config.cluster, required_resources(config, pool=True, trainer=True)),
         metrics.recording(config.run, "job"),
@@ -47,10 +47,10 @@ def mine_and_train(job: Job) -> EvaluationResults | None:
             return None
         last = newest_checkpoint(job)
         evaluation = config.evaluation.model_copy(update={"examples": "test"})
-        on_test_labels = config.model_copy(update={"evaluation": evaluation})
+        on_test_labels = job.with_config(config.model_copy(update={"evaluation": evaluation}))
         try:
             refs = [CheckpointRef(config.run, 0), CheckpointRef(config.run, last.step)]
-            return evaluate_checkpoints(on_test_labels, workspace, corpus, refs)
+            return evaluate_checkpoints(on_test_labels, refs)
         except InputError as error:  # of what was trained nothing is wrong
             say(f"not evaluated: {error}")
             return None

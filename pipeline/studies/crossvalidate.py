@@ -8,7 +8,6 @@ from typing import Any, cast
 from pipeline.config import RunConfig
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.lfw_files import read_people
-from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View2, combine_folds
@@ -91,10 +90,10 @@ def _one_model(config: RunConfig) -> Int8View2:
     workspace = Workspace.open(config.workspace, config.run)
     workspace.check_writable()
     prepare(config.corpus, workspace, config.seed, config.digest())
-    corpus = Corpus.open(workspace)
-    mine_and_train(Job(config, workspace, corpus))
+    job = Job.open(config)
+    mine_and_train(job)
     newest = CheckpointRef(config.run, checkpoints(workspace).numbers()[-1])
-    found = run_evaluation(config, workspace, corpus, [newest], ["lfw_int8"])
+    found = run_evaluation(job, [newest], ["lfw_int8"])
     (by_protocol,) = found.results.values()
     scores = cast(Int8View2, by_protocol["lfw_int8"])
     accuracies = ", ".join(f"{fold.accuracy:.4f}" for fold in scores.exact.restricted.folds)

@@ -14,7 +14,7 @@ from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, tabulate_runs
 from pipeline.evaluation.verification.protocol import far_name
 from pipeline.progress import say
-from pipeline.storage.workspace import Workspace
+from pipeline.stages.job import Job
 from pipeline.studies.compare.arm_runs import (
     check_can_train_arms,
     make_task,
@@ -68,7 +68,7 @@ class _Seeds:
         return {name: error for name, error in errors.items() if error is not None}
 
 
-def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan) -> tuple[Sweep, str]:
+def run_sweep(job: Job, plan: SweepPlan) -> tuple[Sweep, str]:
     """Trains what has no result yet, and writes table and plot; stop and repeat it at any time.
 
     Returns:
@@ -77,12 +77,13 @@ def run_sweep(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Swe
     Raises:
         InputError: The plan, the corpus or the encoder do not go together.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     _check(config, corpus, plan)
     folder = f"sweeps/{plan.name}"
     seeds = range(config.seed, config.seed + plan.seeds)
-    runs = [(value, _task(config, workspace, corpus, plan, value, seed)) for seed in seeds for value in plan.values]
+    runs = [(value, _task(job, plan, value, seed)) for seed in seeds for value in plan.values]
     tasks = [task for _, task in runs]
-    results = train_missing(config, workspace, corpus, folder, tasks, f"sweep {plan.over}")
+    results = train_missing(job, folder, tasks, f"sweep {plan.over}")
     by_value = {
         _shown(plan, corpus, config.seed, value): _Seeds(
             tuple(result for (of, _), result in zip(runs, results, strict=True) if of == value)
@@ -116,13 +117,13 @@ def _shown(plan: SweepPlan, corpus: Corpus, first_seed: int, value: int) -> floa
     return float(round(np.mean([len(training_ids(corpus, value, seed)) for seed in seeds])))
 
 
-def _task(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: SweepPlan, value: int, seed: int) -> ArmTask:
-    own, labels = with_budget(config, plan.images, seed), None
+def _task(job: Job, plan: SweepPlan, value: int, seed: int) -> ArmTask:
+    own, labels = with_budget(job.config, plan.images, seed), None
     if plan.over == "embedding_dim":
         own = own.model_copy(update={"encoder": own.encoder.model_copy(update={"embedding_dim": value})})
     else:
         labels = value
-    return make_task(f"{plan.over}-{value}", own, corpus, 1, labels, pretrained_digest(own, workspace, corpus))
+    return make_task(f"{plan.over}-{value}", own, job.corpus, 1, labels, pretrained_digest(job.with_config(own)))
 
 
 def values_of(texts: Sequence[str]) -> tuple[int, ...]:

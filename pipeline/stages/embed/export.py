@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.export import ExportDType, export_part
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import checkpoints, config_of
@@ -18,7 +16,6 @@ from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.job import Job
 from pipeline.storage.leases import acquire_pins
-from pipeline.storage.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,21 @@ class Export:
     num_bytes: int
 
 
-def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, dtype: ExportDType) -> Export:
+def export(job: Job, step: int, dtype: ExportDType) -> Export:
     """Writes a file for each part of the corpus, and last ``_export.json``, which says that all are there.
 
     The same checkpoint and corpus give the same files.
 
     Args:
-        config: The run.
-        workspace: Where the checkpoint is, and where the files go:
+        job: Its workspace is where the checkpoint is, and where the files go:
             ``runs/<run>/exports/<step>/<corpus>-<dtype>/``.
-        corpus: What is embedded.
         step: Of the checkpoint.
         dtype: What is stored; ``int8`` takes D bytes a vector.
 
     Raises:
         InputError: An embedding is not finite.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     checkpoint = checkpoints(workspace).read(step)
     own = config_of(checkpoint, config)
     key = key_of(own, corpus, checkpoint)
@@ -65,7 +61,7 @@ def export(config: RunConfig, workspace: Workspace, corpus: Corpus, step: int, d
             session(config.cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
         ):
-            embed(pool, Job(own, workspace, corpus), checkpoint, key)
+            embed(pool, job.with_config(own), checkpoint, key)
         facts = {
             "run": workspace.run,
             "checkpoint_step": str(step),

@@ -8,6 +8,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.compatibility.protocol import Compatibility, evaluate_compatibility
 from pipeline.stages.embed.harmonic import open_old
 from pipeline.stages.evaluate.context import EvaluationContext, build_context
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
 
@@ -37,7 +38,7 @@ def evaluate(context: EvaluationContext) -> Compatibility:
         workspace, checkpoint = open_old(context.workspace, recorded)
     else:
         raise InputError(unavailable_reason(config, context.corpus, context.checkpoint))
-    old = build_context(context.pool, config, workspace, context.corpus, checkpoint.step)
+    old = build_context(context.pool, Job(config, workspace, context.corpus), checkpoint.step)
     examples = context.evaluation_set
     return evaluate_compatibility(
         examples.vectors_ND, old.evaluation_set.vectors_ND, examples.labels_N, config.evaluation, config.seed

@@ -112,18 +112,15 @@ class EvaluationContext:
         return {"examples": self.config.evaluation.examples, "num_trained_labels": num_trained}
 
 
-def build_context(
-    pool: EncodePool, config: RunConfig, workspace: Workspace, corpus: Corpus, step: int
-) -> EvaluationContext:
+def build_context(pool: EncodePool, job: Job, step: int) -> EvaluationContext:
     """Embeds the corpus with a checkpoint, and finds out which labels it was trained on.
 
     Args:
         pool: Actors that can embed.
-        config: The job's; the checkpoint's own encoder and transform replace those of the config.
-        workspace: Of the checkpoint's run.
-        corpus: The pinned corpus.
+        job: Its workspace is of the checkpoint's run; the checkpoint's own encoder and transform replace its config's.
         step: Of the checkpoint.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     checkpoint = checkpoints(workspace).read(step)
     own = config_of(checkpoint, config)
     trained_L = trained_labels(workspace, checkpoint, corpus)
@@ -134,7 +131,7 @@ def build_context(
             "weights, or vectors that come from elsewhere): it may have seen labels that it is now measured on"
         )
     key = key_of(own, corpus, checkpoint)
-    embed(pool, Job(own, workspace, corpus), checkpoint, key)
+    embed(pool, job.with_config(own), checkpoint, key)
     return EvaluationContext(name, pool, config, own, workspace, corpus, checkpoint, key, trained_L)
 
 

@@ -21,8 +21,8 @@ from pipeline.stages.embed.stage import key_of
 from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.evaluate.context import EvaluationContext, build_context
 from pipeline.stages.evaluate.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, HasStandardErrors, Result
+from pipeline.stages.job import Job
 from pipeline.storage.leases import acquire_pins
-from pipeline.storage.workspace import Workspace
 
 ALL = "all"
 
@@ -61,18 +61,12 @@ class EvaluationResults:
 
 
 def evaluate_checkpoints(
-    config: RunConfig,
-    workspace: Workspace,
-    corpus: Corpus,
-    refs: Sequence[CheckpointRef],
-    protocols: Sequence[str] = DEFAULT_PROTOCOLS,
+    job: Job, refs: Sequence[CheckpointRef], protocols: Sequence[str] = DEFAULT_PROTOCOLS
 ) -> EvaluationResults:
     """Evaluates checkpoints, whatever their architectures.
 
     Args:
-        config: The run; each checkpoint is embedded with its own encoder and transform.
-        workspace: Where the checkpoints are, and where results go.
-        corpus: The pinned corpus.
+        job: The run; each checkpoint is embedded with its own encoder and transform.
         refs: The checkpoints, the most important last.
         protocols: Names in PROTOCOLS; or ``all`` alone: those that this corpus and config have all they need for.
 
@@ -83,25 +77,26 @@ def evaluate_checkpoints(
         InputError: The evaluation set is empty, a protocol lacks something, or a checkpoint was trained on labels of
             the evaluation set.
     """
-    opened = [(Workspace(workspace.store, run), step) for run, step in dict.fromkeys(refs)]
-    manifests = [checkpoints(of_run).read(step) for of_run, step in opened]
+    config, corpus = job.config, job.corpus
+    jobs = [(job.of_run(run), step) for run, step in dict.fromkeys(refs)]
+    manifests = [checkpoints(of_run.workspace).read(step) for of_run, step in jobs]
     names = _available_protocols(config, corpus, manifests, protocols)
     results: dict[str, dict[str, Result]] = {}
     steps: dict[str, int] = {}
     context: EvaluationContext | None = None
-    read = [corpus.manifest_key, *(checkpoints(of_run).manifest_key(step) for of_run, step in opened)]
-    read += [f"{workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
+    read = [corpus.manifest_key, *(checkpoints(of_run.workspace).manifest_key(step) for of_run, step in jobs)]
+    read += [f"{job.workspace.embeddings_prefix(key_of(config, corpus, manifest))}/" for manifest in manifests]
     with (
-        acquire_pins(workspace.store, "an evaluation", *read).renewing(),
+        acquire_pins(job.workspace.store, "an evaluation", *read).renewing(),
         ActorPool(config.cluster, EncodeWorker, config, corpus.manifest.number) as pool,
     ):
-        for of_run, step in opened:
-            context = build_context(pool, config, of_run, corpus, step)
+        for of_run, step in jobs:
+            context = build_context(pool, of_run, step)
             by_protocol = results.setdefault(context.name, {})
             for name in names:
                 by_protocol[name] = PROTOCOLS[name].evaluate(context)
                 _write_result(context, name, by_protocol[name])
-            if of_run.run == opened[-1][0].run:
+            if of_run.workspace.run == jobs[-1][0].workspace.run:
                 steps[context.name] = step
         assert context is not None
         return EvaluationResults(results, _write_plots(context, results, names, steps))
@@ -126,12 +121,10 @@ def _available_protocols(
     return [name for name in names if name not in unavailable]
 
 
-def run_evaluation(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, refs: Sequence[CheckpointRef], protocols: Sequence[str]
-) -> EvaluationResults:
+def run_evaluation(job: Job, refs: Sequence[CheckpointRef], protocols: Sequence[str]) -> EvaluationResults:
     """The same as ``evaluate_checkpoints``, in a Ray session of its own."""
-    with session(config.cluster, required_resources(config, pool=True, trainer=False)):
-        return evaluate_checkpoints(config, workspace, corpus, refs, protocols)
+    with session(job.config.cluster, required_resources(job.config, pool=True, trainer=False)):
+        return evaluate_checkpoints(job, refs, protocols)
 
 
 def print_results(results: EvaluationResults) -> None:

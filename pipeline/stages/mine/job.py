@@ -46,7 +46,7 @@ def mine_once(job: Job) -> tuple[GenerationManifest, bool]:
         metrics.recording(config.run, "job"),
         ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool,
     ):
-        pool.start()  # who claims a refresh has its actors: those who wait for it may hold the rest of the cluster
+        pool.start()  # the lease's holder has its actors: jobs that wait may hold the rest of the cluster
         return _told(job.workspace, *refresh(pool, request))
 
 

@@ -13,6 +13,7 @@ from pipeline.progress import stage
 from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.evaluate.context import has_test_pairs
+from pipeline.stages.job import Job
 from pipeline.stages.train.stage import check_trainable
 from pipeline.storage.leases import acquire_pins
 from pipeline.storage.workspace import Workspace
@@ -40,11 +41,12 @@ def with_budget(config: RunConfig, num_images: int, seed: int) -> RunConfig:
     return config.model_copy(update={"training": training, "seed": seed})
 
 
-def pretrained_digest(config: RunConfig, workspace: Workspace, corpus: Corpus) -> str | None:
+def pretrained_digest(job: Job) -> str | None:
     """Of the weights that ``encoder.pretrained`` names, which may change under that name; None where it names none."""
+    config = job.config
     if config.encoder.pretrained is None:
         return None
-    start = pretrained_encoder(config.encoder, config.transform, config.seed, workspace, corpus.fingerprint)
+    start = pretrained_encoder(config.encoder, config.transform, config.seed, job.workspace, job.corpus.fingerprint)
     return weights_digest(config.encoder, start.state_dict())
 
 
@@ -58,15 +60,11 @@ def make_task(
     return ArmTask(arm, config, hashlib.sha256(text.encode()).hexdigest(), num_points, num_labels)
 
 
-def train_missing(
-    config: RunConfig, workspace: Workspace, corpus: Corpus, folder: str, tasks: Sequence[ArmTask], title: str
-) -> list[ArmResult]:
+def train_missing(job: Job, folder: str, tasks: Sequence[ArmTask], title: str) -> list[ArmResult]:
     """Trains what has no result yet, and stores each result as soon as it is there.
 
     Args:
-        config: What all share.
-        workspace: Holds the results.
-        corpus: The pinned corpus.
+        job: Its config is what all share; its workspace holds the results.
         folder: Of the comparison or the sweep in the workspace.
         tasks: Its runs; one with the digest of a stored result is not trained again.
         title: For the progress line.
@@ -74,6 +72,7 @@ def train_missing(
     Returns:
         The results, in the order of the tasks.
     """
+    config, workspace, corpus = job.config, job.workspace, job.corpus
     keys = [f"{folder}/results/{task.arm}-{task.config.seed}-{task.digest[:16]}.json" for task in tasks]
     missing = [
         Task(key, ArmWorker.train, task)

@@ -22,6 +22,7 @@ from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.evaluation.evaluate import evaluate_embeddings
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
+from pipeline.stages.embed.mixture import sample_seed
 from pipeline.stages.embed.worker import limit_gpu_memory
 from pipeline.stages.train.generation_selector import in_memory_shard
 from pipeline.stages.train.staleness import measure_staleness
@@ -197,10 +198,9 @@ class _ArmRun:
             )
             self._progress.staleness.append(stale.metrics())
         ids, labels = self._train_ids, corpus.labels[self._train_ids]
-        sample_seed = config.seed * 2**32 + step
         self._mined_band = config.mining.band
         examples = Shard(ids, labels, self._embed(ids))
-        triplets = mine_whole(examples, config.mining, config.seed, sample_seed, self._device)
+        triplets = mine_whole(examples, config.mining, config.seed, sample_seed(config.seed, step), self._device)
         return in_memory_shard(step, triplets, corpus, config.mining.neighbours_per_label)
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

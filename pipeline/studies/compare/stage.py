@@ -7,6 +7,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.progress import say
+from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.arm_runs import (
     check_can_train_arms,
@@ -47,7 +48,7 @@ class Plan:
     labels: int | None
 
 
-def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Plan) -> tuple[Comparison, str]:
+def run_comparison(job: Job, plan: Plan) -> tuple[Comparison, str]:
     """Trains the arms that have no result yet, and writes the report; stop and repeat it at any time.
 
     Returns:
@@ -56,10 +57,9 @@ def run_comparison(config: RunConfig, workspace: Workspace, corpus: Corpus, plan
     Raises:
         InputError: The plan, the corpus or the encoder cannot be compared with.
     """
-    _check(config, corpus, plan)
-    tasks = _tasks(config, workspace, corpus, plan)
-    results = train_missing(config, workspace, corpus, _folder(plan.name), tasks, f"compare {plan.name}")
-    return _report(workspace, results, plan)
+    _check(job.config, job.corpus, plan)
+    results = train_missing(job, _folder(plan.name), _tasks(job, plan), f"compare {plan.name}")
+    return _report(job.workspace, results, plan)
 
 
 def _check(config: RunConfig, corpus: Corpus, plan: Plan) -> None:
@@ -100,13 +100,13 @@ def draw_beside(workspace: Workspace, name: str, beside: Sequence[str], arms: Se
     return workspace.uri_of(key)
 
 
-def _tasks(config: RunConfig, workspace: Workspace, corpus: Corpus, plan: Plan) -> list[ArmTask]:
+def _tasks(job: Job, plan: Plan) -> list[ArmTask]:
     """All arms with the first seed, then all with the next: an early stop leaves whole seeds."""
-    tasks = []
+    tasks, config, corpus = [], job.config, job.corpus
     for seed in range(config.seed, config.seed + plan.seeds):
         base = with_budget(config, plan.images, seed)
         num_examples = len(training_ids(corpus, plan.labels, seed))
-        start = pretrained_digest(base, workspace, corpus)
+        start = pretrained_digest(job.with_config(base))
         for arm in plan.arms:
             arm_config = arm.config(base, num_examples)
             tasks.append(make_task(arm.name, arm_config, corpus, plan.points, plan.labels, start))
