@@ -43,6 +43,8 @@ class Failpoint(StrEnum):
     CHECKPOINT = "checkpoint.serialised"
     CHECKPOINT_PUBLISHED = "checkpoint.published"
     """The workers have yet to agree on it."""
+    RUN_TRAINED = "study.run-trained"
+    """Of a comparison or a sweep: its driver has the result, and has yet to store it."""
     TOMBSTONE = "prune.tombstone"
     """It is there, and so is the manifest that it takes the place of."""
     MANIFEST_DELETED = "prune.manifest-deleted"

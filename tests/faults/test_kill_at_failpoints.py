@@ -26,7 +26,8 @@ from tests.support.raylets import Raylets, raylets, wait_until
 
 SEED = 20
 POLL_INTERVAL_S, END_TIMEOUT_S = 0.25, 120.0
-PLACES = {place for place in Failpoint if not place.startswith("prune.")}  # these: test_prune.py
+PLACES = {place for place in Failpoint if not place.startswith(("prune.", "study."))}
+"""Those of a prune are in test_prune.py, those of a study in integration/test_submit.py."""
 
 Kills = Mapping[Failpoint, Sequence[int]]
 """At which arrivals a place kills, counted over a job and all that it is run again."""

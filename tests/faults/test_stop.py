@@ -52,7 +52,7 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
             assert server.wait() == 0, server.log.read_text()
             assert Outcome.of(workspace) == expected
             codes.append(code)
-    assert codes.count(TERMINATED) > NUM_STOPS // 2
+    assert codes.count(TERMINATED) >= NUM_STOPS // 2
     assert len(re.findall(WORDS, (tmp_path / "log").read_text())) == codes.count(TERMINATED)
 
 

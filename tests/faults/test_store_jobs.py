@@ -48,19 +48,19 @@ def assert_one_sentence(finished: Finished, code: int, *words: str) -> None:
 
 
 def test_a_truncated_or_flipped_shard_is_named_and_not_one_step_is_trained_on_it(
-    mined: Path, uri: str, store_proxy: StoreProxy
+    mined: Path, uri: str, tmp_path: Path, store_proxy: StoreProxy
 ) -> None:
-    workspace = copy(mined, uri)
+    workspace = copy(mined, str(tmp_path))
     (part,) = generations(workspace).read(0).parts_of("triplets")
-    sound, train = workspace.store.get(part.key), ("train", *ONE_STEP, f"--workspace={uri}")
-
-    workspace.store.put(part.key, sound[:-1])
-    assert_one_sentence(run_apart(*train), 4, part.key, f"has {part.num_bytes - 1} bytes instead of {part.num_bytes}")
+    workspace.store.put(part.key, workspace.store.get(part.key)[:-1])
+    train = ("train", *ONE_STEP, "--workspace")
+    torn = f"has {part.num_bytes - 1} bytes instead of {part.num_bytes}"
+    assert_one_sentence(run(*train, tmp_path), 4, part.key, torn)
     assert checkpoints(workspace).numbers() == [0], "a step would have made a checkpoint"
 
-    workspace.store.put(part.key, sound)
+    workspace = copy(mined, uri)
     store_proxy.inject(flip, on="^GET .*/triplets-", times=FOREVER)
-    assert_one_sentence(run_apart(*train), 4, part.key, "checksum")
+    assert_one_sentence(run_apart(*train, uri), 4, part.key, "checksum")
     assert checkpoints(workspace).numbers() == [0]
     assert store_proxy.injected, "the bytes at rest were sound"
 

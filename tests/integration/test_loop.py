@@ -97,9 +97,6 @@ def test_what_stops_the_loop_is_said_in_one_sentence_and_the_checkpoint_remains(
     succeed("prepare", *TINY, "--workspace", tmp_path)
     refused = run("loop", *TINY, "--workspace", tmp_path, "--mining.audit.min_spread=2")
     assert refused.code == 3 and refused.words.strip().splitlines()[-1].startswith("error: the encoder has collapsed")
-    hot = ("--training.source=online", "--training.optimiser.learning_rate=1e30")
-    diverged = run("train", *TINY, "--workspace", tmp_path, *hot)
-    assert diverged.code == 3 and "training diverged" in diverged.words and "checkpoint 0 is the last" in diverged.words
     assert checkpoints(Workspace.open(str(tmp_path), "main")).numbers() == [0]
 
 
@@ -190,36 +187,25 @@ def generations_of(workspace: Path) -> VersionedDataset[GenerationManifest]:
     return generations(Workspace.open(str(workspace), "main"))
 
 
-def test_two_ddp_workers_reach_what_one_reaches(looped: tuple[Path, Finished]) -> None:
-    """Group norm: batch norm looks at each worker's share of a batch alone."""
-    states = []
-    for num_workers in (1, 2):
-        trained = checkpoints(trained_in_batch(looped[0], num_workers))
-        manifest = trained.read(6)
-        assert trained.numbers() == [0, 2, 4, 6] and manifest.generation is None
-        states.append(load_encoder(trained, manifest, manifest.encoder, manifest.transform, "cpu").state_dict())
+def test_the_number_of_workers_may_change_between_runs(looped: tuple[Path, Finished]) -> None:
+    """No step is lost or taken twice, and two workers take the steps of one.
+
+    Group norm: batch norm looks at each worker's share of a batch alone.
+    """
+    flags = ("--training.source=online", "--training.optimiser.schedule=constant", "--training.optimiser.name=sgd")
+    runs = {"constant": [(1, 6)], "changing": [(2, 2), (1, 6)]}
+    for run_name, parts in runs.items():
+        for workers, num_steps in parts:
+            own = (f"--run={run_name}", f"--training.num_workers={workers}", f"--training.num_steps={num_steps}")
+            norm = '--encoder.options={"norm": "group"}'
+            succeed("train", *TINY, *flags, *own, norm, "--workspace", looped[0])
+    alone, changing = (checkpoints(Workspace.open(str(looped[0]), name)) for name in runs)
+    assert step_log(changing)["step"].to_pylist() == list(range(6))
+    np.testing.assert_allclose(step_log(changing)["loss"].to_numpy(), step_log(alone)["loss"].to_numpy(), rtol=1e-4)
+    last = alone.read(6)
+    states = [
+        load_encoder(trained, trained.read(6), last.encoder, last.transform, "cpu").state_dict()
+        for trained in (alone, changing)
+    ]
     for name, weight in states[0].items():
         np.testing.assert_allclose(weight.numpy(), states[1][name].numpy(), atol=1e-5, err_msg=name)
-
-
-@pytest.mark.slow
-def test_the_number_of_workers_may_change_between_runs(looped: tuple[Path, Finished]) -> None:
-    """No step is lost or taken twice, and each trains on the batch that it would have trained on."""
-    flags = ("--training.source=online", "--training.optimiser.schedule=constant", "--workspace", looped[0])
-    for run_name, runs in {"constant": [(1, 6)], "changing": [(2, 2), (1, 6)]}.items():
-        for workers, num_steps in runs:
-            own = (f"--run={run_name}", f"--training.num_workers={workers}", f"--training.num_steps={num_steps}")
-            succeed("train", *TINY, *flags, *EXACT, *own)
-    alone, changing = (step_log(checkpoints(Workspace.open(str(looped[0]), run))) for run in ("constant", "changing"))
-    assert changing["step"].to_pylist() == list(range(6))
-    np.testing.assert_allclose(changing["loss"].to_numpy(), alone["loss"].to_numpy(), rtol=1e-4)
-
-
-EXACT = ('--encoder.options={"norm": "group"}', "--training.optimiser.name=sgd")
-
-
-def trained_in_batch(workspace: Path, num_workers: int) -> Workspace:
-    """A run of its own on in-batch triplets, with SGD and group norm."""
-    flags = ("--training.source=online", f"--training.num_workers={num_workers}", f"--run=workers-{num_workers}")
-    succeed("train", *TINY, "--workspace", workspace, *flags, *EXACT)
-    return Workspace.open(str(workspace), f"workers-{num_workers}")

@@ -106,6 +106,7 @@ def mined(
     num_shards: int,
     corpus_number: int | None = None,
     block: int = 110,
+    num_actors: int = 1,
 ) -> GenerationManifest:
     """Mines in this process's session; the manifest."""
     config = RunConfig(
@@ -113,7 +114,7 @@ def mined(
         run=run_name,
         encoder=EncoderConfig(name="identity", embedding_dim=16),
         mining=mining,
-        cluster=ClusterConfig(num_shards=num_shards, anchors_per_block=block),
+        cluster=ClusterConfig(num_actors=num_actors, num_shards=num_shards, anchors_per_block=block),
     )
     workspace = Workspace.open(config.workspace, config.run)
     corpus = Corpus.open(workspace, corpus_number)
@@ -130,9 +131,8 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: 
     backends = ["reference"] if unavailable_reason() else ["reference", "native"]
     hard = BandConfig(mode="hard")
     split = [
-        refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n)
-        for backend in backends
-        for n in (1, 2, 8)
+        refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n, num_actors=a)
+        for backend, n, a in ((backends[0], 1, 1), (backends[0], 8, 2), (backends[-1], 2, 2))
     ]
     scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
     most_empty = 700

@@ -178,23 +178,3 @@ def test_every_line_on_stderr_is_one_json_object(observed: Observed) -> None:
     embedded = [line for line in lines if line.get("stage") == "embed step 0"]
     assert (embedded[-1]["count"], embedded[-1]["total"], embedded[-1]["unit"]) == (714, 714, "examples")
     assert any("recall_at_1" in line["message"] for line in lines), "the table at the end too"
-
-
-def test_a_metrics_port_that_is_taken_is_said_at_once(observed: Observed) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [
-                *command("mine", *TINY, "--workspace", observed.workspace / "workspace", "--seed", "1"),
-                *("--cluster.metrics_port", port, "--observe.log_format", "json"),
-            ],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 4, done.stderr
-    last = json.loads(done.stderr.splitlines()[-1])
-    assert last["level"] == "error" and f"cluster.metrics_port {port} is not to be had" in last["message"]

@@ -54,10 +54,10 @@ CASES = {
     "prune": Case(("--retention.grace_s=0",), (Failpoint.OBJECT_DELETED, 2), "freed", "littered"),
     "compare": Case(
         ("--arms", "in_batch", "random", "--seeds=1", "--images=48", "--points=1"),
-        (Failpoint.FILE_WRITTEN, 5),
+        (Failpoint.RUN_TRAINED, 2),
         "2 runs compared",
     ),
-    "sweep": Case(("--values", "8", "16", "--seeds=1", "--images=48"), (Failpoint.FILE_WRITTEN, 5), "2 runs"),
+    "sweep": Case(("--values", "8", "16", "--seeds=1", "--images=48"), (Failpoint.RUN_TRAINED, 2), "2 runs"),
     "crossvalidate": Case(
         (
             "--corpus.source.kind=image_folder",

@@ -24,13 +24,10 @@ from tests.support.lfw import lfw_folder, needs_lfw_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SHARE, SEED = 0.05, 1
-LONGER = ("--training.num_steps=1200", "--training.steps_per_round=400", "--training.batch.num_labels=45")
 PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels", "false_negative_suspect")
 
 
-def trained_on_shuffled(
-    place: Path, config: str, source: tuple[str, ...], more: tuple[str, ...] = ()
-) -> tuple[OpenGeneration, Shuffled]:
+def trained_on_shuffled(place: Path, config: str, source: tuple[str, ...] = ()) -> tuple[OpenGeneration, Shuffled]:
     """A run on shuffled labels, and the generation of its last checkpoint."""
     succeed("prepare", "--config", config, "--workspace", place / "true", *source)
     truth = shuffle_labels(Corpus.open(Workspace.open(str(place / "true"), "main")), SHARE, SEED, place / "s.parquet")
@@ -41,7 +38,6 @@ def trained_on_shuffled(
         place / "w",
         "--corpus.source.kind=parquet",
         f"--corpus.source.path={truth.file}",
-        *more,
     )
     succeed("prepare", *flags)
     succeed("loop", *flags)
@@ -67,7 +63,7 @@ def judge(generation: OpenGeneration, truth: Shuffled) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenGeneration, Shuffled]:
-    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml", (), LONGER)
+    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml")
 
 
 def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneration, Shuffled]) -> None:

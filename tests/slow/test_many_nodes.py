@@ -18,7 +18,7 @@ NUM_TASKS = 16 + 8 * 16
 
 def test_many_nodes_share_a_refresh_evenly_and_mine_the_bits_of_one(tmp_path: Path) -> None:
     mined = {}
-    for num_nodes, seconds in ((1, 0.0), (2, 0.3), (8, 1.2)):
+    for num_nodes, seconds in ((1, 0.0), (8, 0.8)):
         place = tmp_path / f"on-{num_nodes}"  # each embeds by itself
         place.mkdir()
         config = configured(place, NUM_EXAMPLES, num_nodes)
@@ -32,4 +32,4 @@ def test_many_nodes_share_a_refresh_evenly_and_mine_the_bits_of_one(tmp_path: Pa
         searches = [[line.split()[1] for line in lines if line.startswith("search")] for lines in done]
         at_home = [max(lines.count(shard) for lines in searches) for shard in map(str, range(8))]
         assert sum(at_home) >= 0.8 * sum(map(len, searches)), "blocks are searched where their shard lies"
-    assert len(mined[1]) > NUM_EXAMPLES / 2 and mined[2].equals(mined[1]) and mined[8].equals(mined[1])
+    assert len(mined[1]) > NUM_EXAMPLES / 2 and mined[8].equals(mined[1])

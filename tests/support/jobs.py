@@ -36,6 +36,7 @@ VECTORS = (
     "--corpus.test_fraction=0",
     "--encoder.name=identity",
     "--encoder.embedding_dim=16",
+    "--cluster.num_actors=1",
 )
 """A user's own vectors of 16 dimensions, mined as they are."""
 

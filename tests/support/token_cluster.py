@@ -115,7 +115,11 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=token,
         OMP_NUM_THREADS="1",
-        RAY_JOB_STOP_WAIT_TIME_S="60",  # of a stop before the kill: Ray's 3 s are too short for a loaded machine
+        # Ray's own patience is too short for a loaded machine: 3 s between a stop and the kill, 15 s until a node that
+        # does not answer is dead, and 30 s for its agent to start.
+        RAY_JOB_STOP_WAIT_TIME_S="60",
+        RAY_health_check_failure_threshold="40",
+        RAY_agent_register_timeout_ms="300000",
     )
     num_cpus, scaling = _NUM_CPUS, []
     if worker_cpus is not None:

@@ -9,6 +9,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import weights_digest
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.errors import InputError
+from pipeline.failpoints import Failpoint, reach
 from pipeline.progress import stage
 from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.session import required_resources, session
@@ -88,6 +89,7 @@ def train_missing(job: Job, folder: str, tasks: Sequence[ArmTask], title: str) -
             stage(title, len(missing), "runs") as done,
         ):
             for key, result in pool.run(missing):
+                reach(Failpoint.RUN_TRAINED)
                 workspace.store.put(key, result.encode())
                 done(1, _words(ArmResult.model_validate_json(result)))
     return [_load(workspace, key) for key in keys]
