@@ -1,13 +1,15 @@
 """Real jobs on a real S3 server, behind a proxy that refuses what the stack's policies do not allow."""
 
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.faults.job_server import JobServer
 from tests.faults.store_faults import answer_error
 from tests.faults.store_proxy import FOREVER, Exchange, StoreProxy
 from tests.infra.policies import Request, allows, stack, statements
-from tests.support.jobs import TINY, run_apart
+from tests.support.jobs import TINY, environment
 from tests.support.s3_server import BUCKET
 
 ACTIONS = {"GET": "s3:GetObject", "PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}
@@ -55,18 +57,19 @@ class Guard:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_proxy: StoreProxy) -> None:
+def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_proxy: StoreProxy, tmp_path: Path) -> None:
     used: dict[str, set[str]] = {}
-    for name, policies, more in JOBS:
-        guard = Guard(policies)
-        store_proxy.mend()
-        store_proxy.inject(guard, times=FOREVER)
-        before = ("summary",) if name == "triplets" else ()
-        workspace = f"--workspace=s3://{BUCKET}/faces"
-        finished = run_apart(name, *before, "--config=jobs/configs/demo.yaml", *TINY, workspace, *more)
-        assert finished.code == 0 and not guard.refused, (name, guard.refused[:3], finished.words[-2000:])
-        for policy in policies:
-            used[policy] = used.get(policy, set()) | guard.used
+    with JobServer(tmp_path / "log", environment(), *(name for name, *_ in JOBS)) as server:
+        for name, policies, more in JOBS:
+            guard = Guard(policies)
+            store_proxy.mend()
+            store_proxy.inject(guard, times=FOREVER)
+            before = ("summary",) if name == "triplets" else ()
+            workspace = f"--workspace=s3://{BUCKET}/faces"
+            code, words = server.run(name, *before, "--config=jobs/configs/demo.yaml", *TINY, workspace, *more)
+            assert code == 0 and not guard.refused, (name, guard.refused[:3], words[-2000:])
+            for policy in policies:
+                used[policy] = used.get(policy, set()) | guard.used
     for policy, sids in used.items():  # and no right is idle, but for those that only a mishap asks for
         given = {one["Sid"] for one in statements(policy)}
         assert given - sids <= {"DeleteOwnParts", "DeleteOwnShards"}, policy
