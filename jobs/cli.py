@@ -22,7 +22,7 @@ from jobs.settings_file import read_settings
 from pipeline.config import RunConfig
 from pipeline.corpus.split import read_split
 from pipeline.errors import InputError, PipelineError
-from pipeline.progress import log_as, say
+from pipeline.progress import configure_logging, log
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 
@@ -114,11 +114,11 @@ def _run(program: str, arguments: list[str], description: str, run: Run, add_fla
     try:
         with graceful_shutdown():
             config, flags = _parse(parser, arguments)
-            log_as(config.observe.log_format, program.removeprefix(SCRIPT).removeprefix(MODULE), config.run)
+            configure_logging(config.observe.log_format, program.removeprefix(SCRIPT).removeprefix(MODULE), config.run)
             with redirect_stdout(sys.stderr):  # where an actor dies, Ray says so on stdout: that is for the report
                 answer = run(config, flags)
     except PipelineError as error:
-        say(f"error: {error}")
+        log(f"error: {error}")
         sys.exit(error.exit_code)
     try:
         _print(answer if isinstance(answer, Answer) else Answer(answer), as_json=flags.json)
@@ -147,9 +147,9 @@ def open_job(config: RunConfig) -> Job:
     corpus = job.corpus
     split = read_split(config.corpus)
     if corpus.split != split:
-        say(
-            f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.words()}, which holds; the config "
-            f"says {split.words()}"
+        log(
+            f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.describe()}, which holds; the config "
+            f"says {split.describe()}"
         )
     return job
 

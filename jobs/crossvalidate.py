@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Report, run_job
 from pipeline.config import RunConfig
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.studies.crossvalidate import crossvalidate
 
 
@@ -21,7 +21,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     }
     for name, score in settings.items():
         if score is not None:
-            say(f"LFW View 2, {name}: accuracy {score.accuracy:.4f} ± {score.standard_error or 0:.4f}")
+            log(f"LFW View 2, {name}: accuracy {score.accuracy:.4f} ± {score.standard_error or 0:.4f}")
     return done.report()
 
 

@@ -4,13 +4,13 @@ import argparse
 
 from jobs.cli import Report, run_job
 from pipeline.config import RunConfig
-from pipeline.stages.doctor import examine, show
+from pipeline.stages.doctor import examine, print_findings
 
 
 def run(config: RunConfig, _: argparse.Namespace) -> Report:
     """Runs every examination; the first that failed decides the exit code."""
     findings = examine(config)
-    show(findings)
+    print_findings(findings)
     for finding in findings:
         if finding.error is not None:
             raise finding.error

@@ -10,7 +10,7 @@ from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
 from pipeline.encoders.checkpoint_names import find_checkpoints
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.embed.export import export
 
 
@@ -22,7 +22,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
         raise InputError(f"--checkpoint {flags.checkpoint} names {len(refs)} checkpoints: export them one by one")
     run, step = refs[0]
     done = export(job.of_run(run), step, flags.dtype)
-    say(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
+    log(f"{done.num_examples:,} embeddings ({done.num_bytes / 1e6:,.1f} MB of {flags.dtype}) are in {done.uri}")
     return asdict(done)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pipeline.progress import say
+from pipeline.progress import log
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """Exit codes, as shells count them."""
@@ -61,5 +61,5 @@ def graceful_shutdown() -> Iterator[None]:
         if handler.asked_at is None and not isinstance(error, KeyboardInterrupt):
             raise
         # Whatever it is: libraries wrap the KeyboardInterrupt, and what is torn down on the way may fail.
-        say("stopped; run the same command to go on")
+        log("stopped; run the same command to go on")
         sys.exit(INTERRUPTED if handler.asked_at is None else TERMINATED)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 
 EXIT_CODES = """exit codes:
   0  done, or already done
@@ -67,7 +67,7 @@ def choose(program: str, what: str, known: Mapping[str, str], description: str) 
         print(f"{usage}\n\n{description.strip()}\n\n{what}s:\n{_columns(known)}\n\n{EXIT_CODES}")  # noqa: T201
         sys.exit(0)
     hint = near(first, known, f"there are {', '.join(known)}")
-    say(f"error: command line: {first!r} is no {what} of {program}: {hint}")
+    log(f"error: command line: {first!r} is no {what} of {program}: {hint}")
     sys.exit(InputError.exit_code)
 
 

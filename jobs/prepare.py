@@ -5,7 +5,7 @@ import argparse
 from jobs.cli import Report, run_job
 from pipeline.config import RunConfig
 from pipeline.corpus.ingest import prepare
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.storage.workspace import Workspace
 
 
@@ -17,7 +17,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Report:
         config.corpus, workspace, config.seed, config.digest(), flags.again, flags.drop_corrections
     )
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus.quarantined.items())
-    say(
+    log(
         f"corpus {corpus.number}: {corpus.num_examples:,} examples of {corpus.num_labels:,} labels"
         + (f"; in quarantine: {rejected}" if rejected else "")
         + (" — published" if is_new else " — nothing to do (--again looks at the source again)")

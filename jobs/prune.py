@@ -12,7 +12,7 @@ from rich.text import Text
 
 from jobs.cli import Answer, run_job
 from pipeline.config import RunConfig
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.retention.prune import prune
 from pipeline.retention.sweep import Sweep
 from pipeline.storage.workspace import Workspace
@@ -25,7 +25,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
         workspace.check_writable()
     result = prune(workspace, config.retention, flags.dry_run)
     verb = "would free" if flags.dry_run else "freed"
-    say(f"{verb} {decimal(result.freed_bytes)} now, and {decimal(result.later_bytes)} after the grace period")
+    log(f"{verb} {decimal(result.freed_bytes)} now, and {decimal(result.later_bytes)} after the grace period")
     return Answer(result.report(), [_table(result.sweep)] if result.sweep.dead_versions or result.sweep.garbage else [])
 
 

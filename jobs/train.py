@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.train.job import train_alone
 
 
@@ -15,7 +15,7 @@ def run(config: RunConfig, _: argparse.Namespace) -> Report:
     """Trains to the last step."""
     job = open_job(config)
     checkpoint = train_alone(job)
-    say(f"run {config.run}: checkpoint {checkpoint.step} of {config.training.num_steps} steps stands")
+    log(f"run {config.run}: checkpoint {checkpoint.step} of {config.training.num_steps} steps stands")
     return {"checkpoint": checkpoint.model_dump(mode="json")}
 
 

@@ -25,10 +25,10 @@ from rich.text import Text
 LINE_INTERVAL_S = 5.0
 
 Listener = Callable[[str, str, int, float], None]
-"""Told of a stage: its kind (embed, mine, …), its unit, units done and seconds passed since it was told last."""
+"""Called with a stage: its kind (embed, mine, …), its unit, units done and seconds passed since its last call."""
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
-"""Who is told of the stages of this thread."""
+"""Called with the stages of this thread."""
 
 _LEVELS = {"error": "error", "warning": "warning"}
 """By the word with which a message begins; all others are of the level info."""
@@ -38,12 +38,12 @@ _every_object: dict[str, str] = {}
 
 
 class StageProgress:
-    """Counts of one stage. Use as ``with stage("embed", total, "examples") as done: done(256)``."""
+    """Counts of one stage. Use as ``with stage("embed", total, "examples") as advance: advance(256)``."""
 
     def __init__(self, name: str, total: int | None, unit: str, progress: Progress | None) -> None:
         self._name, self._total, self._unit, self._progress = name, total, unit, progress
         self._task = progress.add_task(name, total=total, rate="") if progress else None
-        self._start = self._last_line = self._last_told = time.monotonic()
+        self._start = self._last_line = self._last_call = time.monotonic()
         self._count = 0
         self._note = ""
 
@@ -52,18 +52,18 @@ class StageProgress:
         self._count += advance
         self._note = note or self._note
         now = time.monotonic()
-        self._tell(advance, now)
+        self._call_listeners(advance, now)
         if self._progress is not None and self._task is not None:
             rate = f"{self._rate(now)} {self._note}".strip()
             self._progress.update(self._task, completed=self._count, rate=rate)
         elif now - self._last_line >= LINE_INTERVAL_S:
             self._last_line = now
-            self._say(now)
+            self._log(now)
 
-    def _tell(self, advance: int, now: float) -> None:
-        for told in _listeners.get():
-            told(self._name.partition(" ")[0], self._unit, advance, now - self._last_told)
-        self._last_told = now
+    def _call_listeners(self, advance: int, now: float) -> None:
+        for listener in _listeners.get():
+            listener(self._name.partition(" ")[0], self._unit, advance, now - self._last_call)
+        self._last_call = now
 
     def _per_s(self, now: float) -> float:
         return self._count / max(now - self._start, 1e-9)
@@ -79,22 +79,22 @@ class StageProgress:
             line += f", {elapsed * (self._total - self._count) / self._count:.0f} s left"
         return f"{line} {self._note}".rstrip()
 
-    def _say(self, now: float, end: str = "") -> None:
+    def _log(self, now: float, end: str = "") -> None:
         figures = {"count": self._count, "total": self._total, "unit": self._unit, "rate": round(self._per_s(now), 3)}
-        say(self._line(now) + end, stage=self._name, **figures, elapsed_s=round(now - self._start, 3))
+        log(self._line(now) + end, stage=self._name, **figures, elapsed_s=round(now - self._start, 3))
 
     def close(self) -> None:
-        """Says the final count and time."""
+        """Logs the final count and time."""
         now = time.monotonic()
-        self._tell(0, now)
+        self._call_listeners(0, now)
         if self._progress is None:
-            self._say(now, f" — done in {now - self._start:.1f} s")
+            self._log(now, f" — done in {now - self._start:.1f} s")
 
 
 @contextmanager
-def listening(told: Listener) -> Iterator[None]:
-    """Inside the block, one more is told of this thread's stages."""
-    before = _listeners.set((*_listeners.get(), told))
+def listening(listener: Listener) -> Iterator[None]:
+    """Calls a listener with this thread's stages inside the block."""
+    before = _listeners.set((*_listeners.get(), listener))
     try:
         yield
     finally:
@@ -113,7 +113,7 @@ def stopwatch() -> Iterator[dict[str, float]]:
         yield seconds
 
 
-def say(message: str, **fields: str | float | None) -> None:
+def log(message: str, **fields: str | float | None) -> None:
     """One line for a person, on stderr: stdout belongs to ``--json``.
 
     Args:
@@ -126,15 +126,15 @@ def say(message: str, **fields: str | float | None) -> None:
         _console().print(plain_text(message))
 
 
-def show(picture: RenderableType) -> None:
+def log_table(table: RenderableType) -> None:
     """A table for a person, on stderr; in JSON the text of it is one message."""
     if not _every_object:
-        Console(stderr=True).print(picture)
+        Console(stderr=True).print(table)
         return
     console = Console(width=200, color_system=None, file=sys.stderr)
     with console.capture() as captured:
-        console.print(picture)
-    say(captured.get().rstrip())
+        console.print(table)
+    log(captured.get().rstrip())
 
 
 def plain_text(text: str) -> Text:
@@ -142,8 +142,8 @@ def plain_text(text: str) -> Text:
     return Text("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 
-def log_as(log_format: Literal["text", "json"], job: str, run: str) -> None:
-    """Chooses how this process speaks from now on: text, or one JSON object a line.
+def configure_logging(log_format: Literal["text", "json"], job: str, run: str) -> None:
+    """Chooses how this process logs from now on: text, or one JSON object a line.
 
     In JSON, records of Python's logging, warnings and an error that nobody foresaw are such objects too.
 

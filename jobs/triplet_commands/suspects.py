@@ -16,7 +16,7 @@ from pipeline.inspection.labels.label_list import write_label_list
 from pipeline.inspection.labels.suspect_page import PageOptions, write_suspect_page
 from pipeline.inspection.labels.suspects import REASON, Suspect, corpus_to_correct, list_suspects
 from pipeline.inspection.tables import text_table
-from pipeline.progress import say
+from pipeline.progress import log
 
 NUM_SHOWN = 20
 
@@ -45,7 +45,7 @@ def _list(config: RunConfig, flags: argparse.Namespace) -> Answer:
         title += f" (corrected since: {found.num_corrected:,})"
     num_audited = generation.manifest.quarantined.get(REASON, 0)
     if num_audited > len(found.ids):
-        say(f"note: the audit found {num_audited:,}, and listed the {len(found.ids):,} most suspect of them")
+        log(f"note: the audit found {num_audited:,}, and listed the {len(found.ids):,} most suspect of them")
     report = {
         "generation": generation.manifest.number,
         "corpus": corpus.manifest.number,

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from pipeline.benchmark.contest import Times, compete
 from pipeline.benchmark.examples import Examples, glyph_examples
-from pipeline.benchmark.machine import describe, finish, threads
+from pipeline.benchmark.machine import finish, machine_facts, threads
 from pipeline.benchmark.plans import EmbedPlan
 from pipeline.benchmark.results.table import make_table, spread
 from pipeline.config import RunConfig
 from pipeline.embeddings.encode import encode
 from pipeline.encoders.registry import initial_encoder
-from pipeline.progress import say
+from pipeline.progress import log
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -28,9 +28,9 @@ def benchmark_embedding(config: RunConfig, plan: EmbedPlan) -> dict[str, Any]:
     """Measures encoding; raises InputError where the run's encoder takes no images."""
     cluster = config.cluster
     with threads(cluster.threads_per_actor), glyph_examples(config, plan.labels) as examples:
-        say(f"encoding {examples.corpus.num_examples:,} images")
+        log(f"encoding {examples.corpus.num_examples:,} images")
         return {
-            "machine": describe(cluster.actor_device, cluster.threads_per_actor),
+            "machine": machine_facts(cluster.actor_device, cluster.threads_per_actor),
             "settings": {
                 "encoder": config.encoder.model_dump(),
                 "batch_size": config.embed.batch_size,

@@ -14,7 +14,7 @@ from pipeline.benchmark.results.chart import draw_mining
 from pipeline.benchmark.results.report import benchmark_mining, mining_table
 from pipeline.benchmark.train import benchmark_training, training_table
 from pipeline.config import RunConfig
-from pipeline.progress import say, show
+from pipeline.progress import log, log_table
 
 
 class Kind(NamedTuple):
@@ -58,6 +58,6 @@ def run_benchmark(what: str, config: RunConfig, plan: Plan, output: Path) -> dic
         picture = path.with_suffix(".png")
         picture.write_bytes(kind.draw(report))
         written += f", {picture}"
-    show(kind.table(report))
-    say(f"written: {written}")
+    log_table(kind.table(report))
+    log(f"written: {written}")
     return report

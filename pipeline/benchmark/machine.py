@@ -11,7 +11,7 @@ import threadpoolctl
 import torch
 
 
-def describe(device: str, num_threads: int) -> dict[str, Any]:
+def machine_facts(device: str, num_threads: int) -> dict[str, Any]:
     """What it was measured on."""
     return {
         "name": torch.cuda.get_device_name(0) if device == "cuda" else _cpu_name(),

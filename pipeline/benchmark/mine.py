@@ -23,7 +23,7 @@ from pipeline.mining.shards import Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from pipeline.mining.triplets import to_triplets
 from pipeline.mining.warm_start import prune_bounds, rescore
-from pipeline.progress import say
+from pipeline.progress import log
 
 PRODUCTS_ALONE = "products alone"
 """The scan's matrix products, one of 16 bits a pair, compared with nothing. (Untrained embeddings take three.)"""
@@ -185,7 +185,7 @@ def measure_scaling(bench: Bench, sizes: tuple[int, ...], noise: float) -> dict[
     """Seconds and peak memory of whole mining passes over growing corpora, and the exponent that fits them."""
     points: list[dict[str, Any]] = []
     for num_examples in sizes:
-        say(f"mining all of {num_examples:,} examples")
+        log(f"mining all of {num_examples:,} examples")
         alone = run_alone(mine_alone, replace(bench, size=replace(bench.size, num_examples=num_examples)), noise)
         points.append({"num_examples": num_examples, "peak_bytes": alone.peak_bytes, **alone.result})
     # Small corpora are bound by what does not grow with N².
@@ -214,7 +214,7 @@ def measure_slow_peers(bench: Bench, noise: float, against: tuple[str, ...]) -> 
     for peer, (size, positives) in questions.items():
         if peer not in against:
             continue
-        say(f"{peer} on {size.num_examples:,} examples")
+        log(f"{peer} on {size.num_examples:,} examples")
         asked = bench.config.model_copy(update={"band": beyond, "positives": positives})
         ours = run_alone(mine_alone, Bench(asked, size), noise)
         theirs = run_alone(peers.ALONE[peer], size, noise, preload=peers.modules_of(peer))

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from pipeline.benchmark.contest import Times, take_turns, time_once
 from pipeline.benchmark.examples import Examples, glyph_examples
-from pipeline.benchmark.machine import describe, threads
+from pipeline.benchmark.machine import machine_facts, threads
 from pipeline.benchmark.plans import TrainPlan
 from pipeline.benchmark.results.table import make_table
 from pipeline.benchmark.train_lap import BareLoop, Lap, Product
 from pipeline.config import RunConfig
-from pipeline.progress import say
+from pipeline.progress import log
 
 BARE = "bare loop"
 SOURCES = {"mined": "neighbourhoods", "online": "in-batch", "listed": "listed"}
@@ -53,7 +53,7 @@ def benchmark_training(config: RunConfig, plan: TrainPlan) -> dict[str, Any]:
     training = config.training
     with threads(training.threads_per_worker), glyph_examples(config, plan.labels) as examples:
         return {
-            "machine": describe(training.device, training.threads_per_worker),
+            "machine": machine_facts(training.device, training.threads_per_worker),
             "settings": {
                 "encoder": config.encoder.model_dump(),
                 "training": training.model_dump(mode="json"),
@@ -85,7 +85,7 @@ def measure(examples: Examples, plan: TrainPlan) -> dict[str, Any]:
     config = examples.config
     cases = cases_of(plan.decode_workers, config)
     mined = examples.mine()
-    say(f"training on {examples.corpus.num_examples:,} images, {len(mined):,} mined triplets")
+    log(f"training on {examples.corpus.num_examples:,} images, {len(mined):,} mined triplets")
     bare, products = BareLoop(config, plan.steps), {}
     for case in cases:
         training = config.training.model_copy(update={"source": case.source})

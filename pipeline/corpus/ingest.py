@@ -60,12 +60,12 @@ def prepare(
 
 def _ingest(source: Source, config: CorpusConfig, transaction: Transaction[CorpusManifest]) -> CorpusWriter:
     writer = CorpusWriter(transaction, source.payload, config.examples_per_part)
-    with progress.stage("prepare", source.num_entries, "examples") as done:
+    with progress.stage("prepare", source.num_entries, "examples") as advance:
         for entry in source:
             if isinstance(entry, Item):
                 writer.add(entry)
             else:
                 writer.reject(entry)
-            done(1)
+            advance(1)
     writer.finish()
     return writer

@@ -82,7 +82,7 @@ def relabel(
     if newest is None or newest.number != old.number:
         raise _overtaken(old.number)
     num_relabelled = old.num_relabelled + len(changes.label_of)
-    source = old.source.removesuffix(_words(old.num_relabelled)) + _words(num_relabelled)
+    source = old.source.removesuffix(_relabelled_note(old.num_relabelled)) + _relabelled_note(num_relabelled)
     origin = Origin(source, old.source_key, seed, config_digest, num_relabelled)
     committed, ours = publish_corpus(
         dataset, old, corpus.split, origin, lambda transaction: _rewrite(dataset, corpus, changes.label_of, transaction)
@@ -109,14 +109,14 @@ def _rewrite(
 ) -> CorpusWriter:
     payload, part_ids = corpus.payload, [corpus.part_ids(part) for part in range(corpus.num_parts)]
     writer = CorpusWriter(transaction, payload, max(map(len, part_ids)))
-    with progress.stage("relabel", corpus.num_examples, "examples") as done:
+    with progress.stage("relabel", corpus.num_examples, "examples") as advance:
         for part, ids in enumerate(part_ids):
             table = corpus.read_part(part)
             columns = (table.column("label").to_pylist(), payload.contents(table), payload.paths(table))
             for example_id, label, content, path in zip(ids, *columns, strict=True):
                 writer.add(Item(label_of.get(example_id, label), content, path))
             writer.end_part()
-            done(len(ids))
+            advance(len(ids))
     for record in corpus.manifest.parts_of(QUARANTINE):
         for row in from_parquet(dataset.read_part(record)).to_pylist():
             writer.reject(Rejected(**row))
@@ -124,7 +124,7 @@ def _rewrite(
     return writer
 
 
-def _words(num_relabelled: int) -> str:
+def _relabelled_note(num_relabelled: int) -> str:
     """What a relabelled corpus adds to the description of its source."""
     return f" with {num_relabelled:,} label{'s' * (num_relabelled != 1)} changed" if num_relabelled else ""
 

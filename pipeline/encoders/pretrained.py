@@ -13,7 +13,7 @@ from pipeline.encoders.checkpoint_names import CHECKPOINT, find_checkpoint
 from pipeline.encoders.checkpoints import NETWORK, checkpoints, load_weights
 from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.storage.workspace import Workspace
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -64,7 +64,7 @@ def pretrained_encoder(
         weights, where = _of_file(source), source
     else:
         weights, where = _of_checkpoint(source, workspace, corpus_fingerprint)
-    say(_fill(encoder, weights, where, config.name))
+    log(_fill(encoder, weights, where, config.name))
     return encoder
 
 
@@ -88,7 +88,7 @@ def _of_checkpoint(source: str, workspace: Workspace, corpus_fingerprint: str) -
     run, manifest = find_checkpoint(source, workspace, "encoder.pretrained")
     where = f"run {run!r} step {manifest.step}"
     if manifest.step > 0 and manifest.corpus_fingerprint != corpus_fingerprint:
-        say(
+        log(
             f"note: {where}, which encoder.pretrained names, was trained on another corpus or split than the newest "
             "one, and may have seen labels that are test labels now"
         )

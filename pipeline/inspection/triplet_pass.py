@@ -109,7 +109,7 @@ class TripletPass:
         sample: list[_LocatedTriplets] = []
         first_row, all_read = 0, True
         with self._threads:
-            with stage("verify", manifest.num_triplets, "triplets") as done:
+            with stage("verify", manifest.num_triplets, "triplets") as advance:
                 for shard, part in enumerate(manifest.parts_of("triplets")):
                     read = functools.partial(reader.shard, shard)
                     table = read_table(read, f"shard {shard}", TRIPLETS, self._findings)
@@ -120,7 +120,7 @@ class TripletPass:
                         sample.append(located.take(self._sampled[is_here] - first_row))
                     all_read = all_read and table is not None
                     first_row += part.num_rows
-                    done(part.num_rows)
+                    advance(part.num_rows)
             if all_read:
                 self._check_totals()
             if len(self._sampled) and sample:

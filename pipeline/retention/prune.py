@@ -79,8 +79,8 @@ def prune(workspace: Workspace, retention: RetentionConfig, dry_run: bool = Fals
 def _delete(workspace: Workspace, keys: Sequence[str]) -> None:
     if not keys:
         return
-    with stage("prune", len(keys), "objects") as done:
+    with stage("prune", len(keys), "objects") as advance:
         for key in keys:
             workspace.store.delete(key)
             reach(Failpoint.OBJECT_DELETED)
-            done()
+            advance()

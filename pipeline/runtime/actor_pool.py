@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError, RayError
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import UnavailableError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime.metrics import ACTORS_LOST
 from pipeline.runtime.remote import Actor, ActorLostError, fetch, first_line
 from pipeline.runtime.resources import actor_reservation, format_cluster
@@ -125,7 +125,7 @@ class ActorPool(Generic[W_co]):
                 ACTORS_LOST.add()
                 if num_lost[task.key] > self._config.max_task_retries:
                     raise
-                say(f"note: {first_line(error.__cause__ or error)}; another actor takes its task")
+                log(f"note: {first_line(error.__cause__ or error)}; another actor takes its task")
                 queue.put_back(task)
                 self._locate(actor)
             else:
@@ -184,7 +184,7 @@ class ActorPool(Generic[W_co]):
         try:
             self._nodes[actor] = ray.get(answer)
             if self._is_started:
-                say(f"note: an actor has joined; {len(self._nodes)} of {len(self._actors)} run")
+                log(f"note: an actor has joined; {len(self._nodes)} of {len(self._actors)} run")
         except RayError as error:
             if isinstance(error, RayActorError) and not error.actor_init_failed:
                 self._locate_again_at[actor] = time.monotonic() + _LOCATE_INTERVAL_S  # Ray restarts it: its node died

@@ -10,7 +10,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipeline.config import ClusterConfig, RunConfig
-from pipeline.progress import say
+from pipeline.progress import log
 
 Resources = Mapping[str, float]
 
@@ -104,7 +104,7 @@ def wait_for_nodes(reservations: Sequence[Reservation], timeout_s: float) -> str
                 )
             if now > logged_at + _LOG_INTERVAL_S:
                 nodes = format_nodes(live_nodes())
-                say(f"waiting for nodes, up to {deadline - now:.0f} s more: {nodes} is not enough yet")
+                log(f"waiting for nodes, up to {deadline - now:.0f} s more: {nodes} is not enough yet")
                 logged_at = now
             time.sleep(_POLL_INTERVAL_S)
     finally:

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from pipeline.config import ClusterConfig, RunConfig
 from pipeline.errors import UnavailableError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime.remote import first_line
 from pipeline.runtime.resources import (
     Reservation,
@@ -130,7 +130,7 @@ def check_resources(required: Sequence[Reservation], wait_s: float | None) -> fl
     available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     reserved = {name: sum(processes.total(name) for processes in required) for name in ("CPU", "GPU")}
     if any(amount > available.get(name, 0.0) + 1e-9 for name, amount in reserved.items()):
-        say("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
+        log("the cluster has what this job needs, but others hold some of it: waiting for them may take a while")
     return 0.0
 
 

@@ -79,12 +79,12 @@ def examine(config: RunConfig) -> list[Finding]:
     return findings
 
 
-def show(findings: list[Finding]) -> None:
+def print_findings(findings: list[Finding]) -> None:
     """A table on stderr."""
     table = Table(show_header=False)
     for finding in findings:
         table.add_row(finding.mark, finding.subject, finding.found)
-    progress.show(table)
+    progress.log_table(table)
 
 
 def _machine(config: RunConfig) -> str:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime import metrics
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
@@ -41,9 +41,9 @@ def mine_and_train(job: Job) -> EvaluationResults | None:
             with TrainingRun(config, corpus, start.step) as run:
                 _follow_training(job, run)
         else:
-            say(nothing_to_train(config, start))
+            log(nothing_to_train(config, start))
         if not has_test_pairs(corpus):
-            say("the corpus keeps no test label with two examples: nothing is evaluated")
+            log("the corpus keeps no test label with two examples: nothing is evaluated")
             return None
         last = newest_checkpoint(job)
         evaluation = config.evaluation.model_copy(update={"examples": "test"})
@@ -52,7 +52,7 @@ def mine_and_train(job: Job) -> EvaluationResults | None:
             refs = [CheckpointRef(config.run, 0), CheckpointRef(config.run, last.step)]
             return evaluate_checkpoints(on_test_labels, refs)
         except InputError as error:  # of what was trained nothing is wrong
-            say(f"not evaluated: {error}")
+            log(f"not evaluated: {error}")
             return None
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.storage.leases import LEASE_DURATION_S, ActiveLease, Lease, acquire, find_lease
 from pipeline.storage.workspace import Workspace
 
@@ -28,7 +28,7 @@ def wait_for_holder(workspace: Workspace, name: str, find_result: Callable[[], T
     is_announced = False
     while (result := find_result()) is None and (active := find_lease(workspace.store, name)) is not None:
         if not is_announced:
-            say(f"another job does this work: {active.record}; waiting for its result")
+            log(f"another job does this work: {active.record}; waiting for its result")
             is_announced = True
         time.sleep(_POLL_INTERVAL_S)
     return result
@@ -69,7 +69,7 @@ def training_lock(workspace: Workspace) -> Iterator[None]:
     lease = acquire(workspace.store, name, purpose)
     if isinstance(lease, ActiveLease):
         fact = f"run {workspace.run!r} is locked by another trainer: {lease.record}"
-        say(f"{fact}; finding out whether it still runs takes up to {LEASE_DURATION_S:g} s")
+        log(f"{fact}; finding out whether it still runs takes up to {LEASE_DURATION_S:g} s")
         lease = _acquire_once_expired(workspace, name, purpose, lease)
     with lease.renewing():
         yield

@@ -12,7 +12,7 @@ from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.lfw.scores import View2, combine_folds
 from pipeline.evaluation.verification.plot import plot_verification
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.evaluate.lfw import Int8View2
 from pipeline.stages.evaluate.stage import CheckpointRef, run_evaluation
 from pipeline.stages.job import Job
@@ -71,7 +71,7 @@ def crossvalidate(config: RunConfig, folds_per_model: int) -> CrossValidation:
     groups = fold_groups(len(read_people(people).sets), folds_per_model)
     found = []
     for number, group in enumerate(groups, start=1):
-        say(f"model {number} of {len(groups)}: without the people of folds {', '.join(map(str, group))}")
+        log(f"model {number} of {len(groups)}: without the people of folds {', '.join(map(str, group))}")
         found.append(_one_model(_held_out(config, people, group)))
     view2, int8 = (combine_folds([getattr(one, kind) for one in found]) for kind in ("exact", "int8"))
     root = Workspace.open(config.workspace, config.run)
@@ -97,7 +97,7 @@ def _one_model(config: RunConfig) -> Int8View2:
     (by_protocol,) = found.results.values()
     scores = cast(Int8View2, by_protocol["lfw_int8"])
     accuracies = ", ".join(f"{fold.accuracy:.4f}" for fold in scores.exact.restricted.folds)
-    say(f"accuracy of its folds, restricted setting: {accuracies}")
+    log(f"accuracy of its folds, restricted setting: {accuracies}")
     return scores
 
 

@@ -13,7 +13,7 @@ from pipeline.evaluation.robustness.plot import plot_sweeps
 from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, tabulate_runs
 from pipeline.evaluation.verification.protocol import far_name
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.job import Job
 from pipeline.studies.compare.arm_runs import (
     check_can_train_arms,
@@ -96,7 +96,7 @@ def run_sweep(job: Job, plan: SweepPlan) -> tuple[Sweep, str]:
     workspace.put_json(f"{folder}/sweep.json", sweep.to_dict())
     store.put(f"{folder}/sweep.png", plot_sweeps({config.run: (sweep,)}, metric))
     uri = workspace.uri_of(folder)
-    say(f"{len(results)} runs: {uri}/sweep.md and sweep.png")
+    log(f"{len(results)} runs: {uri}/sweep.md and sweep.png")
     return sweep, uri
 
 

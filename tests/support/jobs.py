@@ -76,7 +76,7 @@ def run(name: str, *arguments: str | Path) -> Finished:
 
 def call(name: str, *arguments: str | Path, stderr: io.StringIO) -> tuple[int, str]:
     """Runs a job to its end in this process; returns its exit code and its stdout."""
-    from pipeline.progress import log_as
+    from pipeline.progress import configure_logging
 
     out = io.StringIO()
     code = 0
@@ -87,7 +87,7 @@ def call(name: str, *arguments: str | Path, stderr: io.StringIO) -> tuple[int, s
             assert isinstance(ended.code, int)
             code = ended.code
         finally:
-            log_as("text", "", "")
+            configure_logging("text", "", "")
     return code, out.getvalue()
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.table import Table
 
 from pipeline import progress
-from pipeline.progress import listening, log_as, say, show, stage, stopwatch
+from pipeline.progress import configure_logging, listening, log, log_table, stage, stopwatch
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def as_before() -> Iterator[None]:
     """What a process chooses once, the next test shall not find."""
     root, handlers, hook = logging.getLogger(), logging.getLogger().handlers[:], sys.excepthook
     yield
-    log_as("text", "", "")
+    configure_logging("text", "", "")
     logging.captureWarnings(False)
     root.handlers[:], sys.excepthook = handlers, hook
 
@@ -32,8 +32,8 @@ def lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_a_line_of_json_says_when_how_bad_and_of_which_run(capsys: pytest.CaptureFixture[str]) -> None:
-    log_as("json", "mine", "second")
-    say("generation 3 — published\nin [bold]a folder[/bold]", rate=2.5)
+    configure_logging("json", "mine", "second")
+    log("generation 3 — published\nin [bold]a folder[/bold]", rate=2.5)
     (line,) = lines(capsys)
     time = datetime.fromisoformat(line.pop("time"))
     assert time.utcoffset() == timedelta(0)
@@ -57,35 +57,35 @@ def test_a_line_of_json_says_when_how_bad_and_of_which_run(capsys: pytest.Captur
     ],
 )
 def test_the_first_word_is_the_level(message: str, level: str, capsys: pytest.CaptureFixture[str]) -> None:
-    log_as("json", "mine", "main")
-    say(message)
+    configure_logging("json", "mine", "main")
+    log(message)
     assert lines(capsys)[0]["level"] == level
 
 
 def test_a_stage_carries_its_figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
-    log_as("json", "mine", "main")
-    with stage("embed step 4", 12, "examples") as done:
-        done(5, "part 1")
-        done(7)
+    configure_logging("json", "mine", "main")
+    with stage("embed step 4", 12, "examples") as advance:
+        advance(5, "part 1")
+        advance(7)
     figures = [{key: line[key] for key in ("stage", "count", "total", "unit")} for line in lines(capsys)]
     every = {"stage": "embed step 4", "total": 12, "unit": "examples"}
     assert figures == [every | {"count": count} for count in (5, 12, 12)]
 
 
 def test_a_stage_is_json_on_a_terminal_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    log_as("json", "mine", "main")
+    configure_logging("json", "mine", "main")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with stage("mine", 1, "anchors") as done:
-        done()
+    with stage("mine", 1, "anchors") as advance:
+        advance()
     assert [line["count"] for line in lines(capsys)] == [1]
 
 
 def test_tables_records_and_warnings_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    log_as("json", "evaluate", "main")
+    configure_logging("json", "evaluate", "main")
     table = Table("recall")
     table.add_row("0.946")
-    show(table)
+    log_table(table)
     try:
         raise ValueError("odd")
     except ValueError:
@@ -99,7 +99,7 @@ def test_tables_records_and_warnings_are_json_too(capsys: pytest.CaptureFixture[
 
 
 def test_an_error_that_nobody_foresaw_is_json_too() -> None:
-    code = 'from pipeline.progress import log_as; log_as("json", "mine", "main"); {}["missing"]'
+    code = 'from pipeline.progress import configure_logging; configure_logging("json", "mine", "main"); {}["missing"]'
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     line = json.loads(done.stderr)
     assert done.returncode == 1 and line["level"] == "error" and line["message"] == "KeyError: 'missing'"
@@ -107,10 +107,10 @@ def test_an_error_that_nobody_foresaw_is_json_too() -> None:
 
 
 def test_text_stays_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    log_as("text", "mine", "main")
-    with stage("embed step 4", 12, "examples") as done:
-        done(12)
-    say("error: \x1b[31mno")
+    configure_logging("text", "mine", "main")
+    with stage("embed step 4", 12, "examples") as advance:
+        advance(12)
+    log("error: \x1b[31mno")
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("embed step 4: 12/12 examples, ") and " — done in " in first
     assert second == r"error: \x1b[31mno"
@@ -127,16 +127,16 @@ def test_who_listens_to_stages_hears_every_unit_and_all_of_the_time(
     with (
         listening(lambda *words: told.append(words)),
         stopwatch() as seconds,
-        stage("embed step 4", 12, "examples") as done,
+        stage("embed step 4", 12, "examples") as advance,
     ):
         now = 103.0
-        done(5)
+        advance(5)
         now = 104.0
-        done(7)
+        advance(7)
         now = 104.5
     assert seconds == {"embed": 4.5}
-    with stage("mine", 1, "anchors") as done:
-        done()
+    with stage("mine", 1, "anchors") as advance:
+        advance()
     assert told == [
         ("embed", "examples", 5, 3.0),
         ("embed", "examples", 7, 1.0),

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.benchmark import mine
-from pipeline.benchmark.machine import describe
+from pipeline.benchmark.machine import machine_facts
 from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
 from pipeline.benchmark.plans import MinePlan
 from pipeline.benchmark.results.table import make_table, spread
@@ -14,7 +14,7 @@ from pipeline.benchmark.synthetic import Size
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.mining.backends.native import instruction_sets, unavailable_reason
-from pipeline.progress import say
+from pipeline.progress import log
 
 
 def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
     report: dict[str, Any] = {"size": asdict(size), "machine": _machine(size), "cases": []}
     for num_positives in plan.positives:
         for noise in plan.noises:
-            say(f"noise {noise:g}, {num_positives} positive(s) an anchor")
+            log(f"noise {noise:g}, {num_positives} positive(s) an anchor")
             report["cases"].append(mine.measure_case(bench.with_positives(num_positives), noise, plan.peers))
     one = bench.with_positives(1)
-    say("a tenth of the candidates; a warm start")
+    log("a tenth of the candidates; a warm start")
     report["sample"] = [mine.measure_sample(one, noise, 0.1) for noise in dict.fromkeys((trained, middle))]
     report["warm_start"] = mine.measure_warm_start(one, middle)
     report["slow_peers"] = mine.measure_slow_peers(one, trained, plan.peers)
@@ -46,7 +46,7 @@ def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
 def _machine(size: Size) -> dict[str, Any]:
     """What it was measured on, and its own limit."""
     return {
-        **describe(size.device, size.num_threads),
+        **machine_facts(size.device, size.num_threads),
         "instruction_set": None if unavailable_reason() else instruction_sets()[-1],
         "torch_mm_products_per_s": matrix_products(size),
     }

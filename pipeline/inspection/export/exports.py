@@ -79,10 +79,10 @@ def export_triplets(
             raise InputError(f"generation {number} has no such triplet: there is nothing to export")
         rows = _select(session, replace(query, limit=num_triplets), row_layout)
         writer = ShardWriter(store, Path(folder), row_layout.schema, suffix)
-        with stage(f"export generation {number}", num_triplets, "triplets") as done:
+        with stage(f"export generation {number}", num_triplets, "triplets") as advance:
             while batch := rows.fetch(row_layout.rows_at_once):
                 writer.write(row_layout.table(batch))
-                done(len(batch))
+                advance(len(batch))
         writer.close()
     store.put("README.md", dataset_card(generation, query, layout, suffix, num_triplets).encode())
     return ExportedTriplets(store.uri, layout, number, num_triplets, writer.num_shards, writer.num_bytes)

@@ -8,7 +8,7 @@ from pipeline.corpus.relabel import Changes, find_changes, relabel
 from pipeline.corpus.schema import CorpusManifest
 from pipeline.errors import InputError
 from pipeline.inspection.labels.label_list import CorrectionList, read_label_list
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.storage.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def _check_corpus(corpus: Corpus, corrections: CorrectionList, file: Path) -> No
     A row whose example has the new label already passes, so that a list can be applied twice.
     """
     if any(correction.label is correction.path is None for correction in corrections.by_id.values()):
-        say(f"note: {file} names neither labels nor paths: nothing shows that it is of corpus {corpus.manifest.number}")
+        log(f"note: {file} names neither labels nor paths: nothing shows that it is of corpus {corpus.manifest.number}")
     ids = [key for key, correction in corrections.by_id.items() if correction.path is not None]
     paths = corpus.paths_of(example_id for example_id in ids if example_id < corpus.num_examples)
     known = set(corpus.label_names)
@@ -86,15 +86,15 @@ def _check_corpus(corpus: Corpus, corrections: CorrectionList, file: Path) -> No
 
 def _announce(changes: Changes) -> None:
     if changes.new_labels:
-        say(
+        log(
             f"note: labels that are new to the corpus: {len(changes.new_labels):,}, the first "
             f"{changes.new_labels[0]!r}; if that is not meant, correct the list and apply it again"
         )
     if changes.num_to_test:
-        say(
+        log(
             "WARNING: examples that move from training labels to labels kept for evaluation: "
             f"{changes.num_to_test:,}; checkpoints trained before have seen them under their old labels, and their "
             "figures may flatter"
         )
     if changes.num_to_training:
-        say(f"note: examples that move from labels kept for evaluation to training labels: {changes.num_to_training:,}")
+        log(f"note: examples that move from labels kept for evaluation to training labels: {changes.num_to_training:,}")

@@ -15,7 +15,7 @@ from pipeline.inspection.labels.label_list import COLUMNS
 from pipeline.inspection.labels.suspects import Suspect, SuspectList
 from pipeline.inspection.report.document import render_page
 from pipeline.inspection.report.examples import PageExample, read_examples
-from pipeline.progress import say
+from pipeline.progress import log
 
 NUM_COMPARED = 3
 MAX_CARDS = 400
@@ -86,7 +86,7 @@ def write_suspect_page(
     try:
         options = replace(options, transform=generation.checkpoint.transform)
     except InputError:
-        say(f"note: checkpoint {generation.manifest.checkpoint_step} is gone: pictures are cut as the config says")
+        log(f"note: checkpoint {generation.manifest.checkpoint_step} is gone: pictures are cut as the config says")
     cards = _cards(corpus, suspects, options)
     page = render_page(
         {

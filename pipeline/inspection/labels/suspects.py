@@ -11,7 +11,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import chain_of
 from pipeline.errors import InputError
 from pipeline.inspection.generation import OpenGeneration
-from pipeline.progress import say
+from pipeline.progress import log
 
 REASON = "label_noise_suspect"
 
@@ -69,7 +69,7 @@ def corpus_to_correct(generation: OpenGeneration) -> Corpus:
     own = generation.corpus
     if any(manifest.fingerprint == own.fingerprint for manifest in chain_of(generation.workspace, newest.manifest)):
         return newest
-    say(
+    log(
         f"note: generation {generation.manifest.number} was mined from corpus {own.manifest.number}, and corpus "
         f"{newest.manifest.number} was prepared since: this list is of the old one, and not to be applied; mine again "
         "(jobs.mine)"

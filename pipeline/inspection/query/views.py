@@ -139,7 +139,7 @@ class Catalog:
         """Verifies parts, and makes them a table of SQL; files of a local store are read in place, others copied."""
         names = []
         is_long = sum(part.num_bytes for part in parts) >= _MIN_PROGRESS_BYTES
-        with stage("verify", len(parts), "parts") if is_long else nullcontext() as done:
+        with stage("verify", len(parts), "parts") if is_long else nullcontext() as advance:
             for part in parts:
                 data = dataset.read_part(part)
                 # DuckDB takes [, * and ? in a name for a pattern, so it gets names without them.
@@ -153,8 +153,8 @@ class Catalog:
                 self._parts.append((dataset, part))
                 self.files += [str(name)] if local is None else [str(name), str(local)]
                 names.append(str(name))
-                if done is not None:
-                    done()
+                if advance is not None:
+                    advance()
         return f"read_parquet({sql_literal(names)}, hive_partitioning = false)"
 
 
@@ -208,9 +208,9 @@ def _read_paths(corpus: Corpus, file: Path) -> pa.ChunkedArray:
     with (
         writing(file),
         pa.ipc.new_file(str(file), schema) as writer,
-        stage("paths", corpus.num_parts, "parts") as done,
+        stage("paths", corpus.num_parts, "parts") as advance,
     ):
         for part in range(corpus.num_parts):
             writer.write_batch(pa.record_batch([pa.array(corpus.read_paths(part), pa.string())], schema=schema))
-            done()
+            advance()
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()[PATH]

@@ -45,7 +45,7 @@ def read_examples(
         ids_of_part.setdefault(corpus.part_of(example_id), []).append(example_id)
     payload, examples = corpus.payload, {}
     view = None if payload.viewer is None else payload.viewer(transform)
-    with stage("examples for the report", len(ids_of_part), "parts") as done:
+    with stage("examples for the report", len(ids_of_part), "parts") as advance:
         for part, part_ids in ids_of_part.items():
             start = corpus.part_ids(part).start
             table = corpus.read_part(part).take([example_id - start for example_id in part_ids])
@@ -53,5 +53,5 @@ def read_examples(
             for example_id, label, path, content in zip(part_ids, *columns, strict=True):
                 thumbnail = None if view is None else make_thumbnail(view(content), max_chars)
                 examples[example_id] = PageExample(example_id, label, path, thumbnail)
-            done()
+            advance()
     return examples

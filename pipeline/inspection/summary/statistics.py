@@ -117,7 +117,7 @@ def collect_statistics(generation: OpenGeneration) -> GenerationStatistics:
     reader, corpus, manifest = generation.reader, generation.corpus, generation.manifest
     collector = _StatisticsCollector(corpus.labels, len(corpus.label_names), manifest.mining.band.margin)
     start = time.perf_counter()
-    with stage("read", manifest.num_triplets, "triplets") as done:
+    with stage("read", manifest.num_triplets, "triplets") as advance:
         for index in range(reader.num_shards):
             shard = reader.shard(index)
             if not collector.add(shard):
@@ -125,7 +125,7 @@ def collect_statistics(generation: OpenGeneration) -> GenerationStatistics:
                     f"shard {index} of generation {manifest.number} holds ids outside the corpus, distances that are "
                     "no numbers, or anchors out of order: jobs.triplets verify says which"
                 )
-            done(len(shard))
+            advance(len(shard))
     parts = manifest.parts_of("triplets")
     return collector.statistics(sum(part.num_bytes for part in parts), len(parts), time.perf_counter() - start)
 

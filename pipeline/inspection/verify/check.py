@@ -20,7 +20,7 @@ from pipeline.inspection.sampling import sample_rows
 from pipeline.inspection.triplet_pass import TripletPass, read_table
 from pipeline.inspection.verify.stored_vectors import read_vectors, vectors_unavailable_reason
 from pipeline.mining.verify import TOLERANCE
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.triplets.quarantine import excluded_examples, excluded_pairs
 from pipeline.triplets.schema import NEIGHBOURS, QUARANTINE
 
@@ -53,7 +53,7 @@ def verify_generation(generation: OpenGeneration, num_distances: int | None, see
             "--all checks the rest"
         )
     if unchecked is not None:
-        say(f"warning: the distances of generation {manifest.number} are not checked: {unchecked}")
+        log(f"warning: the distances of generation {manifest.number} are not checked: {unchecked}")
         num_distances = 0
     if num_distances is None:
         triplet_pass = TripletPass(generation, eligibility, findings, vectors_ND=read_vectors(generation))

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.sampling import sample_triplets
 from pipeline.mining.staleness import Staleness, score_again
-from pipeline.progress import say
+from pipeline.progress import log
 
 
 def score_under_checkpoint(generation: OpenGeneration, config: RunConfig, step: int, num: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def score_under_checkpoint(generation: OpenGeneration, config: RunConfig, step: 
         )
     checkpoint = checkpoints(generation.workspace).read(step)
     sample = sample_triplets(generation.reader, num, config.seed)
-    say(f"scoring {len(sample):,} triplets again under checkpoint {step}")
+    log(f"scoring {len(sample):,} triplets again under checkpoint {step}")
     anchor, positive, negative = (sample[name].to_numpy() for name in ("anchor", "positive", "negative"))
     embed = functools.partial(_embed, generation, config, checkpoint)
     d_ap, d_an = score_again(anchor, positive, negative, embed)

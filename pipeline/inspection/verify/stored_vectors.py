@@ -40,7 +40,7 @@ def read_vectors(generation: OpenGeneration, ids: npt.NDArray[np.int64] | None =
     corpus = generation.corpus
     ids = np.arange(corpus.num_examples) if ids is None else ids
     parts, out, filled = EmbeddingParts(generation.workspace, generation.manifest.embeddings_key), None, 0
-    with stage("read embeddings", len(ids), "vectors") as done:
+    with stage("read embeddings", len(ids), "vectors") as advance:
         for part in range(corpus.num_parts):
             span = corpus.part_ids(part)
             first, end = np.searchsorted(ids, [span.start, span.stop])
@@ -51,6 +51,6 @@ def read_vectors(generation: OpenGeneration, ids: npt.NDArray[np.int64] | None =
                 out = np.empty((len(ids), vectors.shape[1]), dtype=vectors.dtype)
             out[first:end] = vectors[ids[first:end] - span.start]
             filled += end - first
-            done(int(end - first))
+            advance(int(end - first))
     assert out is not None and filled == len(ids)
     return out

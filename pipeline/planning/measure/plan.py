@@ -11,7 +11,7 @@ from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.rates import Rates
-from pipeline.progress import say, stopwatch
+from pipeline.progress import log, stopwatch
 from pipeline.stages.job import Job
 from pipeline.stages.mine.job import mine_once
 from pipeline.stages.mine.shards import num_shards
@@ -47,7 +47,7 @@ def check_plan(job: Job) -> list[Compared]:
     """
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     if busy > _BUSY * cores:
-        say(f"note: this machine is at work already (load {busy:.1f} on {cores} cores): a plan is for one that is not")
+        log(f"note: this machine is at work already (load {busy:.1f} on {cores} cores): a plan is for one that is not")
     run = f"plan-{uuid.uuid4().hex[:8]}"
     place = Workspace(job.workspace.store, run)
     trial = Job(job.config.model_copy(update={"run": run}), place, job.corpus)

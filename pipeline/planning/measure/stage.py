@@ -17,7 +17,7 @@ from pipeline.planning.measure.driver_rates import measure_driver
 from pipeline.planning.measure.search_rates import timed
 from pipeline.planning.measure.worker import RateWorker
 from pipeline.planning.rates import CorpusFacts, EmbedRates, Machine, Rates, SearchRates, deciding_settings
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime.actor_pool import ActorPool, Task
 from pipeline.runtime.remote import fetch, resolved
 from pipeline.runtime.resources import live_nodes
@@ -60,7 +60,7 @@ def measure_rates(job: Job, train_s_per_step: float | None = None) -> Rates:
     ):
         pool.start()
         start_s = time.perf_counter() - begun - waited_s
-        say(f"measuring: {cluster.num_actors} actors on {corpus.num_examples:,} examples")
+        log(f"measuring: {cluster.num_actors} actors on {corpus.num_examples:,} examples")
         firsts = [actor * corpus.num_parts // cluster.num_actors for actor in range(cluster.num_actors)]
         embedding = (Task(i, RateWorker.embed_stretch, scratch, step, first, wanted) for i, first in enumerate(firsts))
         embedded = dict(pool.run(embedding))

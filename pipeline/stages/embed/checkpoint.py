@@ -13,7 +13,7 @@ from pipeline.encoders.checkpoints import (
 from pipeline.encoders.pretrained import pretrained_encoder
 from pipeline.encoders.registry import payload_taken
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.embed.harmonic import check_old, choose_old
 from pipeline.stages.job import Job
 
@@ -37,11 +37,11 @@ def newest_checkpoint(job: Job) -> CheckpointManifest:
         contents = CheckpointContents(0, start, corpus.fingerprint, choose_old(job))
         latest, _ = save_checkpoint(dataset, config, contents)
     elif latest.encoder.pretrained != config.encoder.pretrained:
-        say(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
+        log(f"note: run {config.run!r} has checkpoint {latest.step} already: encoder.pretrained is not read")
     check_old(config, latest)
     load_encoder(dataset, latest, config.encoder, config.transform, "cpu")
     if latest.corpus_fingerprint != corpus.fingerprint and latest.step > 0:
-        say(
+        log(
             f"note: checkpoint {latest.step} was trained on another corpus or split than the newest one, "
             "and may have seen labels that are test labels now"
         )

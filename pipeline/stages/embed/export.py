@@ -70,7 +70,7 @@ def export(job: Job, step: int, dtype: ExportDType) -> Export:
         }
         folder = f"{workspace.export_prefix(step)}/{corpus.manifest.number:09d}-{dtype}"
         parts = EmbeddingParts(workspace, key)
-        with stage(f"export step {step}", corpus.num_examples, "examples") as done:
+        with stage(f"export step {step}", corpus.num_examples, "examples") as advance:
             for part in range(corpus.num_parts):
                 ids = corpus.part_ids(part)
                 vectors = parts.read(part, ids.start, len(ids)).astype(np.float32)
@@ -79,7 +79,7 @@ def export(job: Job, step: int, dtype: ExportDType) -> Export:
                 stored = quantise(vectors) if dtype == "int8" else vectors
                 data = export_part(ids, corpus.read_paths(part), labels, stored, dtype, facts)
                 workspace.store.put(f"{folder}/{part:06d}.parquet", data)
-                done(len(ids))
+                advance(len(ids))
     document = facts | {"num_examples": corpus.num_examples, "num_files": corpus.num_parts, "dtype": dtype}
     workspace.put_json(f"{folder}/_export.json", document)
     num_bytes = corpus.num_examples * own.encoder.embedding_dim * np.dtype(dtype).itemsize

@@ -16,7 +16,7 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of, load_encoder
 from pipeline.errors import InputError, UnavailableError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.embed.mixture import Mixture, check_usable
 from pipeline.stages.embed.stage import embed, key_of, missing_parts
 from pipeline.stages.embed.worker import EncodePool
@@ -46,7 +46,7 @@ def choose_old(job: Job) -> OldEncoder | None:
     as_old = config_of(old, config)
     load_encoder(checkpoints(Workspace(workspace.store, wanted.run)), old, as_old.encoder, as_old.transform, "cpu")
     if old.step > 0 and old.corpus_fingerprint != job.corpus.fingerprint:
-        say(
+        log(
             f"note: the old encoder, run {wanted.run!r} step {old.step}, was trained on another corpus or split than "
             "the newest one, and may have seen labels that are test labels now"
         )
@@ -59,15 +59,15 @@ def check_old(config: RunConfig, checkpoint: CheckpointManifest) -> None:
     Raises:
         InputError: The config names another one than the run's checkpoint, or only one of them names any.
     """
-    wanted, standing = config.harmonic, checkpoint.harmonic
-    if wanted is None or standing is None:
-        is_same = wanted is None and standing is None
+    wanted, trained = config.harmonic, checkpoint.harmonic
+    if wanted is None or trained is None:
+        is_same = wanted is None and trained is None
     else:
-        is_same = wanted.run == standing.run and wanted.step in (None, standing.step)
+        is_same = wanted.run == trained.run and wanted.step in (None, trained.step)
     if is_same:
         return
     asked = "none" if wanted is None else repr(wanted.checkpoint)
-    began = "without one" if standing is None else f"with '{standing}'"
+    began = "without one" if trained is None else f"with '{trained}'"
     raise InputError(
         f"harmonic.checkpoint is {asked}, but run {config.run!r} began {began}: use what it began with, or another "
         f"--run (which may start from these weights: --encoder.pretrained {config.run}:{checkpoint.step})"

@@ -4,7 +4,7 @@ from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts, embeddings_key
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.progress import say, stage
+from pipeline.progress import log, stage
 from pipeline.runtime.actor_pool import Task
 from pipeline.stages.embed.worker import EncodePool, EncodeWorker
 from pipeline.stages.job import Job
@@ -39,13 +39,13 @@ def embed(pool: EncodePool, job: Job, checkpoint: CheckpointManifest, key: str) 
     if not missing:
         return
     if len(missing) < corpus.num_parts:
-        say(f"embed: {corpus.num_parts - len(missing)} of {corpus.num_parts} parts are there already")
+        log(f"embed: {corpus.num_parts - len(missing)} of {corpus.num_parts} parts are there already")
     run, step = workspace.run, checkpoint.step
     tasks = (Task(part, EncodeWorker.embed_part, run, step, key, part) for part in missing)
     total = sum(len(corpus.part_ids(part)) for part in missing)
-    with stage(f"embed step {step}", total, "examples") as done:
+    with stage(f"embed step {step}", total, "examples") as advance:
         for part, num_examples in pool.run(tasks):
-            done(num_examples, f"part {part}")
+            advance(num_examples, f"part {part}")
 
 
 def missing_parts(workspace: Workspace, corpus: Corpus, key: str) -> list[int]:

@@ -13,7 +13,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints, config_of
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.embed.stage import embed, key_of
 from pipeline.stages.embed.worker import EncodePool
 from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
@@ -126,7 +126,7 @@ def build_context(pool: EncodePool, job: Job, step: int) -> EvaluationContext:
     trained_L = trained_labels(workspace, checkpoint, corpus)
     name = f"{workspace.run} untrained" if step == 0 else f"{workspace.run} step {step}"
     if trained_L is None:
-        say(
+        log(
             f"WARNING: what {name} was trained on is not known here (a corpus that is not in this workspace, a file of "
             "weights, or vectors that come from elsewhere): it may have seen labels that it is now measured on"
         )

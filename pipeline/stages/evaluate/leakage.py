@@ -8,7 +8,7 @@ from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.tombstones import read_history
 from pipeline.storage.workspace import Workspace
@@ -106,7 +106,7 @@ def check_leakage(
             f"{finding} that it would be measured on, the first {label_names[leaked[0]]!r}: measure on labels that "
             "training has not seen, or set evaluation.allow_trained_labels to measure all the same"
         )
-    say(
+    log(
         f"WARNING: {finding} that it is measured on (evaluation.allow_trained_labels): its figures say little about "
         "unseen ones"
     )

@@ -51,10 +51,10 @@ def _embed_perturbed(
     )
     waiting: dict[int, dict[int, npt.NDArray[np.float32]]] = {}
     # The metrics of stages are labelled with the first word of their names, which therefore stays "spoil".
-    with stage(f"spoil step {step}", len(perturbations) * len(ids_N), "images") as done:
+    with stage(f"spoil step {step}", len(perturbations) * len(ids_N), "images") as advance:
         for (index, chunk), vectors in context.pool.run(tasks):
             waiting.setdefault(index, {})[chunk] = vectors
-            done(len(vectors), perturbations[index].name)
+            advance(len(vectors), perturbations[index].name)
             if len(waiting[index]) == len(chunks):
                 by_chunk = waiting.pop(index)
                 yield perturbations[index], np.concatenate([by_chunk[i] for i in range(len(chunks))])

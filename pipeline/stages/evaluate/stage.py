@@ -14,7 +14,7 @@ from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
 from pipeline.evaluation.plots.learning_curve import has_curve, plot_learning_curve
 from pipeline.evaluation.report import to_markdown
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.stage import key_of
@@ -117,7 +117,7 @@ def _available_protocols(
     if unavailable and names == list(protocols):
         raise InputError(next(iter(unavailable.values())))
     for name, reason in unavailable.items():
-        say(f"left out: {name}, since {reason}")
+        log(f"left out: {name}, since {reason}")
     return [name for name in names if name not in unavailable]
 
 
@@ -137,9 +137,9 @@ def print_results(results: EvaluationResults) -> None:
     for metric in dict.fromkeys(metric for figures in metrics.values() for metric in figures):
         cells = (f"{figures[metric]:.4f}" if metric in figures else "" for figures in metrics.values())
         table.add_row(metric, *cells)
-    progress.show(table)
+    progress.log_table(table)
     for uri in results.plot_uris:
-        say(f"picture: {uri}")
+        log(f"picture: {uri}")
 
 
 def _write_result(context: EvaluationContext, name: str, result: Result) -> None:

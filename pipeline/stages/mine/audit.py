@@ -104,12 +104,12 @@ def search_suspects(
     args = (sharded.shared_groups, audit, num_own(groups, audit.closer_than_share), config.seed)
     specs = (QuerySpec(build_neighbour_queries, (block, *args), groups.same_label_ids(block)) for block in blocks)
     statistics, twins, twin_distance = [], [], audit.near_duplicate_share * spread
-    with stage("audit", len(ids_N), "examples") as done:
+    with stage("audit", len(ids_N), "examples") as advance:
         for number, block in run_search(pool, config.cluster, sharded, search, specs):
             anchors, share = blocks[number], audit.closer_than_share
             statistics.append(neighbour_statistics(anchors, block.nearest, block.pairs, groups, share))
             twins.append(find_twins(anchors, block.nearest, twin_distance))
-            done(len(anchors))
+            advance(len(anchors))
     return find_suspects(concat_blocks(statistics), twins, twin_distance, audit.min_label_noise)
 
 

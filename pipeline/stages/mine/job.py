@@ -9,7 +9,7 @@ from datetime import datetime
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, PipelineError
 from pipeline.inspection.report import write_report
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.runtime import metrics
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
@@ -35,10 +35,10 @@ def mine_once(job: Job) -> tuple[GenerationManifest, bool]:
     """
     config = job.config
     request = RefreshRequest.resolve(job, newest_checkpoint(job))
-    standing = request.await_generation()
-    if standing is not None:
-        say(f"{describe(standing)} — nothing to do")
-        return standing, False
+    published = request.await_generation()
+    if published is not None:
+        log(f"{format_generation(published)} — nothing to do")
+        return published, False
     required = required_resources(config, pool=True, trainer=False)
     with (
         reported_refusal(job),
@@ -47,7 +47,7 @@ def mine_once(job: Job) -> tuple[GenerationManifest, bool]:
         ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool,
     ):
         pool.start()  # the lease's holder has its actors: jobs that wait may hold the rest of the cluster
-        return _told(job.workspace, *refresh(pool, request))
+        return _log_outcome(job.workspace, *refresh(pool, request))
 
 
 def mine_watch(job: Job) -> list[int]:
@@ -75,8 +75,8 @@ def follow_checkpoints(job: Job, idle: Callable[[CheckpointManifest], None]) -> 
         idle: Called again and again while there is nothing to mine; may raise to end the watch.
     """
     config, dataset = job.config, checkpoints(job.workspace)
-    if (standing := generations(job.workspace).latest()) is not None:
-        _record_generation(standing)
+    if (published := generations(job.workspace).latest()) is not None:
+        _record_generation(published)
     with ActorPool(config.cluster, RefreshWorker, config, job.corpus.manifest.number) as pool:
         request = RefreshRequest.resolve(job, dataset.read(dataset.numbers()[-1]))
         # At once: a trainer may wait for them, also where the first generation stands already.
@@ -89,12 +89,12 @@ def follow_checkpoints(job: Job, idle: Callable[[CheckpointManifest], None]) -> 
                 idle(request.checkpoint)
                 continue
             try:
-                _told(job.workspace, *refresh(pool, request))
+                _log_outcome(job.workspace, *refresh(pool, request))
             except AuditRefusedError as error:
                 if config.training.mode == "alternate":  # its trainer cannot go on without
                     raise
                 refused = step
-                say(f"WARNING: refused by the audit, training goes on with what there is: {error}")
+                log(f"WARNING: refused by the audit, training goes on with what there is: {error}")
 
 
 @contextmanager
@@ -118,24 +118,24 @@ def leave_report(job: Job) -> str | None:
     except Exception as error:  # noqa: BLE001 — whatever it is, the outcome of the job itself is what counts
         if not isinstance(error, PipelineError):
             _LOG.exception("the report failed")
-        say(f"no report was written: {error}")
+        log(f"no report was written: {error}")
         return None
-    say(f"report: {place}")
+    log(f"report: {place}")
     return place
 
 
-def _told(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
+def _log_outcome(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
     """Says what came of a refresh, and passes it on."""
     _record_generation(manifest)
     metrics.GENERATIONS_PUBLISHED.add(int(is_new))
     folder = workspace.uri_of(manifest.parts_of("triplets")[0].key.rpartition("/")[0])
-    say(f"{describe(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
+    log(f"{format_generation(manifest)} — {f'published in {folder}' if is_new else 'nothing to do'}")
     if manifest.num_triplets == 0:
-        say("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
+        log("WARNING: no pair has a negative in its band, so steps come from random labels alone: widen mining.band")
     return manifest, is_new
 
 
-def describe(manifest: GenerationManifest) -> str:
+def format_generation(manifest: GenerationManifest) -> str:
     """A generation in one line."""
     kinds = ", ".join(f"{count:,} {kind.replace('_', '-')}" for kind, count in manifest.kinds.items() if count)
     return (

@@ -11,7 +11,7 @@ from pipeline.mining.audit.moments import check_yield
 from pipeline.mining.backends.registry import BACKENDS
 from pipeline.mining.triplets import to_triplets
 from pipeline.mining.verify import Agreement
-from pipeline.progress import say, stage
+from pipeline.progress import log, stage
 from pipeline.runtime import metrics
 from pipeline.stages.embed.harmonic import embed_old, old_key
 from pipeline.stages.embed.stage import embed
@@ -42,19 +42,19 @@ def refresh(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManif
     found = request.acquire()
     if not isinstance(found, Lease):
         return found, False
-    _say_backend(request)
-    standing = None
+    _log_backend(request)
+    wanted = None
     with found.renewing():
-        while standing is None:
+        while wanted is None:
             published, ours = _mine(pool, request)
             pool.broadcast(RefreshWorker.release)
             if ours:
                 return published, True
-            standing = request.find_generation()
-            if standing is None:
+            wanted = request.find_generation()
+            if wanted is None:
                 number = published.number
-                say(f"another job published generation {number} of other content meanwhile: mining for the next")
-    return standing, False
+                log(f"another job published generation {number} of other content meanwhile: mining for the next")
+    return wanted, False
 
 
 def _mine(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManifest, bool]:
@@ -106,11 +106,11 @@ def _mine(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManifes
             return transaction.commit(manifest)
 
 
-def _say_backend(request: RefreshRequest) -> None:
+def _log_backend(request: RefreshRequest) -> None:
     """Says which backend was chosen, where the config leaves it open."""
     if request.config.mining.backend == "auto":
         reason = BACKENDS["native"].unavailable_reason() if request.backend == "reference" else None
-        say(f"mining backend: {request.backend} (chosen by auto{f': {reason}' if reason else ''})")
+        log(f"mining backend: {request.backend} (chosen by auto{f': {reason}' if reason else ''})")
 
 
 def _previous(
@@ -149,7 +149,7 @@ def _write(
     sample = AnswerSample(request, audited)
     num_pairs = num_unanswered = num_handed_on = 0
     num_anchors = len(audited.sharded.groups.anchors_A)
-    with stage(f"mine step {request.checkpoint.step}", num_anchors, "anchors") as done:
+    with stage(f"mine step {request.checkpoint.step}", num_anchors, "anchors") as advance:
         for block in search_blocks(pool, request, audited, previous):
             sample.add(block)
             triplets, unanswered = to_triplets(block.pairs, block.nearest)
@@ -161,7 +161,7 @@ def _write(
             metrics.PAIRS_SCANNED.add(len(block.pairs))
             metrics.PAIRS_ANSWERED.add(len(block.pairs) - unanswered)
             metrics.TRIPLETS_WRITTEN.add(len(triplets))
-            done(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{collector.num_triplets:,} triplets")
+            advance(len(np.unique(block.pairs.anchor_P, return_counts=True)[0]), f"{collector.num_triplets:,} triplets")
     collector.close()
     rules, num_mined = config.mining.audit, collector.num_triplets
     check_yield(num_pairs, num_unanswered, rules)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pipeline.config import RunConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.progress import say, stage
+from pipeline.progress import log, stage
 from pipeline.runtime import metrics
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
@@ -29,7 +29,7 @@ def train_alone(job: Job) -> CheckpointManifest:
     check_trainable(config)
     start = newest_checkpoint(job)
     if start.step >= config.training.num_steps:
-        say(nothing_to_train(config, start))
+        log(nothing_to_train(config, start))
         return start
     if config.training.source not in NEEDS_MINING and lacks_old_vectors(job, start):
         with (

@@ -86,12 +86,12 @@ def train_missing(job: Job, folder: str, tasks: Sequence[ArmTask], title: str) -
             acquire_pins(workspace.store, title, corpus.manifest_key).renewing(),
             session(cluster, required_resources(config, pool=True, trainer=False)),
             ActorPool(cluster, ArmWorker, config, corpus.manifest.number) as pool,
-            stage(title, len(missing), "runs") as done,
+            stage(title, len(missing), "runs") as advance,
         ):
             for key, result in pool.run(missing):
                 reach(Failpoint.RUN_TRAINED)
                 workspace.store.put(key, result.encode())
-                done(1, _words(ArmResult.model_validate_json(result)))
+                advance(1, _format_result(ArmResult.model_validate_json(result)))
     return [_load(workspace, key) for key in keys]
 
 
@@ -104,6 +104,6 @@ def _load(workspace: Workspace, key: str) -> ArmResult:
     return ArmResult.model_validate_json(workspace.store.get(key))
 
 
-def _words(result: ArmResult) -> str:
+def _format_result(result: ArmResult) -> str:
     values = ", ".join(f"{name} {value:.3f}" for name, value in result.final.metrics.items())
     return f"{result.arm} (seed {result.seed}): {values}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
-from pipeline.progress import say
+from pipeline.progress import log
 from pipeline.stages.job import Job
 from pipeline.storage.workspace import Workspace
 from pipeline.studies.compare.arm_runs import (
@@ -122,7 +122,7 @@ def _report(workspace: Workspace, results: Sequence[ArmResult], plan: Plan) -> t
     workspace.put_json(f"{folder}/report.json", to_document(comparison))
     store.put(f"{folder}/curves.png", draw_learning_curves(results, plan.baseline, [arm.name for arm in plan.arms]))
     uri = workspace.uri_of(folder)
-    say(f"{len(results)} runs compared: {uri}/report.md and curves.png")
+    log(f"{len(results)} runs compared: {uri}/report.md and curves.png")
     return comparison, uri
 
 
