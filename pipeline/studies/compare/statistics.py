@@ -110,25 +110,6 @@ def compare_pairs(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Di
     return Difference(paired, _verdict(paired), _are_disjoint(*ends))
 
 
-def images_to_target(curve: Sequence[CurvePoint], metric: str, target: float) -> float | None:
-    """Images at which a curve, linear between its points, first reaches a value.
-
-    Args:
-        curve: Images ascending.
-        metric: Name of the metric.
-        target: Value to reach.
-
-    Returns:
-        Images, at least those of the first point; None where the curve never comes there.
-    """
-    return _first_reach(curve, metric, target, images_of)
-
-
-def seconds_to_target(curve: Sequence[CurvePoint], metric: str, target: float) -> float | None:
-    """As ``images_to_target``, in wall seconds of training, embedding and mining."""
-    return _first_reach(curve, metric, target, seconds_of)
-
-
 def reach_baseline(
     arm: Mapping[int, ArmResult], baseline: Mapping[int, ArmResult], metric: str, position: Position
 ) -> Reach | None:
@@ -154,7 +135,7 @@ def reach_baseline(
         end = baseline[seed].final
         if position(end) <= 0:
             return None
-        reached = _first_reach(arm[seed].curve, metric, end.metrics[metric], position)
+        reached = first_reach(arm[seed].curve, metric, end.metrics[metric], position)
         num_reached += reached is not None
         shares.append((position(arm[seed].final) if reached is None else reached) / position(end))
     return Reach(estimate(shares), num_reached) if shares else None
@@ -170,7 +151,8 @@ def seconds_of(point: CurvePoint) -> float:
     return point.wall_s
 
 
-def _first_reach(curve: Sequence[CurvePoint], metric: str, target: float, position: Position) -> float | None:
+def first_reach(curve: Sequence[CurvePoint], metric: str, target: float, position: Position) -> float | None:
+    """Where a curve, linear between its points, first reaches a target: at its first point or later; None if never."""
     earlier: CurvePoint | None = None
     for point in curve:
         value, end = point.metrics[metric], position(point)

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from pipeline.studies.compare.statistics import (
     compare_pairs,
     estimate,
+    first_reach,
     images_of,
-    images_to_target,
     reach_baseline,
     seconds_of,
-    seconds_to_target,
 )
 from tests.unit.studies.compare.samples import curve, result
 
@@ -115,34 +114,34 @@ def test_only_seeds_that_both_have_are_paired() -> None:
 
 def test_a_target_between_two_points_is_reached_on_the_line_between_them() -> None:
     points = curve([0.0, 0.4, 0.8])
-    assert images_to_target(points, "recall_at_1", 0.5) == pytest.approx(125.0)
-    assert seconds_to_target(curve([0.0, 0.4, 0.8], refresh_s=1.0), "recall_at_1", 0.5) == pytest.approx(2.5)
+    assert first_reach(points, "recall_at_1", 0.5, images_of) == pytest.approx(125.0)
+    assert first_reach(curve([0.0, 0.4, 0.8], refresh_s=1.0), "recall_at_1", 0.5, seconds_of) == pytest.approx(2.5)
 
 
 def test_the_first_time_counts_although_the_curve_falls_again() -> None:
-    assert images_to_target(curve([0.0, 0.6, 0.2, 0.8]), "recall_at_1", 0.6) == 100.0
+    assert first_reach(curve([0.0, 0.6, 0.2, 0.8]), "recall_at_1", 0.6, images_of) == 100.0
 
 
 def test_a_target_below_the_first_point_is_reached_there() -> None:
-    assert images_to_target(curve([0.3, 0.6], images=(50, 100)), "recall_at_1", 0.1) == 50.0
+    assert first_reach(curve([0.3, 0.6], images=(50, 100)), "recall_at_1", 0.1, images_of) == 50.0
 
 
 @given(VALUES)
 def test_a_target_above_the_whole_curve_is_never_reached(values: list[float]) -> None:
-    assert images_to_target(curve(values), "recall_at_1", math.nextafter(max(values), 2)) is None
+    assert first_reach(curve(values), "recall_at_1", math.nextafter(max(values), 2), images_of) is None
 
 
 @given(VALUES, VALUE, VALUE)
 def test_a_higher_target_never_needs_fewer_images(values: list[float], one: float, other: float) -> None:
-    for measure in (images_to_target, seconds_to_target):
-        lower, higher = (measure(curve(values), "recall_at_1", target) for target in sorted((one, other)))
+    for position in (images_of, seconds_of):
+        lower, higher = (first_reach(curve(values), "recall_at_1", target, position) for target in sorted((one, other)))
         assert higher is None or (lower is not None and lower <= higher)
 
 
 @given(VALUES)
 def test_a_value_of_the_curve_is_reached_where_it_stands_or_before(values: list[float]) -> None:
     for i, value in enumerate(values):
-        reached = images_to_target(curve(values), "recall_at_1", value)
+        reached = first_reach(curve(values), "recall_at_1", value, images_of)
         assert reached is not None
         assert reached <= 100 * i
         if value > max(itertools.chain([-1.0], values[:i])):
