@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.faults.store_proxy import StoreProxy, run_store_proxy
 from tests.support.s3_server import S3Server, run_s3_server
 from tests.support.small_disk import small_disk
 from tests.support.token_cluster import TokenCluster, token_cluster
+
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")  # what an example takes depends on who else is at work on this machine
 
 
 @pytest.fixture(scope="session")

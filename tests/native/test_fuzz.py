@@ -19,7 +19,7 @@ NUM_EXAMPLES = int(os.environ.get("MOTHERLODE_FUZZ_EXAMPLES", "60"))
 SPAN_BYTES, SPAN = 40, 4096
 
 
-@settings(max_examples=NUM_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=NUM_EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_shard_and_any_question_is_answered_or_refused(data: st.DataObject) -> None:
     """Sizes around every block boundary, repeated vectors, zeros, extremes, any intervals that ascend."""
@@ -48,7 +48,7 @@ def test_any_shard_and_any_question_is_answered_or_refused(data: st.DataObject) 
         np.testing.assert_array_equal(found.id_PM, scan(queries, shard, m).id_PM)
 
 
-@settings(max_examples=NUM_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=NUM_EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None:
     """The module checks what the Python in front of it has checked already."""

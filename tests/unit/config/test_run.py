@@ -60,7 +60,7 @@ def test_a_stage_changes_what_it_names_until_a_later_one_does(
     assert (config.training.batch.clique_size, config.training.batch.random_share) == (clique_size, random_share)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(CURRICULA, st.integers(0, 60))
 def test_stages_are_applied_one_after_the_other_and_nothing_else_changes(
     stages: list[dict[str, Any]], step: int
@@ -78,7 +78,7 @@ def test_stages_are_applied_one_after_the_other_and_nothing_else_changes(
     assert config == RunConfig.model_validate(plain)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CURRICULA, st.integers(0, 60), st.integers(0, 60))
 def test_what_was_applied_is_not_applied_again(stages: list[dict[str, Any]], step: int, later: int) -> None:
     config = run(stages).at_step(step)

@@ -105,7 +105,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestFolder = Machine.TestCase
-TestFolder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestFolder.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @pytest.fixture

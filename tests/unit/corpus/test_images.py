@@ -51,7 +51,7 @@ def test_decompression_bomb_is_too_large_and_never_decoded(side: int) -> None:
     assert fault.reason == "too_large"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     kind=st.sampled_from(FORMATS),
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),

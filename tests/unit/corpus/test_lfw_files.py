@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.lfw_files import NamedPair, Person, find_pairs, find_people, read_pairs, read_people
@@ -65,7 +65,6 @@ def test_windows_line_ends_and_blank_lines_at_the_end_change_nothing(tmp_path: P
     assert read_pairs(tmp_path / "pairs.txt") == plain
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, NAMES, st.integers(1, 9999), st.integers(1, 9999)), min_size=1, max_size=5))
 def test_what_is_written_in_the_format_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, people: list[tuple[str, str, int, int]]

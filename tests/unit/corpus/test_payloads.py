@@ -121,7 +121,7 @@ def test_all_payloads_are_tested() -> None:
 
 
 @each_payload
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_parquet_gives_contents_and_paths_back(payload: Payload[Any], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.tuples(ANY_CONTENT[payload.name], st.text()), min_size=1, max_size=5))

@@ -261,7 +261,7 @@ def test_lost_race_is_an_error_and_keeps_only_the_winners_parts(
 
 
 @given(st.dictionaries(st.integers(0, 11), st.sampled_from(["person_0", "person_1", "zoe", "å/=1\n"]), min_size=1))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_changing_labels_back_gives_the_first_fingerprint(
     tmp_path_factory: pytest.TempPathFactory, wanted: dict[int, str]
 ) -> None:

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import pdist  # type: ignore[import-untyped]
@@ -38,7 +38,6 @@ def scipys_tree(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(linkage(pdist(embeddings.astype(np.float64), "sqeuclidean"), "average"))
 
 
-@settings(deadline=None)
 @given(st.integers(2, 60), st.integers(1, 6), st.integers(0, 58), st.integers(0, 2**32))
 def test_agglomerative_clusters_are_those_of_scipys_average_linkage(n: int, dim: int, cut: int, seed: int) -> None:
     embeddings = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
@@ -72,14 +71,12 @@ def test_an_agglomerative_cluster_bears_the_row_of_a_member() -> None:
     assert (found[found] == found).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
 def test_equal_vectors_are_joined_at_no_distance(places: list[int]) -> None:
     found = agglomerate(np.eye(4, dtype=np.float32)[places], 0.0)
     assert groups(found) == groups(np.array(places))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 4)), min_size=2, max_size=60))
 def test_scores_are_those_of_their_definitions(pairs: list[tuple[int, int]]) -> None:
     labels, found = np.array(pairs).T

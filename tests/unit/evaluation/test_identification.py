@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.arrays import Float32Array, Int64Array
@@ -58,7 +58,6 @@ def same_report(a: IdentificationReport, b: IdentificationReport) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(st.integers(8, 40), st.integers(2, 8), st.integers(0, 2**32), st.booleans())
 def test_ranks_are_those_of_a_float64_brute_force_with_ties_in_gallery_order(
     n: int, num_labels: int, seed: int, tied: bool
@@ -73,7 +72,6 @@ def test_ranks_are_those_of_a_float64_brute_force_with_ties_in_gallery_order(
     assert found.gallery_size == len(gallery)
 
 
-@settings(deadline=None)
 @given(st.integers(8, 40), st.integers(3, 8), st.integers(0, 2**32), st.booleans())
 def test_the_open_set_is_that_of_a_float64_brute_force(n: int, num_labels: int, seed: int, tied: bool) -> None:
     vectors, labels = lattice(n, num_labels, seed) if tied else unit_vectors(n, num_labels, 1.0, seed)
@@ -94,7 +92,6 @@ def test_the_open_set_is_that_of_a_float64_brute_force(n: int, num_labels: int, 
         np.testing.assert_allclose(kind, sorted(distances[probe] for probe in probes), rtol=1e-6, atol=1e-11)
 
 
-@settings(deadline=None)
 @given(DISTANCES, st.data(), st.fractions(0, 1, max_denominator=40).map(float))
 def test_dir_at_far_takes_the_largest_threshold_that_the_rate_allows(
     unmated: Float32Array, data: st.DataObject, far: float

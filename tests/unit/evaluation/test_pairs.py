@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
@@ -14,7 +14,6 @@ ALL = 10**9
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=12).map(sorted)
 
 
-@settings(deadline=None)
 @given(LABELS)
 def test_every_pair_is_numbered_once(labels: list[int]) -> None:
     rows = range(len(labels))
@@ -27,7 +26,6 @@ def test_every_pair_is_numbered_once(labels: list[int]) -> None:
             assert set(zip(i.tolist(), j.tolist(), strict=True)) == expected
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
 def test_a_sample_holds_distinct_numbers_in_range(total: int, at_most: int, seed: int) -> None:
     drawn = sample_numbers(total, at_most, np.random.default_rng(seed))

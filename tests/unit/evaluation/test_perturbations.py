@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
@@ -109,7 +109,6 @@ def test_blur_is_a_gaussian_in_proportion_to_the_side(side: int, hundredths: flo
     assert np.abs(perturb(image, "blur", hundredths) - expected).mean() < 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.001, 0.999), st.integers(0, 2**40))
 def test_what_occludes_is_one_grey_rectangle_of_the_share_and_shape_asked_for(
     width: int, height: int, share: float, seed: int
@@ -122,7 +121,6 @@ def test_what_occludes_is_one_grey_rectangle_of_the_share_and_shape_asked_for(
     assert abs(len(rows) - height * share**0.5) <= (0.5 if len(rows) > 1 else 1)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.integers(0, 2**40))
 def test_with_one_seed_a_larger_rectangle_covers_all_that_a_smaller_one_does(
     width: int, height: int, first: float, second: float, seed: int

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -44,7 +44,6 @@ def test_a_code_stands_for_the_unit_vector_of_its_direction() -> None:
     np.testing.assert_allclose(restored, [[0.6, -0.8], [1.0, 0.0]], rtol=1e-7)
 
 
-@settings(deadline=None)
 @given(some_unit_vectors())
 def test_each_code_is_the_nearest_whole_number(vectors: npt.NDArray[np.float32]) -> None:
     codes, exact = quantise(vectors).astype(int), vectors.astype(np.float64)
@@ -52,7 +51,6 @@ def test_each_code_is_the_nearest_whole_number(vectors: npt.NDArray[np.float32])
     assert np.abs(codes).max(axis=1).tolist() == [127] * len(codes)
 
 
-@settings(deadline=None)
 @given(some_unit_vectors())
 def test_a_restored_vector_is_a_unit_vector_within_the_proven_bound(vectors: npt.NDArray[np.float32]) -> None:
     restored = restore(quantise(vectors)).astype(np.float64)
@@ -61,7 +59,6 @@ def test_a_restored_vector_is_a_unit_vector_within_the_proven_bound(vectors: npt
     assert (moved <= rounding_bound(vectors) + ROUNDING).all()
 
 
-@settings(deadline=None)
 @given(some_unit_vectors())
 def test_squared_distances_change_by_no_more_than_the_bound_allows(vectors: npt.NDArray[np.float32]) -> None:
     restored, bound = restore(quantise(vectors)).astype(np.float64), rounding_bound(vectors)
@@ -81,14 +78,12 @@ def test_the_bound_is_not_idle() -> None:
     assert (rounding_bound(np.eye(128, dtype=np.float32)) <= 128**0.5 / 254).all()
 
 
-@settings(deadline=None)
 @given(arrays(np.int8, (3, 5), elements=st.integers(-127, 127)))
 def test_what_was_restored_has_the_same_code_again(codes: npt.NDArray[np.int8]) -> None:
     codes[:, 0] = 127
     np.testing.assert_array_equal(quantise(restore(codes)), codes)
 
 
-@settings(deadline=None)
 @given(some_unit_vectors())
 def test_opposite_vectors_have_opposite_codes(vectors: npt.NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(quantise(-vectors), -quantise(vectors))

@@ -27,7 +27,6 @@ def deal(labels: Int64Array, num_folds: int, seed: int) -> Int64Array:
     return recognition._deal_folds(labels, num_folds, np.random.default_rng(seed))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 15), min_size=2, max_size=12), st.integers(2, 10), st.integers(0, 2**32))
 def test_folds_hold_as_many_of_each_label_as_scikit_learns_and_none_is_tested_untrained(
     counts: list[int], num_folds: int, seed: int
@@ -77,7 +76,7 @@ def dealt_after_drawing(labels: Int64Array, num_folds: int, seed: int) -> Int64A
     return recognition._deal_folds(labels, num_folds, rng)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 12), st.floats(0.2, 1.5), st.sampled_from([0.1, 1.0, 10.0]), st.integers(0, 2**32))
 def test_the_linear_machine_reaches_the_loss_of_liblinear(
     num_labels: int, noise: float, penalty: float, seed: int

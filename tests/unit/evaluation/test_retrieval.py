@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import RetrievalConfig
@@ -54,7 +54,6 @@ def assert_same(found: Retrieval, expected: Retrieval) -> None:
     assert found.to_dict() == pytest.approx(expected.to_dict(), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(12, 40), st.integers(1, 10), st.floats(0.1, 2.0), st.integers(0, 2**32))
 def test_all_figures_are_those_of_a_float64_brute_force(n: int, num_labels: int, noise: float, seed: int) -> None:
     embeddings, labels = unit_vectors(n, num_labels, noise, seed)
@@ -123,7 +122,6 @@ def test_long_lists_come_in_smaller_tiles_and_change_nothing(monkeypatch: pytest
     assert evaluate_retrieval(embeddings, labels, CONFIG, seed=0) == whole
 
 
-@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(1, 4), st.integers(1, 12), st.integers(0, 2**32))
 def test_of_equally_near_examples_the_first_counts(n: int, num_places: int, gallery_tile: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -149,7 +147,6 @@ def test_an_example_is_not_its_own_answer_among_other_embeddings_either() -> Non
     )
 
 
-@settings(deadline=None)
 @given(st.integers(12, 40), st.integers(0, 2**32))
 def test_queries_of_one_network_search_the_examples_of_another(n: int, seed: int) -> None:
     embeddings, labels = unit_vectors(n, 5, noise=0.6, seed=seed)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -138,7 +138,6 @@ def test_a_network_that_breaks_on_perturbed_images_is_an_input_error() -> None:
         evaluate_robustness(whole, [(JPEG[0], broken)], labels, CONFIG, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=4, max_size=60), st.integers(4, 70), st.integers(0, 99))
 def test_a_sample_holds_as_many_whole_labels_with_pairs_as_have_room(labels: list[int], room: int, seed: int) -> None:
     counts = {label: labels.count(label) for label in labels if labels.count(label) >= 2}

@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import EvaluationConfig
@@ -43,7 +43,6 @@ def test_a_single_value_has_no_standard_error() -> None:
     assert standard_error([0.5]) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=120), st.integers(2, 6), st.integers(0, 2**32))
 def test_labels_are_dealt_evenly_once_each(labels: list[int], num_splits: int, seed: int) -> None:
     splits = [set(split.tolist()) for split in _deal(np.array(labels), num_splits, seed)]

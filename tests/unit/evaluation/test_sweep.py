@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import EvaluationConfig
@@ -76,7 +76,6 @@ def test_metrics_have_names_for_people(metric: str, label: str) -> None:
     assert metric_label(metric) == label
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 1e9))
 def test_a_value_reads_back_from_its_name(value: float) -> None:
     assert float(value_name(value)) == value

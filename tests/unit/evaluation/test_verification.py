@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, balanced_accuracy_score, det_curve, roc_curve
 
@@ -50,7 +50,6 @@ def test_nearly_equal_embeddings_keep_the_digits_of_their_distance() -> None:
     assert evaluate_pairs(embeddings, [0, 0, 1], ALL, seed=0).same[0] == pytest.approx(1e-10, rel=1e-5)
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES, st.floats(0.0, 4.5, width=32))
 def test_val_and_far_are_the_shares_of_pairs_up_to_the_threshold(
     same: Float32Array,
@@ -62,7 +61,6 @@ def test_val_and_far_are_the_shares_of_pairs_up_to_the_threshold(
     assert measured.far(threshold) == sum(d <= threshold for d in different.tolist()) / len(different)
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES, st.one_of(st.floats(0.0, 1.0), st.fractions(0, 1, max_denominator=40).map(float)))
 def test_val_at_far_takes_the_largest_threshold_that_the_rate_allows(
     same: Float32Array,
@@ -86,7 +84,6 @@ def test_a_rate_that_a_product_would_round_down_is_met_exactly() -> None:
     assert measured.at_far(0.29).val == 1.0
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_roc_auc_is_the_chance_that_a_same_pair_is_nearer_with_ties_counting_half(
     same: Float32Array, different: Float32Array
@@ -145,7 +142,6 @@ def test_a_worked_example_of_the_equal_error_rate() -> None:
     assert WORKED.eer().threshold == np.float32(0.5)
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_no_threshold_is_more_accurate_than_the_best_and_none_smaller_as_accurate(
     same: Float32Array, different: Float32Array
@@ -172,7 +168,6 @@ def test_neighbouring_floats_are_parted() -> None:
     assert measured.accuracy(measured.best_threshold()) == 1.0
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_the_equal_error_rate_lies_on_the_roc_where_both_errors_are_equal(
     same: Float32Array, different: Float32Array
@@ -191,7 +186,6 @@ def test_the_equal_error_rate_lies_on_the_roc_where_both_errors_are_equal(
     assert found.threshold == threshold
 
 
-@settings(deadline=None)
 @given(DISTANCES, DISTANCES)
 def test_exchanging_the_kinds_and_the_direction_keeps_the_equal_error_rate(
     same: Float32Array, different: Float32Array
@@ -267,7 +261,6 @@ def test_embeddings_of_other_examples_are_a_programming_error() -> None:
         evaluate_pairs(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(4, 3, dtype=np.float32))
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 0.999))
 def test_different_rates_have_different_names_that_read_back(far: float) -> None:
     assert float(far_name(far)) == far

@@ -44,7 +44,7 @@ def read(data: bytes, suffix: Suffix) -> pa.Table:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     batches=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))),
     shard_bytes=st.sampled_from([1, 300, 2**20]),

@@ -40,7 +40,7 @@ def test_suggestions_are_filled_in_at_and_above_a_score(file: Path) -> None:
 
 
 @given(label=TEXT, suggested=TEXT, path=TEXT)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_comes_back_as_it_was(file: Path, label: str, suggested: str, path: str) -> None:
     file.unlink(missing_ok=True)
     write_label_list(file, [Suspect(1, 5, path, label, suggested, 1.0)], 0.0)

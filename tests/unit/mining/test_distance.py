@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pipeline.mining.distance import approximate_distances, error_bound, squared_distances, squared_norms
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 300), st.integers(1, 60), st.integers(0, 2**32), st.sampled_from([1e-3, 1.0, 50.0]))
 def test_a_product_is_within_its_error_bound_of_the_defined_distance(
     dim: int, num: int, seed: int, scale: float

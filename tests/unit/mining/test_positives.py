@@ -31,7 +31,7 @@ def select(
     return merged, labels, vectors
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 2**32), st.integers(1, 70))
 def test_all_means_every_ordered_pair_of_a_label(num: int, num_labels: int, seed: int, block: int) -> None:
     pairs, labels, vectors = select(PositivesConfig(max_per_anchor=None), num, num_labels, seed, block)

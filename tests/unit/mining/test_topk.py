@@ -22,7 +22,7 @@ def same(a: Nearest, b: Nearest) -> bool:
     return bool((a.id_PM == b.id_PM).all() and (a.d_an_PM == b.d_an_PM).all())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(FINDS, FINDS, FINDS, st.integers(1, 4))
 def test_merge_is_associative_commutative_and_idempotent(
     a: list[tuple[int, float, int]], b: list[tuple[int, float, int]], c: list[tuple[int, float, int]], m: int

@@ -43,7 +43,7 @@ def test_a_batch_depends_on_seed_and_step_alone(kind: str) -> None:
     assert not equal(forwards[0], forwards[1]) and not equal(forwards[0], planner(kind, seed=1).plan(2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIZES, CONFIGS, st.integers(0, 1000))
 def test_a_batch_of_random_labels_is_full_its_labels_are_true_and_its_images_distinct(
     sizes: list[int], config: BatchConfig, step: int
@@ -56,7 +56,7 @@ def test_a_batch_of_random_labels_is_full_its_labels_are_true_and_its_images_dis
     assert batch.selection == "hard" and batch.listed_T3 is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIZES, CONFIGS, st.data(), st.integers(0, 1000))
 def test_chosen_labels_come_first_with_their_images_and_random_ones_fill_the_batch(
     sizes: list[int], config: BatchConfig, data: st.DataObject, seed: int
@@ -86,7 +86,7 @@ def test_random_triplets_are_triplets_of_all_labels() -> None:
     assert set(negatives.tolist()) == set(range(30))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(2, 8), st.integers(2, 5), st.integers(0, 10**6), st.integers(0, 2**32 - 1))
 def test_every_listed_triplet_comes_once_before_any_comes_again(
     num: int, num_labels: int, images_per_label: int, first_step: int, seed: int

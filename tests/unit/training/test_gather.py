@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.training.gather import gather_rows, rows_of
@@ -9,7 +9,6 @@ from tests.unit.training.samples import run_workers
 from tests.unit.training.workers import NUM_ROWS, gather_all, whole_batch
 
 
-@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 9))
 def test_workers_share_a_batch_evenly_without_overlap_or_gap(num_rows: int, world_size: int) -> None:
     parts = [range(num_rows)[rows_of(rank, world_size, num_rows)] for rank in range(world_size)]

@@ -22,7 +22,7 @@ def full_shuffle(rng: np.random.Generator, labels: list[int]) -> list[int]:
     return labels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.integers(0, 1000), min_size=1, max_size=60), SEEDS)
 def test_the_lazy_order_of_labels_is_that_of_a_full_shuffle(labels: set[int], seed: int) -> None:
     codes = sorted(labels)
@@ -45,7 +45,7 @@ def test_the_first_labels_of_an_order_are_found_without_shuffling_all() -> None:
     assert len(order._moved) <= 100
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.integers(1, 7), min_size=2, max_size=9), st.data(), st.integers(0, 9), SEEDS)
 def test_a_draw_keeps_what_comes_first_and_adds_others_of_the_label_each_once(
     sizes: list[int], data: st.DataObject, number: int, seed: int

@@ -67,7 +67,7 @@ BATCHES = {"num": st.integers(1, 14), "num_labels": st.integers(1, 5), "seed": s
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(**BATCHES)
 def test_a_selection_takes_the_triplets_of_its_definition_and_no_others(
     num: int, num_labels: int, seed: int, selection: Selection
@@ -104,7 +104,7 @@ def test_the_band_of_positive_aware_is_that_of_mining_and_touches_no_other_selec
 
 
 @pytest.mark.parametrize("name", ["hinge", "soft_margin", "selectively_contrastive"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**BATCHES, selection=st.sampled_from(SELECTIONS))
 def test_the_loss_is_the_mean_over_the_selected_triplets_whose_loss_is_not_zero(
     num: int, num_labels: int, seed: int, selection: Selection, name: str

@@ -42,7 +42,7 @@ def wanted(d: npt.NDArray[np.float64], labels: npt.NDArray[np.integer], selectio
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(num=st.integers(1, 9), num_labels=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_the_loss_is_that_of_all_triplets_with_a_new_member(
     num: int, num_labels: int, seed: int, selection: Selection

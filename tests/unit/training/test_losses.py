@@ -25,7 +25,7 @@ def gradients(loss: TripletLoss, d_ap_T: Tensor, d_an_T: Tensor, config: LossCon
     return by_ap, by_an
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS, st.floats(0.01, 4.0))
 def test_hinge_is_facenets_loss_and_teaches_active_triplets_alone(pairs: Pairs, margin: float) -> None:
     d_ap, d_an = columns(pairs)
@@ -38,7 +38,7 @@ def test_hinge_is_facenets_loss_and_teaches_active_triplets_alone(pairs: Pairs, 
             assert float(pull) == (1.0 if gap > 0 else 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS)
 def test_soft_margin_is_hermans_formula_and_always_pulls_and_pushes(pairs: Pairs) -> None:
     d_ap, d_an = columns(pairs)
@@ -48,7 +48,7 @@ def test_soft_margin_is_hermans_formula_and_always_pulls_and_pushes(pairs: Pairs
     assert (by_ap > 0).all() and (by_an < 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS, st.floats(0.05, 2.0), st.floats(0.1, 3.0))
 def test_selectively_contrastive_pushes_hard_negatives_and_pulls_only_where_none_is_nearer(
     pairs: Pairs, temperature: float, hard_weight: float

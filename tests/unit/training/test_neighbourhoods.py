@@ -72,7 +72,7 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 LABEL = st.integers(0, 19)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(LABEL, LABEL).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=25, unique=True),
     st.dictionaries(LABEL, st.lists(LABEL, unique=True, max_size=5), max_size=20),

@@ -25,7 +25,7 @@ def clique_seeds(nums: list[int], seed: int, generation: int = 1) -> tuple[Cliqu
     return CliqueSeeds(mined, seed), mined.anchor_label_T.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NUMS_OF_TRIPLETS, SEEDS, st.integers(0, 9))
 def test_within_an_epoch_every_label_seeds_exactly_one_clique(nums: list[int], seed: int, epoch: int) -> None:
     seeds, labels = clique_seeds(nums, seed)
@@ -34,7 +34,7 @@ def test_within_an_epoch_every_label_seeds_exactly_one_clique(nums: list[int], s
     assert len(seeds) == len(nums) and sorted(seeding) == sorted(set(labels))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NUMS_OF_TRIPLETS, SEEDS, st.integers(0, 9))
 def test_all_triplets_of_a_label_seed_a_clique_before_one_seeds_another(
     nums: list[int], seed: int, first_epoch: int
@@ -48,7 +48,7 @@ def test_all_triplets_of_a_label_seed_a_clique_before_one_seeds_another(
             assert len(set(of_label[start : start + num])) == num
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(NUMS_OF_TRIPLETS, SEEDS, st.randoms(use_true_random=False))
 def test_a_seed_does_not_depend_on_what_was_asked_before(
     nums: list[int], seed: int, random: np.random.Generator
@@ -74,7 +74,7 @@ def test_no_label_seeds_a_clique_where_nothing_was_mined() -> None:
     assert len(CliqueSeeds(Examples([2, 2]).mined([]), seed=0)) == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=30))
 def test_the_neighbours_of_a_label_keep_their_order(rows: list[tuple[int, int]]) -> None:
     rows.sort(key=lambda row: row[0])

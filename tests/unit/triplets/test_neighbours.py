@@ -10,7 +10,7 @@ from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.schema import count_kinds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([0.1, 0.2, 0.4])), max_size=60))
 def test_the_tally_counts_and_keeps_the_closest(rows: list[tuple[int, int, float]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -16,7 +16,6 @@ def images(number: int) -> list[Image.Image]:
     return [Image.new("RGB", (20, 20), "#808080")] * number
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 8), max_size=60), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3))
 def test_chosen_examples_are_those_of_labels_that_have_enough(
     codes: list[int], num_labels: int, num_each: int, seed: int

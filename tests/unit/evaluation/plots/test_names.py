@@ -31,13 +31,13 @@ def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
     assert shown.endswith("1500")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(), st.sampled_from(["normal", "bold"]))
 def test_any_name_is_drawn_within_its_width_without_a_warning(name: str, weight: str) -> None:
     assert drawn_width(shorten_to_width(name, 1.5, SIZE, weight), weight) <= 1.5 + 0.05
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(), st.integers(1, 3))
 def test_any_name_is_drawn_within_its_lines(name: str, num_lines: int) -> None:
     shown = wrap_to_width(name, 1.2, SIZE, num_lines)

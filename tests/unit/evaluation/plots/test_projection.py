@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
@@ -67,7 +67,6 @@ def test_without_umap_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPat
         project(np.eye(9, dtype=np.float32), "umap", 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=80), st.integers(1, 5), st.integers(1, 60), st.integers(0, 3))
 def test_chosen_points_are_as_many_as_allowed_and_favour_the_coloured(
     codes: list[int], num_labels: int, num_points: int, seed: int

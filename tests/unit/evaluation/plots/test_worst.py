@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -40,7 +40,6 @@ def rows(pairs: tuple[Pair, ...]) -> list[tuple[int, int]]:
     return [(pair.first, pair.second) for pair in pairs]
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(0, 24), st.integers(1, 12), st.integers(1, 4))
 def test_the_pairs_are_those_of_brute_force_ties_included(
     data: st.DataObject, num_examples: int, number: int, max_per_label: int

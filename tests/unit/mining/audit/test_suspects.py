@@ -56,7 +56,7 @@ def distances(vectors_ND: Vectors, labels_N: Labels) -> tuple[npt.NDArray[np.flo
     return np.where(same_NN & ~itself_NN, d_NN, np.inf), np.where(same_NN, np.inf, d_NN)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     num=st.integers(4, 64),
     num_labels=st.integers(2, 25),
@@ -100,7 +100,7 @@ def test_pairs_of_suspects_are_those_of_brute_force_whatever_the_blocks_and_shar
     assert found.neighbour_accuracy == pytest.approx(accuracy)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     num=st.integers(4, 64),
     num_labels=st.integers(2, 30),

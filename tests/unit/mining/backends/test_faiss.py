@@ -86,7 +86,7 @@ def test_flat_gives_what_the_scan_gives(band: BandConfig, num_negatives: int, dt
     assert num_unresolved < 0.9 * len(queries.row_P), "the index did some of the work"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_flat_gives_what_the_scan_gives_whatever_the_corpus(data: st.DataObject) -> None:
     num, num_labels = data.draw(st.integers(2, 150)), data.draw(st.integers(1, 20))

@@ -56,7 +56,7 @@ def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.Instruct
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num=st.integers(2, 1500),
     per_label=st.integers(2, 40),

@@ -27,7 +27,7 @@ def corpora(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return vectors.astype(dtype), labels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpora(), st.sampled_from(BANDS), st.integers(1, 3), st.sampled_from([1, 2, 5]))
 def test_triplets_are_those_of_float64_brute_force(
     corpus: tuple[np.ndarray, np.ndarray], band: BandConfig, num_negatives: int, num_shards: int
