@@ -126,18 +126,23 @@ def mined(
     return manifest
 
 
-def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(prepared: tuple[Path, tuple[str, ...]]) -> None:
+def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(
+    prepared: tuple[Path, tuple[str, ...]], vectors: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
     backends = ["reference"] if unavailable_reason() else ["reference", "native"]
-    hard = BandConfig(mode="hard")
     split = [
         refreshed(prepared[0], f"{backend}-{n}", MiningConfig(backend=backend, negatives_per_pair=2), n, num_actors=a)
         for backend, n, a in ((backends[0], 1, 1), (backends[0], 8, 2), (backends[-1], 2, 2))
     ]
-    scanned = refreshed(prepared[0], "scan", MiningConfig(backend="reference", band=hard), 2)
-    most_empty = 700
-    indexed = refreshed(prepared[0], "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
     assert len(split[0]) > 0 and all(table.equals(split[0]) for table in split)
+
+    few = tmp_path / "few.parquet"
+    pq.write_table(pq.read_table(vectors).slice(0, 160), few)
+    succeed("prepare", *VECTORS, f"--corpus.source.path={few}", f"--workspace={tmp_path}")
+    most_empty, hard = 200, BandConfig(mode="hard")
+    scanned = refreshed(tmp_path, "scan", MiningConfig(backend="reference", band=hard), 2)
+    indexed = refreshed(tmp_path, "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
     assert len(scanned) > 0 and scanned.equals(indexed)
 
 
