@@ -11,6 +11,7 @@ from pipeline.config import BandConfig
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.summary.statistics import GenerationStatistics, Histogram, collect_statistics
+from pipeline.mining.band import MODES
 from pipeline.storage.tombstones import read_history
 
 QUANTILES = {"p0": 0.0, "p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99,
@@ -74,15 +75,7 @@ def summarise(generation: OpenGeneration, num_hubs: int) -> dict[str, Any]:
 
 def format_band(band: BandConfig) -> str:
     """The condition on a band's negatives, as an inequality."""
-    match band.mode:
-        case "hard":
-            return "hard: the nearest d_an, whatever it is"
-        case "semi_hard":
-            return f"semi_hard: d_ap < d_an < d_ap + {band.margin:g}"
-        case "positive_aware":
-            return f"positive_aware: d_an > {band.ratio:g} · d_ap + {band.offset:g}"
-        case "range":
-            return f"range: {band.low:g} < d_an < {band.high:g}"
+    return f"{band.mode}: {MODES[band.mode].condition(band)}"
 
 
 def staleness_history(generation: OpenGeneration) -> list[dict[str, Any]]:

@@ -1,9 +1,19 @@
+from typing import get_args
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import BandConfig
-from pipeline.mining.band import band_bounds
+from pipeline.config import BandConfig, MiningConfig
+from pipeline.inspection.query.predicates import in_band
+from pipeline.inspection.summary.summary import format_band
+from pipeline.mining.backends.registry import BACKENDS
+from pipeline.mining.band import MODES, Mode, band_bounds
+from pipeline.mining.in_memory import mine_whole
+from pipeline.mining.shards import Shard
+from pipeline.mining.staleness import Staleness
+from tests.support.oracle import all_distances, unit_vectors
 
 
 @given(st.floats(0.0, 4.0), st.floats(1e-6, 4.0), st.floats(0.0, 4.0))
@@ -24,3 +34,32 @@ def test_each_mode_has_its_bounds() -> None:
     aware = BandConfig(mode="positive_aware", ratio=2.0, offset=0.25)
     assert [float(b[0]) for b in band_bounds(aware, d_ap)] == [1.25, np.inf]
     assert [float(b[0]) for b in band_bounds(BandConfig(mode="range", low=0.5, high=1.5), d_ap)] == [0.5, 1.5]
+
+
+def test_the_config_names_every_mode_of_the_table_and_no_other() -> None:
+    assert set(get_args(BandConfig.model_fields["mode"].annotation)) == set(MODES)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [name for name, entry in BACKENDS.items() if not entry.needs_gpu and entry.unavailable_reason() is None],
+)
+def test_a_new_mode_of_the_table_is_found_everywhere(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe of CONTRIBUTING.md, with a mode that wants what semi_hard finds too easy."""
+    new = Mode(lambda band, d_ap_P: (d_ap_P + band.margin, np.inf), lambda band: f"d_an > d_ap + {band.margin:g}")
+    monkeypatch.setitem(MODES, "beyond", new)
+    band = BandConfig(margin=0.3).model_copy(update={"mode": "beyond"})
+    labels = np.repeat(np.arange(20, dtype=np.int32), 5)
+    vectors = unit_vectors(np.random.default_rng(0), labels, 8, 0.5)
+    config = MiningConfig.model_validate({"backend": backend}).model_copy(update={"band": band})
+    mined = mine_whole(Shard(np.arange(100), labels, vectors), config)
+    d_NN = all_distances(vectors)
+    pairs = [(a, p) for a in range(100) for p in range(100) if a != p and labels[a] == labels[p]]
+    wanted = {(a, p): d_NN[a][(labels != labels[a]) & (d_NN[a] > d_NN[a, p] + 0.3)] for a, p in pairs}
+    nearest = {pair: d.min() for pair, d in wanted.items() if len(d)}
+    found = dict(zip(zip(mined.anchor_T.tolist(), mined.positive_T.tolist(), strict=True), mined.d_an_T, strict=True))
+    assert found == pytest.approx(nearest, abs=1e-6) and len(found) > 100
+    assert in_band(band, mined.d_ap_T, mined.d_an_T).all() and not in_band(band, mined.d_ap_T, mined.d_ap_T).any()
+    staleness = Staleness.of(mined.d_ap_T.astype(np.float64), mined.d_an_T.astype(np.float64), band, 0.2)
+    assert staleness.in_band_share == 1.0
+    assert format_band(band) == "beyond: d_an > d_ap + 0.3"

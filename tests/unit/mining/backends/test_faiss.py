@@ -19,15 +19,10 @@ from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
+from tests.unit.mining.backends.test_reference import BANDS
 
 faiss = pytest.importorskip("faiss", reason="the extra `cpu` is not installed")
 
-BANDS = [
-    BandConfig(mode="hard"),
-    BandConfig(mode="semi_hard", margin=0.2),
-    BandConfig(mode="positive_aware", ratio=0.9, offset=0.05),
-    BandConfig(mode="range", low=0.3, high=1.1),
-]
 NOWHERE = BandConfig(mode="range", low=3.9, high=3.91)
 EVERY_INDEX = ["IVF16,Flat", "IVF16,SQfp16", "IVF16,PQ8x4", "PCA16,Flat", "HNSW16"]
 
