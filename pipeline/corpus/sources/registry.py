@@ -1,5 +1,6 @@
 """From the config to the source of examples that it names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import CorpusConfig
@@ -19,15 +20,17 @@ def open_source(config: CorpusConfig) -> Source:
     Raises:
         InputError: The path is missing, or is not what the source's kind needs.
     """
-    source = config.source
-    if source.path is None:
-        return Glyphs(source.glyphs)
-    path = Path(source.path).expanduser()
+    return SOURCES[config.source.kind](config)
+
+
+def _place(config: CorpusConfig) -> tuple[Path, ImageLimits]:
+    path = Path(config.source.path or "").expanduser()
     if not path.exists():
         raise InputError(f"corpus.source.path {path} does not exist: correct the path or put the data there")
-    limits = ImageLimits(config.max_image_bytes, config.max_image_pixels)
-    if source.kind == "parquet":
-        return ParquetSource(path, limits)
+    return path, ImageLimits(config.max_image_bytes, config.max_image_pixels)
+
+
+def _open_images(path: Path, limits: ImageLimits) -> Source:
     if path.is_dir():
         return ImageFolder(path, limits)
     if path.name.lower().endswith(image_archive.SUFFIXES):
@@ -36,3 +39,10 @@ def open_source(config: CorpusConfig) -> Source:
         f"corpus.source.path {path} is neither a folder nor a {', '.join(image_archive.SUFFIXES)} archive: "
         f"give a folder of one folder a label, or such a folder in an archive"
     )
+
+
+SOURCES: dict[str, Callable[[CorpusConfig], Source]] = {
+    "glyphs": lambda config: Glyphs(config.source.glyphs),
+    "image_folder": lambda config: _open_images(*_place(config)),
+    "parquet": lambda config: ParquetSource(*_place(config)),
+}
