@@ -1,6 +1,7 @@
 """What all pictures share: colours that colour-blind readers can tell apart, quiet axes, PNG bytes."""
 
 import io
+from collections.abc import Sized
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,11 @@ LEGEND_LINE = 0.18  # height of a legend's line, in inches
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#332288", "#56b4e9", "#882255", "#999933")
 # Colours repeat after nine lines, and print may lose them: the shape tells lines apart as well.
 MARKERS = "osD^vPXph*"
+
+
+def line_look(place: int) -> tuple[str, str]:
+    """Colour and marker of the line at a place, counted from 0."""
+    return PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
 
 
 def new_panels(num_panels: int, width: float, height: float, num_legend_lines: int = 0) -> tuple[Figure, list[Axes]]:
@@ -38,6 +44,13 @@ def new_panels(num_panels: int, width: float, height: float, num_legend_lines: i
     for axes in cells[num_panels:]:
         axes.remove()
     return figure, cells[:num_panels]
+
+
+def two_panels(results: Sized) -> tuple[Figure, list[Axes]]:
+    """Two panels whose legends have a line for each result; raises ValueError where there is no result."""
+    if not results:
+        raise ValueError("there is no result to plot")
+    return new_panels(2, 5.5, 5.2, max(0, len(results) - 2))  # high enough for legends of two lines
 
 
 def style_axes(axes: Axes, title: str) -> None:

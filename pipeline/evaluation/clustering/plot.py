@@ -10,7 +10,7 @@ from pipeline.arrays import Int64Array
 from pipeline.evaluation.clustering.protocol import Clustering
 from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.roc import DASHED
-from pipeline.plotting import GREY, INK, LABEL_SIZE, MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
+from pipeline.plotting import GREY, INK, LABEL_SIZE, legend_below, line_look, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.0
 NAME_WIDTH, LEGEND_WIDTH = 3.4, 4.4
@@ -32,8 +32,7 @@ def plot_clustering(results: Mapping[str, Clustering]) -> bytes:
     if len({tuple(result.partitions) for result in results.values()}) != 1:
         raise ValueError("results of the same methods are needed, one or more")
     name, last = list(results.items())[-1]
-    num_lines = len(last.partitions) + 2
-    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, num_lines)
+    figure, (scores, sizes) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, len(last.partitions) + 2)
     _plot_scores(scores, results)
     _plot_sizes(sizes, last)
     titles = ("Clusters: purity and completeness", f"Sizes, {shorten_to_width(name, NAME_WIDTH, 12, 'bold')}")
@@ -48,7 +47,7 @@ def _plot_scores(axes: Axes, results: Mapping[str, Clustering]) -> None:
     _plot_f_contours(axes)
     *earlier, name = (shorten_to_width(name, NAME_WIDTH, LABEL_SIZE) for name in results)
     for place, method in enumerate(list(results.values())[-1].partitions):
-        color, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
+        color, marker = line_look(place)
         partitions = [result.partitions[method] for result in results.values()]
         precision = [partition.bcubed_precision for partition in partitions]
         recall = [partition.bcubed_recall for partition in partitions]
@@ -88,7 +87,7 @@ def _plot_sizes(axes: Axes, result: Clustering) -> None:
     for place, (method, partition) in enumerate(result.partitions.items()):
         sizes = partition.sizes
         entry = f"{_method_label(method)}: {len(sizes):,} clusters, {(sizes == 1).sum():,} of one"
-        _plot_size_curve(axes, sizes, entry, PALETTE[place % len(PALETTE)])
+        _plot_size_curve(axes, sizes, entry, line_look(place)[0])
     labels = result.label_sizes
     entry = f"labels: {len(labels):,}, {(labels == 1).sum():,} of them with one example"
     _plot_size_curve(axes, labels, entry, INK, DASHED)

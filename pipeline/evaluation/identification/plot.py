@@ -10,9 +10,8 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from pipeline.evaluation.identification.protocol import IdentificationReport
 from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.roc import NAME_WIDTH
-from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
+from pipeline.plotting import LABEL_SIZE, PALETTE, legend_below, style_axes, to_png, two_panels
 
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 NUM_RANKS = 200
 # Lines repeat their colour after those of the palette.
 DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
@@ -30,9 +29,7 @@ def plot_identification(results: Mapping[str, IdentificationReport]) -> bytes:
     Raises:
         ValueError: No results.
     """
-    if not results:
-        raise ValueError("there is no result to plot")
-    figure, (closed, opened) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
+    figure, (closed, opened) = two_panels(results)
     for place, (name, result) in enumerate(results.items()):
         label = shorten_to_width(name, NAME_WIDTH, LABEL_SIZE)
         color = PALETTE[place % len(PALETTE)]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, PercentFormatter
 
-from pipeline.plotting import MARKERS, PALETTE, legend_below, new_panels, style_axes, to_png
+from pipeline.plotting import legend_below, line_look, new_panels, style_axes, to_png
 
 # Title of a panel, and a pattern that the whole name of its metrics matches; a group tells one line from another.
 GROUPS = MappingProxyType(
@@ -91,7 +91,7 @@ def _plot_metric(
     steps = [step for step, values in points if metric in values]
     means = np.array([values[metric] for _, values in points if metric in values])
     errors = np.array([standard_errors.get(step, {}).get(metric, np.nan) for step in steps])
-    color, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
+    color, marker = line_look(place)
     low, high = np.clip([means - errors, means + errors], 0, 1)
     axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
     axes.plot(

@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 
 from pipeline.errors import InputError
 from pipeline.evaluation.plots.names import Names, shorten_to_width, use_font_families
-from pipeline.plotting import GRID, INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
+from pipeline.plotting import GRID, INK, LABEL_SIZE, line_look, new_panels, style_axes, to_png
 
 Method = Literal["pca", "t_sne", "umap"]
 
@@ -164,7 +164,7 @@ def _scatter(
     for place, code in enumerate(coloured):
         x, y = points_N2[labels == code].T
         # There is one shape more than there are colours: a colour that comes again has another shape.
-        marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
+        color, marker = line_look(place)
         entry = f"{shorten_to_width(names[int(code)], NAME_WIDTH, LABEL_SIZE)} ({len(x):,})"
         axes.scatter(x, y, s=26, color=color, marker=marker, edgecolors="white", linewidths=0.4, label=entry)
     is_other = ~np.isin(labels, coloured)

@@ -11,7 +11,7 @@ from pipeline.evaluation.plots.names import font_families, shorten_to_width
 from pipeline.evaluation.robustness.protocol import Robustness
 from pipeline.evaluation.sweep import Sweep, metric_label, value_name
 from pipeline.evaluation.verification.roc import DASHED
-from pipeline.plotting import INK, LABEL_SIZE, MARKERS, PALETTE, new_panels, style_axes, to_png
+from pipeline.plotting import INK, LABEL_SIZE, line_look, new_panels, style_axes, to_png
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 3.6
 # Width of a name in the legend, in inches.
@@ -59,9 +59,7 @@ def plot_sweeps(results: Mapping[str, Sequence[Sweep]], metric: str) -> bytes:
             panels.setdefault(sweep.name, {})[name] = sweep
     if not panels:
         raise ValueError("there is no sweep to plot")
-    styles = {
-        name: (PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]) for place, name in enumerate(results)
-    }
+    styles = {name: line_look(place) for place, name in enumerate(results)}
     figure, cells = new_panels(len(panels), PANEL_WIDTH, PANEL_HEIGHT)
     for axes, lines in zip(cells, panels.values(), strict=True):
         for name, sweep in lines.items():

@@ -9,12 +9,11 @@ from matplotlib.ticker import PercentFormatter
 from pipeline.evaluation.plots.names import shorten_to_width, use_font_families
 from pipeline.evaluation.verification.protocol import OperatingPoint, Verification
 from pipeline.evaluation.verification.roc import DASHED, plot_roc
-from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, new_panels, style_axes, to_png
+from pipeline.plotting import GREY, INK, LABEL_SIZE, PALETTE, legend_below, style_axes, to_png, two_panels
 
 SAME, DIFFERENT = PALETTE[:2]
 EARLIER = (GREY, *PALETTE[2:])
 NUM_BINS = 80
-PANEL_WIDTH, PANEL_HEIGHT = 5.5, 5.2  # enough for legends of two lines
 TITLE_WIDTH = 3.4
 
 
@@ -31,9 +30,7 @@ def plot_verification(results: Mapping[str, Verification], far: float = 1e-3) ->
     Raises:
         ValueError: No results.
     """
-    if not results:
-        raise ValueError("there is no result to plot")
-    figure, (roc, histogram) = new_panels(2, PANEL_WIDTH, PANEL_HEIGHT, max(0, len(results) - 2))
+    figure, (roc, histogram) = two_panels(results)
     name, last = list(results.items())[-1]
     styles = [{"color": EARLIER[i % len(EARLIER)], "linewidth": 1.6} for i in range(len(results) - 1)]
     plot_roc(roc, results, [*styles, {"color": SAME, "linewidth": 2.4, "zorder": 3}], far)

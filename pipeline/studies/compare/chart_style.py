@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.plotting import INK, MARKERS, PALETTE
+from pipeline.plotting import INK, line_look
 
 # Colour and marker of an arm; and those of every arm.
 Look = tuple[str, str]
@@ -12,8 +12,7 @@ Looks = Mapping[str, Look]
 def arm_looks(arms: Sequence[str], baseline: str) -> dict[str, Look]:
     """Colour and marker of each arm; the baseline has ink and no marker, wherever it stands."""
     others = [arm for arm in arms if arm != baseline]
-    looks = {arm: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, arm in enumerate(others)}
-    return {baseline: (INK, "")} | looks
+    return {baseline: (INK, "")} | {arm: line_look(place) for place, arm in enumerate(others)}
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
