@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
+from pipeline.evaluation.metric_names import far_name, val_name
 from pipeline.evaluation.retrieval import Recall, recall_at_1
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """The figures of merit under stable names: ``recall_at_1``, ``roc_auc``, ``val_at_far_1e-03`` and so on."""
-        vals = {f"val_at_far_{far_name(point.far)}": point.val for point in self.operating_points}
+        vals = {val_name(point.far): point.val for point in self.operating_points}
         return {"recall_at_1": self.retrieval.recall_at_1, "roc_auc": self.roc_auc} | vals
 
     def to_dict(self) -> dict[str, int | float]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
+from pipeline.evaluation.metric_names import val_name
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SplitVerification:
 
     def metrics(self) -> dict[str, float]:
         """``split_val_at_far_1e-03`` and so on: means over the splits."""
-        return {f"split_val_at_far_{far_name(rate.far)}": rate.val for rate in self.rates}
+        return {f"split_{val_name(rate.far)}": rate.val for rate in self.rates}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document: the metrics, their standard errors, and what each split gave."""

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-_LABELS = {"roc_auc": "ROC AUC", "recall_at_1": "recall@1", "eer": "EER"}
-_VAL = "val_at_far_"
+from pipeline.evaluation.metric_names import metric_label
 
 
 class HasMetrics(Protocol):
@@ -102,13 +101,6 @@ def tabulate_runs(
 def value_name(value: float) -> str:
     """A value in a name or a table: 10.0 is ``10``, 0.05 is ``0.05``; different for different values."""
     return np.format_float_positional(value, trim="-")
-
-
-def metric_label(metric: str) -> str:
-    """A metric's name for people: ``val_at_far_1e-03`` is "VAL at FAR 0.001"."""
-    if metric.startswith(_VAL):
-        return f"VAL at FAR {float(metric.removeprefix(_VAL)):g}"
-    return _LABELS.get(metric, metric.replace("_", " "))
 
 
 def _cell(row: SweepRow, metric: str) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
+from pipeline.evaluation.metric_names import val_name
 from pipeline.evaluation.robustness.plot import plot_sweeps
 from pipeline.evaluation.splits import standard_error
 from pipeline.evaluation.sweep import Sweep, tabulate_runs
-from pipeline.evaluation.verification.protocol import far_name
 from pipeline.progress import log
 from pipeline.stages.job import Job
 from pipeline.studies.compare.arm_runs import (
@@ -91,7 +91,7 @@ def run_sweep(job: Job, plan: SweepPlan) -> tuple[Sweep, str]:
         for value in plan.values
     }
     sweep = tabulate_runs(plan.over, *TITLES[plan.over], by_value)
-    store, metric = workspace.store, f"val_at_far_{far_name(config.evaluation.fars[0])}"
+    store, metric = workspace.store, val_name(config.evaluation.fars[0])
     store.put(f"{folder}/sweep.md", sweep.to_markdown().encode())
     workspace.put_json(f"{folder}/sweep.json", sweep.to_dict())
     store.put(f"{folder}/sweep.png", plot_sweeps({config.run: (sweep,)}, metric))

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
+from pipeline.evaluation.metric_names import far_name
 from pipeline.evaluation.verification.pairs import check_finite
-from pipeline.evaluation.verification.protocol import Verification, far_name
+from pipeline.evaluation.verification.protocol import Verification
 
 MAX_TILE_VALUES = 4_000_000
 # Coarser than the rounding of a matrix product of unit vectors, finer than any difference of float32 ones that counts.

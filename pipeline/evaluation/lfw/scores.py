@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.evaluation.metric_names import val_name
 from pipeline.evaluation.splits import RateOverSplits, standard_error
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, far_name
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class View2:
         figures["lfw_roc_auc"] = float(np.average(aucs, weights=weights))
         figures["lfw_eer"] = float(np.average(eers, weights=weights))
         for name, score in self._settings().items():
-            figures |= {f"lfw_val_at_far_{far_name(rate.far)}_{name}": rate.val for rate in score.rates}
+            figures |= {f"lfw_{val_name(rate.far)}_{name}": rate.val for rate in score.rates}
         return figures
 
     def to_dict(self) -> dict[str, Any]:

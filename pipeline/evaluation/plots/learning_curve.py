@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, PercentFormatter
 
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.plotting import legend_below, line_look, new_panels, style_axes, to_png
 
-# Title of a panel, and a pattern that the whole name of its metrics matches; a group tells one line from another.
+# Title of a panel, and a pattern that the whole name of its metrics matches.
 GROUPS = MappingProxyType(
     {
-        "Verification: VAL": r"val_at_far_(?P<far>[0-9.e-]+)",
-        "Retrieval: recall": r"recall_at_(?P<k>\d+)",
+        "Verification: VAL": r"val_at_far_[0-9.e-]+",
+        "Retrieval: recall": r"recall_at_\d+",
         "Accuracy": r"(?!.*_int8).*accuracy.*",
         "Area under the ROC": r".*roc_auc",
         "Equal error rate": r".*eer",
@@ -74,7 +75,7 @@ def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, st
     """The name of each metric's line, by panel; panels without lines are left out."""
     metrics = list(dict.fromkeys(name for _, values in points for name in values))
     panels = {
-        title: {name: _line_name(match) for name in metrics if (match := re.fullmatch(pattern, name))}
+        title: {name: metric_label(name) for name in metrics if re.fullmatch(pattern, name)}
         for title, pattern in groups.items()
     }
     return {title: lines for title, lines in panels.items() if lines}
@@ -97,13 +98,3 @@ def _plot_metric(
     axes.plot(
         steps, means, color=color, marker=marker, markersize=5, markeredgecolor="white", linewidth=1.8, label=name
     )
-
-
-def _line_name(metric: re.Match[str]) -> str:
-    """FAR 0.001 for ``val_at_far_1e-03``, recall@1 for ``recall_at_1``, any other name without its underscores."""
-    match metric.groupdict():
-        case {"far": far}:
-            return f"FAR {float(far):g}"
-        case {"k": k}:
-            return f"recall@{k}"
-    return metric.group().replace("_", " ")

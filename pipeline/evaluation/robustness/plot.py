@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator, PercentFormatter
 
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.evaluation.plots.names import font_families, shorten_to_width
 from pipeline.evaluation.robustness.protocol import Robustness
-from pipeline.evaluation.sweep import Sweep, metric_label, value_name
+from pipeline.evaluation.sweep import Sweep, value_name
 from pipeline.evaluation.verification.roc import DASHED
 from pipeline.plotting import INK, LABEL_SIZE, line_look, new_panels, style_axes, to_png
 

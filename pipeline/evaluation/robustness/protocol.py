@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import Evaluation, evaluate_embeddings
+from pipeline.evaluation.metric_names import val_name
 from pipeline.evaluation.robustness.perturbations import Perturbation
 from pipeline.evaluation.sweep import Sweep, SweepRow
-from pipeline.evaluation.verification.protocol import far_name
 
 # Of each sweep: its title, what a value is, and whether its plot takes a logarithmic axis.
 _SWEEP_LABELS = {
@@ -43,7 +43,7 @@ class Robustness:
     @property
     def headline(self) -> str:
         """The metric by which a sweep is summarised and plotted: VAL at the first false accept rate."""
-        return f"val_at_far_{far_name(self.fars[0])}"
+        return val_name(self.fars[0])
 
     def metrics(self) -> dict[str, float]:
         """VAL at each rate, as ``val_at_far_1e-03_jpeg_10``, beside ``val_at_far_1e-03_unspoilt``; and the summaries.
@@ -52,7 +52,7 @@ class Robustness:
         images. Where the latter is 0 there is no such metric.
         """
         metrics = {}
-        for metric in (f"val_at_far_{far_name(far)}" for far in self.fars):
+        for metric in map(val_name, self.fars):
             metrics[f"{metric}_unspoilt"] = self.unperturbed[metric]
             for sweep in self.sweeps:
                 for row in sweep.rows:

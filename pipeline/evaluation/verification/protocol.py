@@ -192,11 +192,6 @@ def evaluate_pairs(
     return Verification(*kinds)
 
 
-def far_name(far: float) -> str:
-    """A false accept rate as part of a metric's name: 0.001 is ``1e-03``, 0.0015 is ``1.5e-03``."""
-    return np.format_float_scientific(far, trim="-", exp_digits=2)
-
-
 def _check_shapes(embeddings_ND: Float32Array, others_ND: Float32Array, labels: npt.NDArray[np.generic]) -> None:
     if embeddings_ND.ndim != 2 or others_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
         raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from pipeline.config import EvaluationConfig
 from pipeline.errors import InputError
+from pipeline.evaluation.metric_names import val_name
 from pipeline.evaluation.splits import SplitVerification, evaluate_splits
-from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs, far_name
+from pipeline.evaluation.verification.protocol import OperatingPoint, Verification, evaluate_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +32,14 @@ class VerificationReport:
     def metrics(self) -> dict[str, float]:
         """``val_at_far_1e-03`` and so on, ``roc_auc``, ``eer``, and ``pair_accuracy`` at the best threshold."""
         verification = self.verification
-        vals = {f"val_at_far_{far_name(point.far)}": point.val for point in self.points}
+        vals = {val_name(point.far): point.val for point in self.points}
         accuracy = verification.accuracy(verification.best_threshold())
         return {"roc_auc": verification.roc_auc(), "eer": verification.eer().rate, "pair_accuracy": accuracy} | vals
 
     def standard_errors(self) -> dict[str, float]:
         """Of the metrics that have one, over the splits."""
         errors = {} if self.splits is None else {rate.far: rate.standard_error for rate in self.splits.rates}
-        return {f"val_at_far_{far_name(far)}": error for far, error in errors.items() if error is not None}
+        return {val_name(far): error for far, error in errors.items() if error is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document."""

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.inspection.report.charts import Chart, Line
 from pipeline.inspection.report.generations import GenerationOverview
 from pipeline.inspection.report.history import BinnedSeries, Evaluations, TrainingHistory
-from pipeline.inspection.report.key_figures import format_metric, headline_metrics
+from pipeline.inspection.report.key_figures import headline_metrics
 from pipeline.inspection.summary.statistics import Histogram
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = range(5)
@@ -77,7 +78,7 @@ def training_charts(training: TrainingHistory, evaluations: Evaluations) -> list
     measured = []
     for name, colour in zip(headline_metrics(evaluations), (BLUE, VERMILION, GREEN, PURPLE), strict=False):
         points = [(float(step), figures[name]) for step, figures in evaluations.items() if name in figures]
-        measured.append(Line(format_metric(name), points, colour, has_markers=True))
+        measured.append(Line(metric_label(name), points, colour, has_markers=True))
     if measured:
         charts.append(Chart("labels kept for evaluation", "step", measured))
     return charts

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.inspection.report.document import percent
 from pipeline.inspection.report.generations import GenerationOverview, RecentGenerations
 from pipeline.inspection.report.history import Evaluations, TrainingHistory
@@ -56,7 +57,7 @@ def key_figures(
     for name in headline_metrics(evaluations)[:MAX_METRICS]:
         measured = [(step, metrics[name]) for step, metrics in evaluations.items() if name in metrics]
         comparison = f"step {measured[-1][0]:,}" + (f", was {measured[-2][1]:.3f}" if measured[1:] else "")
-        figures.append(KeyFigure(format_metric(name), f"{measured[-1][1]:.3f}", comparison))
+        figures.append(KeyFigure(metric_label(name), f"{measured[-1][1]:.3f}", comparison))
     return figures
 
 
@@ -64,11 +65,3 @@ def headline_metrics(evaluations: Evaluations) -> list[str]:
     """Names of the figures of merit that a page shows: recall@1, and VAL at each FAR."""
     names = sorted({name for metrics in evaluations.values() for name in metrics})
     return [name for name in names if name == "recall_at_1" or name.startswith("val_at_far_")]
-
-
-def format_metric(name: str) -> str:
-    """A metric's name for people: ``val_at_far_1e-03`` is "VAL at FAR 1e-3"."""
-    if name.startswith("val_at_far_"):
-        mantissa, _, exponent = name.removeprefix("val_at_far_").partition("e")
-        return f"VAL at FAR {mantissa}" + (f"e{int(exponent)}" if exponent.lstrip("+-").isdigit() else "")
-    return name.replace("_at_", "@").replace("_", " ")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.plotting import INK, LABEL_SIZE, new_panels, style_axes, to_png
 from pipeline.studies.compare.chart_panels import (
     draw_curves,
@@ -17,7 +18,7 @@ from pipeline.studies.compare.chart_panels import (
     spread_labels,
 )
 from pipeline.studies.compare.chart_style import Looks, arm_looks
-from pipeline.studies.compare.results import ArmResult, metric_label
+from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import Difference
 from pipeline.studies.compare.summary import Comparison, group_results
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.studies.compare.results import metric_label
+from pipeline.evaluation.metric_names import metric_label
 from pipeline.studies.compare.statistics import Difference, Estimate, Reach
 from pipeline.studies.compare.summary import ArmSummary, Comparison
 

@@ -1,6 +1,5 @@
 """What one arm (a way of choosing triplets) achieved with one seed."""
 
-import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Self
@@ -78,13 +77,3 @@ _CUMULATIVE: dict[str, Callable[[CurvePoint], float]] = {
     "seconds of training": lambda point: point.train_s,
     "seconds of refreshing": lambda point: point.refresh_s,
 }
-
-
-def metric_label(metric: str) -> str:
-    """A metric's name for people: ``recall_at_1`` is recall@1, ``val_at_far_1e-03`` is VAL@1e-3."""
-    if match := re.fullmatch(r"val_at_far_(.+)e([+-])0*(\d+)", metric):
-        mantissa, sign, exponent = match.groups()
-        return f"VAL@{mantissa}e{'-' if sign == '-' else ''}{exponent}"
-    if match := re.fullmatch(r"(.+)_at_(\d+)", metric):
-        return f"{match[1].replace('_', ' ')}@{match[2]}"
-    return "ROC AUC" if metric == "roc_auc" else metric.replace("_", " ")

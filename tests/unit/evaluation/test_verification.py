@@ -11,7 +11,7 @@ from sklearn.metrics import auc, balanced_accuracy_score, det_curve, roc_curve
 
 from pipeline.arrays import Float32Array
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs, far_name
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
 from tests.unit.evaluation.samples import brute_force_distances, unit_vectors
 
 ALL = 10**9
@@ -259,15 +259,6 @@ def test_broken_embeddings_of_the_other_network_are_refused() -> None:
 def test_embeddings_of_other_examples_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="not of the same examples"):
         evaluate_pairs(np.eye(3, dtype=np.float32), [0, 0, 1], ALL, seed=0, others_ND=np.eye(4, 3, dtype=np.float32))
-
-
-@given(st.floats(1e-6, 0.999))
-def test_different_rates_have_different_names_that_read_back(far: float) -> None:
-    assert float(far_name(far)) == far
-
-
-def test_rates_are_named_as_people_write_them() -> None:
-    assert [far_name(far) for far in (1e-3, 0.01, 0.0015, 0.2)] == ["1e-03", "1e-02", "1.5e-03", "2e-01"]
 
 
 def test_below_the_limit_the_seed_does_not_matter() -> None:

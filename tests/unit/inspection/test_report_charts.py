@@ -12,7 +12,6 @@ from pipeline.config import MiningConfig
 from pipeline.inspection.report.charts import Chart, Line
 from pipeline.inspection.report.figures import MAX_BINS, distance_charts
 from pipeline.inspection.report.generations import GenerationOverview
-from pipeline.inspection.report.key_figures import format_metric
 from pipeline.inspection.summary.statistics import Histogram
 from pipeline.triplets.schema import GenerationManifest
 
@@ -116,15 +115,3 @@ def test_generations_without_a_triplet_are_drawn_as_nothing() -> None:
         for line in plotted.lines:
             assert all(not y or math.isnan(y) for _, y in line.points)
             assert "nan" not in plotted.path(line) + plotted.area(line)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("recall_at_1", "recall@1"),
-        ("val_at_far_1e-03", "VAL at FAR 1e-3"),
-        ("val_at_far_0.25", "VAL at FAR 0.25"),
-    ],
-)
-def test_figures_of_merit_are_called_as_people_call_them(name: str, words: str) -> None:
-    assert format_metric(name) == words

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.studies.compare.results import ArmResult, CurvePoint, metric_label
+from pipeline.studies.compare.results import ArmResult, CurvePoint
 from tests.unit.studies.compare.samples import curve, result
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -67,19 +67,3 @@ def test_numbers_that_json_cannot_hold_are_refused(value: float) -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         ArmResult(**document(colour="blue"))
-
-
-@pytest.mark.parametrize(
-    ("metric", "label"),
-    [
-        ("recall_at_1", "recall@1"),
-        ("roc_auc", "ROC AUC"),
-        ("val_at_far_1e-03", "VAL@1e-3"),
-        ("val_at_far_1.5e-03", "VAL@1.5e-3"),
-        ("val_at_far_1e-10", "VAL@1e-10"),
-        ("val_at_far_1e+00", "VAL@1e0"),
-        ("some_thing_else", "some thing else"),
-    ],
-)
-def test_people_read_the_usual_names_of_metrics(metric: str, label: str) -> None:
-    assert metric_label(metric) == label
