@@ -1,11 +1,10 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metric_names import far_name, metric_label, val_name
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 0.999))
 def test_different_rates_have_different_names_that_read_back(far: float) -> None:
     assert float(far_name(far)) == far
