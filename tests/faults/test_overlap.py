@@ -26,11 +26,16 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.open(str(tmp_path), "main")
 
 
+def wait_for_lease(workspace: Workspace, purpose: str, job: "subprocess.Popen[str]") -> None:
+    """Waits until a job has the lease on its work; one that pins what it reads comes before."""
+    while not any(lease.record.purpose.startswith(purpose) for lease in list_leases(workspace.store)):
+        assert job.poll() is None
+        time.sleep(0.05)
+
+
 def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(workspace: Workspace) -> None:
     jobs = [start_tiny("mine", "--workspace", workspace.store.uri)]
-    while not any(lease.record.purpose.startswith("refresh of") for lease in list_leases(workspace.store)):
-        assert jobs[0].poll() is None
-        time.sleep(0.05)
+    wait_for_lease(workspace, "refresh of", jobs[0])
     jobs[0].send_signal(signal.SIGSTOP)  # so that the second one surely begins while it is at it
     jobs.append(start_tiny("mine", "--workspace", workspace.store.uri))
     assert jobs[1].stderr is not None
@@ -54,9 +59,7 @@ def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspac
     long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
     first = start_tiny("train", *flags, *long)
     try:
-        while not list_leases(workspace.store):
-            assert first.poll() is None
-            time.sleep(0.05)
+        wait_for_lease(workspace, "training of", first)
         second = run("train", *TINY, *flags, *long)
     finally:
         first.kill()

@@ -69,7 +69,7 @@ def listening(processes: Iterable[psutil.Process]) -> Iterator[tuple[str, int, s
 
 def connect(uri: str, mark: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     """A process that joins a cluster and lets it make a folder."""
-    code = f"import ray, os; ray.init({uri!r}); ray.get(ray.remote(lambda: os.mkdir({str(mark)!r})).remote())"
+    code = f"import ray, os; ray.init({uri!r}); ray.get(ray.remote(lambda: os.makedirs({str(mark)!r}, exist_ok=True)).remote())"
     return subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=DEVNULL, stderr=DEVNULL)
 
 
@@ -117,14 +117,17 @@ def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
     stranger = known | {"HOME": str(tmp_path)}  # where a token may lie, too
     owner, guesser = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": one} for one in (token, "0" * 64))
     doors = (f"127.0.0.1:{control}", f"ray://127.0.0.1:{client}")
+    deadline = time.monotonic() + START_TIMEOUT_S
     tries = {
         (uri, who): connect(uri, marks / f"{number}-{who}", stranger | badge)
         for number, uri in enumerate(doors)
-        for who, badge in (("owner", owner), ("stranger", {}), ("guesser", guesser))
+        for who, badge in (("stranger", {}), ("guesser", guesser))
     }
     with cleanup(tries.values()):
-        for uri in doors:
-            assert tries[uri, "owner"].wait(timeout=START_TIMEOUT_S) == 0
+        for number, uri in enumerate(doors):
+            mark_of_owner = marks / f"{number}-owner"
+            while connect(uri, mark_of_owner, stranger | owner).wait(timeout=START_TIMEOUT_S) != 0:
+                assert time.monotonic() < deadline  # Ray's client gives a loaded machine half a minute
         time.sleep(MORE_TIME_S)  # strangers are not told no: they are left to try
     assert sorted(path.name for path in marks.iterdir()) == ["0-owner", "1-owner"]
     submission = [RAY, "job", "submit", "--", "touch", str(mark)]
