@@ -6,7 +6,7 @@ store that cannot do that is refused by ``probe`` before anything relies on it.
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -82,21 +82,32 @@ def open_store(uri: str) -> ObjectStore:
         if not uri:
             raise InputError("the workspace is empty: name a local folder or s3://bucket/prefix")
         return LocalStore(Path(os.path.expanduser(uri)))  # noqa: PTH111 (Path.expanduser raises without a home)
-    if scheme == "file":
-        if not rest.startswith("/"):
-            raise InputError(f"workspace {uri!r} names a host: write file:///absolute/path")
-        return LocalStore(Path(unquote(rest)))
-    if scheme == "s3":
-        bucket, _, prefix = rest.partition("/")
-        if "@" in bucket:  # no message may repeat what precedes it: it may be a secret
-            raise InputError(
-                "an s3:// address holds no credentials: write s3://bucket/prefix, and give them as AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role"
-            )
-        if not bucket:
-            raise InputError(f"workspace {uri!r} names no bucket: write s3://bucket/prefix")
-        return S3Store(bucket, prefix)
-    raise InputError(f"workspace {uri!r} has the unknown scheme {scheme!r}: use a local folder, file:// or s3://")
+    if scheme not in STORES:
+        known = " or ".join(f"{name}://" for name in STORES)
+        raise InputError(f"workspace {uri!r} has the unknown scheme {scheme!r}: use a local folder, {known}")
+    return STORES[scheme](rest)
+
+
+def _open_folder(rest: str) -> LocalStore:
+    if not rest.startswith("/"):
+        raise InputError(f"workspace {'file://' + rest!r} names a host: write file:///absolute/path")
+    return LocalStore(Path(unquote(rest)))
+
+
+def _open_bucket(rest: str) -> S3Store:
+    bucket, _, prefix = rest.partition("/")
+    if "@" in bucket:  # no message may repeat what precedes it: it may be a secret
+        raise InputError(
+            "an s3:// address holds no credentials: write s3://bucket/prefix, and give them as AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role"
+        )
+    if not bucket:
+        raise InputError(f"workspace {'s3://' + rest!r} names no bucket: write s3://bucket/prefix")
+    return S3Store(bucket, prefix)
+
+
+STORES: dict[str, Callable[[str], ObjectStore]] = {"file": _open_folder, "s3": _open_bucket}
+"""By scheme, given what follows ``://``."""
 
 
 def probe(store: ObjectStore) -> None:

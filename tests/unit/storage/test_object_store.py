@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.errors import InputError, UnavailableError
 from pipeline.storage.local_store import LocalStore
-from pipeline.storage.object_store import ObjectMissingError, ObjectStore, open_store, probe
+from pipeline.storage.object_store import STORES, ObjectMissingError, ObjectStore, open_store, probe
+from tests.support.jobs import run, succeed
+from tests.unit.inspection.report_samples import finished_run
 
 
 def test_an_object_comes_back_whole_and_the_last_put_wins(store: ObjectStore) -> None:
@@ -165,3 +167,30 @@ def test_the_probe_refuses_by_name_a_store_whose_create_is_not_conditional(
 ) -> None:
     with pytest.raises(UnavailableError, match=str(tmp_path)):
         probe(kind(tmp_path))
+
+
+class _Shelf(LocalStore):
+    """As a remote store: with a scheme, and without files that others may map."""
+
+    @property
+    def uri(self) -> str:
+        return f"shelf://{self.root}"
+
+    def local_path(self, key: str) -> None:  # type: ignore[override]
+        return None
+
+
+def test_a_new_entry_of_the_table_holds_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe of CONTRIBUTING.md, with a store that jobs are given by its scheme."""
+    place, target = f"shelf://{tmp_path}/w", f"shelf://{tmp_path}/exported"
+    refused = run("prepare", "--workspace", place)
+    assert refused.code == 2 and "unknown scheme 'shelf': use a local folder, file:// or s3://" in refused.words
+    monkeypatch.setitem(STORES, "shelf", lambda rest: _Shelf(Path(rest)))
+    with pytest.raises(InputError, match="file:// or s3:// or shelf://"):
+        open_store("gs://bucket")
+    finished_run(tmp_path, place)
+    at = ("--workspace", place)
+    assert succeed("triplets", "sql", "SELECT count(*) AS num FROM triplets", *at).report["rows"] == [[120]]
+    assert succeed("triplets", "report", *at).report["report"].startswith(place)
+    assert succeed("triplets", "export", "--to", target, *at).report["num_triplets"] == 120
+    assert open_store(target).list("")
