@@ -14,7 +14,7 @@ from pipeline.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from pipeline.config import RetrievalConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.neighbours import QUERIES_PER_TILE, nearest_others
-from pipeline.evaluation.verification.pairs import check_finite
+from pipeline.evaluation.verification.pairs import check_finite, check_labelled
 
 # Labels with very many examples need long lists of neighbours: then a tile holds fewer queries.
 MAX_LISTED = 2_000_000
@@ -94,15 +94,11 @@ def evaluate_retrieval(
         InputError: No label has two examples, or an embedding is not finite.
         ValueError: Embeddings and labels do not match in number or dimension.
     """
-    labels = np.asarray(labels_N)
+    labels = check_labelled(embeddings_ND, labels_N)
     gallery_ND = embeddings_ND if others_ND is None else others_ND
-    if embeddings_ND.ndim != 2 or gallery_ND.shape != embeddings_ND.shape or labels.shape != (len(embeddings_ND),):
-        raise ValueError(
-            f"embeddings {embeddings_ND.shape}, others {gallery_ND.shape} and labels {labels.shape} "
-            "are not (N, D), (N, D) and (N,)"
-        )
-    for vectors_ND in (embeddings_ND, gallery_ND):
-        check_finite(vectors_ND)
+    if gallery_ND.shape != embeddings_ND.shape:
+        raise ValueError(f"embeddings {embeddings_ND.shape} and others {gallery_ND.shape} are not (N, D) and (N, D)")
+    check_finite(gallery_ND)
     eligible, num_relevant = _eligible(labels)
     sampled = np.arange(len(eligible))
     if len(sampled) > config.max_queries:

@@ -19,7 +19,7 @@ from pipeline.config import ClusteringConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
 from pipeline.evaluation.splits import sample_labels
-from pipeline.evaluation.verification.pairs import check_finite
+from pipeline.evaluation.verification.pairs import check_labelled
 
 MAX_SQUARED_DISTANCE = 4.0
 """Of two unit vectors."""
@@ -128,10 +128,7 @@ def evaluate_clustering(
         InputError: Fewer than two labels, or an embedding is not finite.
         ValueError: Embeddings and labels do not match in number.
     """
-    labels = np.asarray(labels_N)
-    if embeddings_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
-        raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    check_finite(embeddings_ND)
+    labels = check_labelled(embeddings_ND, labels_N)
     num_available = len(labels)
     distinct, counts = np.unique(labels, return_counts=True)
     if len(distinct) < 2:

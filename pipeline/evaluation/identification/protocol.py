@@ -22,7 +22,7 @@ from pipeline.arrays import Float32Array, Int64Array
 from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.metric_names import far_name
-from pipeline.evaluation.verification.pairs import check_finite
+from pipeline.evaluation.verification.pairs import check_labelled
 from pipeline.evaluation.verification.protocol import Verification
 
 MAX_TILE_VALUES = 4_000_000
@@ -170,10 +170,7 @@ def evaluate_identification(
     Raises:
         InputError: Fewer than two labels have two examples, or an embedding is not finite.
     """
-    labels = np.asarray(labels_N)
-    if vectors_ND.ndim != 2 or labels.shape != (len(vectors_ND),):
-        raise ValueError(f"vectors {vectors_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    check_finite(vectors_ND)
+    labels = check_labelled(vectors_ND, labels_N)
     rng = np.random.default_rng(seed)
     gallery = _sample_gallery(labels, rng)
     probes = np.setdiff1d(np.flatnonzero(np.isin(labels, labels[gallery])), gallery)

@@ -25,7 +25,7 @@ from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.recognition.linear_svm import LinearSvm
 from pipeline.evaluation.splits import sample_labels, standard_error
-from pipeline.evaluation.verification.pairs import check_finite
+from pipeline.evaluation.verification.pairs import check_labelled
 
 
 class Classifier(Protocol):
@@ -125,10 +125,7 @@ def evaluate_recognition(
         InputError: Fewer than two labels have ``config.min_examples`` examples, these are too few for the folds or the
             neighbours, or an embedding is not finite.
     """
-    labels = np.asarray(labels_N)
-    if vectors_ND.ndim != 2 or labels.shape != (len(vectors_ND),):
-        raise ValueError(f"vectors {vectors_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    check_finite(vectors_ND)
+    labels = check_labelled(vectors_ND, labels_N)
     rng = np.random.default_rng(seed)
     distinct, counts = np.unique(labels, return_counts=True)
     eligible = counts >= config.min_examples

@@ -96,6 +96,15 @@ def sample_numbers(total: int, max_numbers: int, rng: np.random.Generator) -> In
     return np.sort((sampled + rng.integers(total)) % total)
 
 
+def check_labelled(embeddings_ND: Float32Array, labels_N: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """The labels; raises ValueError where shapes are not (N, D) and (N,), and InputError as ``check_finite`` does."""
+    labels = np.asarray(labels_N)
+    if embeddings_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
+        raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
+    check_finite(embeddings_ND)
+    return labels
+
+
 def check_finite(embeddings_ND: Float32Array) -> None:
     """Checks that all values are finite.
 

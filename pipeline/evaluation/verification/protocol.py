@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.arrays import Float32Array, Int64Array
 from pipeline.errors import InputError
-from pipeline.evaluation.verification.pairs import PairRuns, check_finite, pair_distances
+from pipeline.evaluation.verification.pairs import PairRuns, check_finite, check_labelled, pair_distances
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,10 @@ def evaluate_pairs(
         InputError: Fewer than two labels, no two examples of one label, an embedding that is not finite, or
             embeddings of two sizes.
     """
-    labels, others = np.asarray(labels_N), embeddings_ND if others_ND is None else others_ND
-    _check_shapes(embeddings_ND, others, labels)
-    check_finite(embeddings_ND)
-    check_finite(others)
+    labels = check_labelled(embeddings_ND, labels_N)
+    if others_ND is not None:
+        _check_others(others_ND, embeddings_ND)
+    others = embeddings_ND if others_ND is None else others_ND
     order = np.argsort(labels, kind="stable")
     same, different = PairRuns.of_sorted(labels[order], both_orders=others_ND is not None)
     if not different.num_N.any():
@@ -192,16 +192,15 @@ def evaluate_pairs(
     return Verification(*kinds)
 
 
-def _check_shapes(embeddings_ND: Float32Array, others_ND: Float32Array, labels: npt.NDArray[np.generic]) -> None:
-    if embeddings_ND.ndim != 2 or others_ND.ndim != 2 or labels.shape != (len(embeddings_ND),):
-        raise ValueError(f"embeddings {embeddings_ND.shape} and labels {labels.shape} are not (N, D) and (N,)")
-    if len(others_ND) != len(embeddings_ND):
+def _check_others(others_ND: Float32Array, embeddings_ND: Float32Array) -> None:
+    if others_ND.ndim != 2 or len(others_ND) != len(embeddings_ND):
         raise ValueError(f"embeddings {embeddings_ND.shape} and {others_ND.shape} are not of the same examples")
     if others_ND.shape[1] != embeddings_ND.shape[1]:
         raise InputError(
             f"embeddings of {embeddings_ND.shape[1]} numbers cannot be compared with embeddings of "
             f"{others_ND.shape[1]}: compare checkpoints of one encoder.embedding_dim"
         )
+    check_finite(others_ND)
 
 
 def _num_up_to(ascending: Float32Array, threshold: float) -> int:
