@@ -69,7 +69,8 @@ def listening(processes: Iterable[psutil.Process]) -> Iterator[tuple[str, int, s
 
 def connect(uri: str, mark: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     """A process that joins a cluster and lets it make a folder."""
-    code = f"import ray, os; ray.init({uri!r}); ray.get(ray.remote(lambda: os.makedirs({str(mark)!r}, exist_ok=True)).remote())"
+    make = f"lambda: os.makedirs({str(mark)!r}, exist_ok=True)"
+    code = f"import ray, os; ray.init({uri!r}); ray.get(ray.remote({make}).remote())"
     return subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=DEVNULL, stderr=DEVNULL)
 
 
