@@ -60,11 +60,9 @@ class _LocatedTriplets:
         return _LocatedTriplets(self.triplets.take(rows), self.shard_T[rows], self.row_T[rows])
 
     def format_row(self, index: int) -> str:
-        anchor, positive, negative, d_ap, d_an = (column[index] for column in vars(self.triplets).values())
-        return (
-            f"row {self.row_T[index]:,} of shard {self.shard_T[index]}: anchor {anchor}, positive {positive}, negative "
-            f"{negative}, d_ap {d_ap:.7g}, d_an {d_an:.7g}"
-        )
+        row = {name.removesuffix("_T"): column[index] for name, column in vars(self.triplets).items()}
+        values = (f"{name} {f'{x:.7g}' if isinstance(x, np.floating) else x}" for name, x in row.items())
+        return f"row {self.row_T[index]:,} of shard {self.shard_T[index]}: {', '.join(values)}"
 
 
 class TripletPass:

@@ -61,13 +61,8 @@ class TripletWriter:
         self._num_shards += 1
 
 
-TRIPLET_ENCODINGS = {
-    "anchor": "DELTA_BINARY_PACKED",
-    "positive": "DELTA_BINARY_PACKED",
-    "negative": "DELTA_BINARY_PACKED",
-    "d_ap": "BYTE_STREAM_SPLIT",
-    "d_an": "BYTE_STREAM_SPLIT",
-}
+_ENCODINGS = {pa.int64(): "DELTA_BINARY_PACKED", pa.float32(): "BYTE_STREAM_SPLIT"}
+TRIPLET_ENCODINGS = {field.name: _ENCODINGS[field.type] for field in TRIPLETS}
 
 
 def add_side_tables(transaction: Transaction[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table) -> None:

@@ -94,7 +94,7 @@ def test_a_store_that_ignores_conditional_creates_is_refused_by_name(store: S3St
 
 def numbered(num_rows: int) -> pa.Table:
     """Triplets of whatever ids."""
-    return pa.table([range(num_rows)] * 5, names=TRIPLETS.names).cast(TRIPLETS)
+    return pa.table([range(num_rows)] * len(TRIPLETS.names), names=TRIPLETS.names).cast(TRIPLETS)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
