@@ -1,13 +1,16 @@
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.util import metrics as ray_metrics
 
 from pipeline.errors import AuditRefusedError, InputError
 from pipeline.runtime import metrics
 from pipeline.runtime.metrics import METRICS
+from tests.infra import test_monitoring as monitoring
 
 PAGE = Path(__file__).parents[3] / "docs" / "observe.md"
 
@@ -80,3 +83,35 @@ def test_outside_of_a_recording_nothing_is_recorded_and_nothing_fails(capfd: pyt
     with metrics.stage_timer("publish"):
         metrics.stopwatch(metrics.GENERATION_WAIT_SECONDS)()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_new_metric_begins_at_zero_and_is_missed_until_it_is_explained_and_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The recipe of CONTRIBUTING.md, up to Ray; tests/integration/test_monitoring.py scrapes what Ray makes of it."""
+    fake = metrics.Counter("fakes_made", "Fakes that were made", ("kind",))
+    plain = metrics.Counter("fakes_lost", "Fakes that nobody found")
+    recorded: list[tuple[str, float, dict[str, str]]] = []
+    record = ray_metrics.Counter._record
+
+    def see(self: ray_metrics.Counter, value: float, tags: dict[str, str]) -> None:
+        if "fakes" in self.info["name"]:
+            recorded.append((self.info["name"], value, tags))
+        record(self, value, tags)
+
+    monkeypatch.setattr(ray_metrics.Counter, "_record", see)
+    for module in (metrics, sys.modules[__name__], monitoring):
+        monkeypatch.setattr(module, "METRICS", (*METRICS, fake, plain))
+    with metrics.recording("a run", "job"):
+        fake.add(2.0, kind="old")
+    plain.add()
+    assert recorded == [
+        ("motherlode_fakes_lost", 0.0, {"run": "a run"}),
+        ("motherlode_fakes_made", 2.0, {"run": "a run", "kind": "old"}),
+    ]
+    for is_complete in (
+        test_the_page_on_observing_lists_exactly_these_metrics,
+        monitoring.test_every_metric_is_on_the_dashboard_or_in_an_alert,
+    ):
+        with pytest.raises(AssertionError, match="fakes_lost_total"):
+            is_complete()
