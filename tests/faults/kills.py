@@ -19,11 +19,12 @@ from pipeline.storage.keys import TEMPORARY_PREFIX
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.support.jobs import TINY
+from tests.support import jobs
 from tests.support.oracle import unit_vectors
+from tests.unit.corpus import samples
 
-NUM_VECTORS, NUM_DIMS = 400, 16
-LOOP = (*TINY, "--corpus.test_fraction=0", "--training.num_steps=9", "--training.steps_per_round=3")
+NUM_VECTORS = 400
+LOOP = (*jobs.TINY, "--corpus.test_fraction=0", *jobs.rounds(9, 3))
 """Three rounds of three steps, and nothing to evaluate."""
 _PAUSE_S = 0.25
 
@@ -31,10 +32,8 @@ _PAUSE_S = 0.25
 def mine_flags(vectors: Path) -> tuple[str, ...]:
     """The flags of jobs that mine vectors as they are: no encoder, and parts, shards and blocks by the dozen."""
     return (
-        "--corpus.source.kind=parquet", f"--corpus.source.path={vectors}", "--corpus.test_fraction=0",
-        "--corpus.examples_per_part=50", "--encoder.name=identity", f"--encoder.embedding_dim={NUM_DIMS}",
-        "--mining.rows_per_shard=300", "--cluster.num_actors=1", "--cluster.num_shards=2",
-        "--cluster.anchors_per_block=80",
+        *jobs.vectors(vectors), "--corpus.examples_per_part=50", "--mining.rows_per_shard=300",
+        "--cluster.num_shards=2", "--cluster.anchors_per_block=80",
     )  # fmt: skip
 
 
@@ -42,10 +41,8 @@ def write_vectors(path: Path, seed: int) -> Path:
     """Writes vectors of a hundred labels as a user's Parquet file; returns its path."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 100, NUM_VECTORS).astype(np.int32)
-    matrix = unit_vectors(rng, labels, NUM_DIMS, 0.8)
-    columns = {"id": [f"doc-{row}" for row in range(NUM_VECTORS)], "label": labels, "vector": matrix.tolist()}
-    pq.write_table(pa.table(columns), path)
-    return path
+    matrix = unit_vectors(rng, labels, 16, 0.8)
+    return samples.write_vectors(path, matrix.tolist(), labels, id=[f"doc-{row}" for row in range(NUM_VECTORS)])
 
 
 def armed(folder: Path, kills: Mapping[Failpoint, Sequence[int]]) -> dict[str, str]:

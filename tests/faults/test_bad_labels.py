@@ -12,15 +12,14 @@ from pipeline.corpus.transform import Transform
 from pipeline.encoders.checkpoints import checkpoints, config_of, load_encoder
 from pipeline.inspection.generation import open_generation
 from pipeline.storage.workspace import Workspace
-from tests.support.jobs import succeed
+from tests.support.jobs import batch, glyphs, parquet, rounds, succeed
 from tests.support.label_noise import shuffle_labels
 
 SHARE, SEED = 0.1, 1
-CHARACTERS = ("--corpus.source.glyphs.max_labels=150", "--corpus.source.glyphs.image_size=24")
+CHARACTERS = glyphs(150, 24)
 TRAINING = (
-    "--transform.height=24", "--transform.width=24", "--mining.positives.max_per_anchor=4", "--cluster.num_actors=1",
-    "--training.num_steps=160", "--training.steps_per_round=80", "--training.optimiser.warmup_steps=10",
-    "--training.batch.num_labels=24", "--training.batch.images_per_label=3",
+    *rounds(160, 80), *batch(24, 3), "--training.optimiser.warmup_steps=10", "--mining.positives.max_per_anchor=4",
+    "--cluster.num_actors=1",
 )  # fmt: skip
 FLOOR, PRECISION = 0.85, 0.8
 """Recall@1 by the true labels (0.91 when this was written; untrained 0.67), and the share of wrong ones among the first
@@ -53,7 +52,7 @@ def test_with_a_tenth_of_the_labels_wrong_training_still_tells_labels_apart_and_
         Corpus.open(Workspace.open(str(tmp_path / "true"), "main")), SHARE, SEED, tmp_path / "shuffled.parquet"
     )
     place = tmp_path / "w"
-    flags = ("--corpus.source.kind=parquet", f"--corpus.source.path={shuffled.file}", "--workspace", place)
+    flags = (*CHARACTERS, *parquet(shuffled.file), "--workspace", place)
     succeed("prepare", *flags)
     succeed("loop", *flags, *TRAINING)
 

@@ -18,20 +18,16 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.support.jobs import run, succeed
+from tests.support.jobs import run, succeed, vectors
 from tests.support.oracle import all_distances, in_band, unit_vectors
+from tests.unit.corpus import samples
 
-SEED, DIM, PER_LABEL, NUM_LABELS = 11, 16, 8, 50
+SEED, DIM, PER_LABEL, NUM_LABELS = 11, 16, 8, 50  # DIM as in tests.support.jobs.vectors
 BAND = BandConfig(mode="semi_hard", margin=1.5)
 FLAGS = (
-    "--corpus.source.kind=parquet",
-    "--corpus.test_fraction=0",
     "--corpus.examples_per_part=150",
-    "--encoder.name=identity",
-    f"--encoder.embedding_dim={DIM}",
     f"--mining.band.margin={BAND.margin}",
     "--mining.positives.max_per_anchor=null",
-    "--cluster.num_actors=1",
 )
 BROKEN: dict[str, tuple[Callable[[npt.NDArray[np.float32]], object], str]] = {
     "nan": (lambda vector: [np.nan, *vector[1:]], "non_finite_vector"),
@@ -62,25 +58,22 @@ def write_vectors(file: Path, seed: int = SEED) -> Path:
     rows += unit_vectors(rng, np.arange(len(SINGLETONS), dtype=np.int32), DIM, 0.5).tolist()
     labels += SINGLETONS
     ids = [*(f"v{i}" for i in range(len(codes))), *BROKEN, *SINGLETONS]
-    pq.write_table(pa.table({"id": ids, "label": labels, "vector": rows}), file)
-    return file
+    return samples.write_vectors(file, rows, labels, id=ids)
 
 
 @pytest.fixture(scope="module")
 def mined(warm_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with these vectors, and the generation mined from them."""
     place = tmp_path_factory.mktemp("vectors")
-    source = write_vectors(place / "vectors.parquet")
+    write_vectors(place / "vectors.parquet")
     print(f"seed {SEED}; injected: {list(BROKEN)}, {SINGLETONS}, {TWICE}, {TWINS}")
-    flags = (*FLAGS, f"--corpus.source.path={source}", "--workspace", place / "w")
-    succeed("prepare", *flags)
-    succeed("mine", *flags)
+    succeed("prepare", *flags_of(place))
+    succeed("mine", *flags_of(place))
     return place
 
 
 def flags_of(place: Path, workspace: Path | None = None) -> tuple[str | Path, ...]:
-    source = f"--corpus.source.path={place / 'vectors.parquet'}"
-    return (*FLAGS, source, "--workspace", workspace or place / "w")
+    return (*vectors(place / "vectors.parquet"), *FLAGS, "--workspace", workspace or place / "w")
 
 
 def opened(workspace: Path, name: str = "main") -> tuple[Corpus, pd.DataFrame, pd.DataFrame]:

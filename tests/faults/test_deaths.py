@@ -18,7 +18,6 @@ ARGUMENTS = (
     "--training.num_steps=4",  # two rounds
     f"--seed={SEED}",
     "--training.num_workers=2",
-    "--training.threads_per_worker=1",
     "--cluster.num_actors=2",
     "--cluster.num_shards=2",  # of 140 kB each: smaller values would travel with the calls, not in the object stores
 )

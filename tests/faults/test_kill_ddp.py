@@ -10,16 +10,9 @@ import pytest
 
 from tests.faults.kills import Outcome, datasets, numbers_of
 from tests.faults.runs import ended, start
-from tests.support.jobs import TINY, succeed
+from tests.support.jobs import TINY, rounds, succeed
 
-DDP = (
-    *TINY,
-    "--training.source=online",
-    "--training.num_steps=120",
-    "--training.steps_per_round=40",
-    "--training.num_workers=2",
-    "--training.threads_per_worker=1",
-)
+DDP = (*TINY, "--training.source=online", *rounds(120, 40), "--training.num_workers=2")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
 from tests.faults.kills import datasets
 from tests.faults.runs import ended, start
-from tests.support.jobs import TINY, succeed
+from tests.support.jobs import TINY, rounds, succeed
 from tests.support.raylets import Raylets, raylets
 
 SEED = 17
@@ -21,8 +21,7 @@ ARGUMENTS = (
     f"--seed={SEED}",
     "--corpus.test_fraction=0",
     "--training.batch.num_labels=16",
-    f"--training.num_steps={NUM_CYCLES}",
-    "--training.steps_per_round=1",
+    *rounds(NUM_CYCLES, 1),
 )
 MEMORY = {
     # One heap that gives back what is freed: without this, fragments of it grow by a megabyte a cycle until they level

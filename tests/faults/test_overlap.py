@@ -13,7 +13,7 @@ from pipeline.storage.leases import list_leases
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.faults.runs import ended, start
-from tests.support.jobs import TINY, run, succeed
+from tests.support.jobs import TINY, rounds, run, succeed
 
 
 def start_tiny(name: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -56,7 +56,7 @@ def test_of_two_overlapping_refreshes_one_publishes_and_the_other_says_so(worksp
 
 def test_of_two_trainers_of_one_run_the_second_is_told_who_the_first_is(workspace: Workspace, warm_ray: None) -> None:
     flags = ("--workspace", workspace.store.uri, "--training.source=random")
-    long = ("--training.num_steps=20000", "--training.steps_per_round=20000")
+    long = rounds(20000, 20000)
     first = start_tiny("train", *flags, *long)
     try:
         wait_for_lease(workspace, "training of", first)

@@ -16,7 +16,7 @@ from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.storage.workspace import Workspace
 from tests.faults.job_server import JobServer
 from tests.faults.runs import ended, start
-from tests.support.jobs import ROOT, TINY, environment, succeed
+from tests.support.jobs import ROOT, TINY, environment, rounds, succeed
 from tests.support.raylets import Raylets, raylets, wait_until
 
 SEED = 16
@@ -117,7 +117,7 @@ def test_what_others_hold_is_waited_for_with_a_deadline(cluster: Raylets, jobs: 
 def test_a_training_worker_that_hangs_is_an_error_in_time_and_leaves_no_process(
     cluster: Raylets, workspace: Path
 ) -> None:
-    flags = ("--training.source=random", "--training.num_steps=100000", "--training.steps_per_round=20", "--run=hung")
+    flags = ("--training.source=random", *rounds(100_000, 20), "--run=hung")
     place = ("--workspace", workspace, "--cluster.address", cluster.address, f"--cluster.stall_timeout_s={LONG_S}")
     train = start("train", *ARGUMENTS, *flags, *place, environ=cluster.environ)
     trained = checkpoints(Workspace.open(str(workspace), "hung"))

@@ -11,10 +11,10 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from tests.faults.store_faults import drop_answer, flip, ignore_condition, internal_error, reset, slow_down
 from tests.faults.store_proxy import FOREVER, StoreProxy
-from tests.support.jobs import TINY, Finished, run, run_apart, succeed
+from tests.support.jobs import TINY, Finished, rounds, run, run_apart, succeed
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
 
-ONE_STEP = (*TINY, "--training.num_steps=1", "--training.steps_per_round=1")
+ONE_STEP = (*TINY, *rounds(1, 1))
 
 
 @pytest.fixture(scope="module")

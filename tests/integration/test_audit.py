@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -16,8 +14,10 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.quarantine import excluded_examples
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.refusals import read_refusals
-from tests.support.jobs import TINY, VECTORS, run, succeed
+from tests.support.jobs import TINY, run, succeed
+from tests.support.jobs import vectors as vector_flags
 from tests.support.oracle import unit_vectors
+from tests.unit.corpus.samples import write_vectors
 
 Spoil = Callable[[torch.nn.Linear], None]
 
@@ -102,14 +102,8 @@ def vectors_with_faults() -> tuple[
 
 def test_what_is_excluded_is_mined_in_no_role_and_what_is_reported_still_is(tmp_path: Path) -> None:
     vectors, labels, wrong, twins = vectors_with_faults()
-    source = tmp_path / "vectors.parquet"
-    columns = {
-        "id": [str(i) for i in range(len(labels))],
-        "label": labels.astype(str).tolist(),
-        "vector": vectors.tolist(),
-    }
-    pq.write_table(pa.table(columns), source)
-    flags = (*VECTORS, f"--corpus.source.path={source}", "--workspace", str(tmp_path / "w"), "--mining.band.mode=hard")
+    source = write_vectors(tmp_path / "vectors.parquet", vectors.tolist(), labels.astype(str).tolist())
+    flags = (*vector_flags(source), "--workspace", str(tmp_path / "w"), "--mining.band.mode=hard")
     succeed("prepare", *flags)
     tables = {}
     for action in ("report", "exclude"):

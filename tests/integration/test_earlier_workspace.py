@@ -15,21 +15,16 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.support.jobs import succeed
+from tests.support.jobs import batch, glyphs, rounds, succeed
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "workspace"
 FLAGS = (
-    "--corpus.source.glyphs.max_labels=16",
-    "--corpus.source.glyphs.image_size=16",
+    *glyphs(16, 16),
+    *batch(4, 3),
+    *rounds(4, 2),
     "--corpus.examples_per_part=60",
-    "--transform.height=16",
-    "--transform.width=16",
     "--encoder.embedding_dim=16",
     '--encoder.options={"norm": "group", "base_width": 8}',
-    "--training.batch.num_labels=4",
-    "--training.batch.images_per_label=3",
-    "--training.num_steps=4",
-    "--training.steps_per_round=2",
     "--training.optimiser.name=sgd",
     "--training.optimiser.schedule=constant",
     "--cluster.anchors_per_block=50",

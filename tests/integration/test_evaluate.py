@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.jobs import TINY, run, succeed
+from tests.support.jobs import TINY, parquet, run, succeed
 
 SMALL = (
     *TINY,
+    "--corpus.test_fraction=0.4",
     "--evaluation.robustness.jpeg_qualities=[10,90]",
     "--evaluation.robustness.image_sizes=[8]",
     "--evaluation.robustness.blur_radii=[2.0]",
@@ -34,18 +35,16 @@ PROTOCOLS = (
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a run of three checkpoints, in-batch, and one of another embedding size."""
     workspace = tmp_path_factory.mktemp("evaluate")
-    succeed("prepare", *SMALL, "--workspace", workspace, "--corpus.test_fraction=0.4")
-    online = (*SMALL, "--workspace", workspace, "--corpus.test_fraction=0.4", "--training.source=online")
+    succeed("prepare", *SMALL, "--workspace", workspace)
+    online = (*SMALL, "--workspace", workspace, "--training.source=online")
     succeed("train", *online, "--training.num_steps=4")
     succeed("train", *online, "--training.num_steps=2", "--run=short", "--encoder.embedding_dim=32")
     return workspace
 
 
 def test_every_protocol_leaves_its_figures_and_checkpoints_of_two_shapes_stand_side_by_side(trained: Path) -> None:
-    finished = succeed(
-        "evaluate", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4",
-        "--checkpoint", "short", "all", "--protocol", "all",
-    )  # fmt: skip
+    everything = ("--checkpoint", "short", "all", "--protocol", "all")
+    finished = succeed("evaluate", *SMALL, "--workspace", trained, *everything)
     words = " ".join(finished.words.split())
     assert "left out: lfw, since" in words and "left out: harmonic, since" in words
     evaluations = finished.report["evaluations"]
@@ -71,8 +70,8 @@ def test_every_protocol_leaves_its_figures_and_checkpoints_of_two_shapes_stand_s
 
 def test_labels_that_training_has_seen_are_refused_unless_that_is_wanted(trained: Path) -> None:
     everything = (
-        *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4", "--evaluation.examples=all",
-        "--checkpoint", "latest", "--protocol", "retrieval",
+        *SMALL, "--workspace", trained, "--evaluation.examples=all", "--checkpoint", "latest",
+        "--protocol", "retrieval",
     )  # fmt: skip
     refused = run("evaluate", *everything)
     assert refused.code == 2 and "main step 4 was trained on" in refused.words
@@ -84,35 +83,28 @@ def test_labels_that_training_has_seen_are_refused_unless_that_is_wanted(trained
 
 def test_lfw_without_its_files_and_harmonic_without_an_old_encoder_are_explained(trained: Path) -> None:
     for protocol, words in (("lfw", "set evaluation.lfw.folder"), ("harmonic", "name one with evaluation.against")):
-        refused = run(
-            "evaluate", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4",
-            "--checkpoint", "latest", "--protocol", protocol,
-        )  # fmt: skip
+        refused = run("evaluate", *SMALL, "--workspace", trained, "--checkpoint", "latest", "--protocol", protocol)
         assert refused.code == 2 and words in " ".join(refused.words.split())
 
 
 @pytest.mark.slow
 def test_exported_int8_vectors_can_be_measured_where_the_images_are_no_more(trained: Path, tmp_path: Path) -> None:
-    exported = succeed(
-        "export", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4", "--checkpoint=4", "--dtype=int8"
-    ).report
+    exported = succeed("export", *SMALL, "--workspace", trained, "--checkpoint=4", "--dtype=int8").report
     files = sorted(Path(exported["uri"]).glob("*.parquet"))
     table = pq.read_table(files)
     assert len(table) == exported["num_examples"] and exported["num_bytes"] == 128 * len(table)
     assert np.array_equal(table["example_id"].to_numpy(), np.arange(len(table)))
     vectors = ("--workspace", tmp_path, "--encoder.name=identity", "--corpus.test_fraction=0.4")
-    succeed("prepare", *vectors, "--corpus.source.kind=parquet", "--corpus.source.path", exported["uri"])
+    succeed("prepare", *vectors, *parquet(exported["uri"]))
     succeed("mine", *vectors, "--cluster.num_actors=1")
     alone = succeed("evaluate", *vectors, "--cluster.num_actors=1", "--checkpoint=latest").report["evaluations"]
-    before = succeed("evaluate", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4", "--checkpoint=4").report[
-        "evaluations"
-    ]["main step 4"]
-    assert alone["main untrained"]["roc_auc"] == pytest.approx(before["roc_auc"], abs=2e-3)
+    before = succeed("evaluate", *SMALL, "--workspace", trained, "--checkpoint=4").report["evaluations"]
+    assert alone["main untrained"]["roc_auc"] == pytest.approx(before["main step 4"]["roc_auc"], abs=2e-3)
 
 
 def test_a_sweep_trains_a_run_for_each_value_and_is_not_trained_again(trained: Path) -> None:
     sweep = (
-        "sweep", *SMALL, "--workspace", trained, "--corpus.test_fraction=0.4", "--training.source=online",
+        "sweep", *SMALL, "--workspace", trained, "--training.source=online",
         "--over=embedding_dim", "--values", "16", "32", "--seeds=2", "--images=48",
     )  # fmt: skip
     first = succeed(*sweep)

@@ -15,15 +15,10 @@ from pipeline.embeddings.encode import encode
 from pipeline.encoders.checkpoints import checkpoints, load_encoder
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.support.jobs import TINY, run, succeed
+from tests.support.jobs import TINY, rounds, run, succeed
 
 STEPS = 60
-LONGER = (
-    *TINY,
-    f"--training.num_steps={STEPS}",
-    f"--training.steps_per_round={STEPS // 2}",
-    "--training.batch.num_labels=16",
-)
+LONGER = (*TINY, *rounds(STEPS, STEPS // 2), "--training.batch.num_labels=16")
 WIDER = ('--encoder.options={"base_width": 40}', "--seed=1")
 
 
@@ -85,11 +80,10 @@ def test_a_run_goes_on_only_as_it_began(trained: Path) -> None:
 def test_a_killed_run_takes_the_steps_that_it_would_have_taken(trained: Path) -> None:
     """In-batch triplets, for which the trainer has the old vectors made itself; killed after half of its steps."""
     flags = ("--workspace", trained, "--run=killed", "--harmonic.checkpoint=old", "--training.source=online")
-    rounds = ("--training.steps_per_round=3", "--training.num_steps=6")
     published = checkpoints(Workspace.open(str(trained), "killed"))
     digests = []
     for _ in range(2):
-        succeed("train", *TINY, *flags, *rounds)
+        succeed("train", *TINY, *flags, *rounds(6, 3))
         last = published.read(6)
         assert last.harmonic is not None and last.harmonic.run == "old"
         digests.append(last.weights_digest)

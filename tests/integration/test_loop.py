@@ -12,7 +12,7 @@ from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
-from tests.support.jobs import ROOT, TINY, Finished, command, environment, run, succeed
+from tests.support.jobs import ROOT, TINY, Finished, command, environment, rounds, run, succeed
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +75,7 @@ def test_a_finished_loop_has_nothing_to_do(looped: tuple[Path, Finished]) -> Non
 
 def test_more_steps_go_on_where_the_loop_ended(looped: tuple[Path, Finished], tmp_path: Path) -> None:
     workspace, _ = looped
-    longer = (
-        *TINY,
-        "--workspace",
-        workspace,
-        "--training.num_steps=8",
-        "--training.optimiser.schedule=constant",
-    )
+    longer = (*TINY, "--workspace", workspace, *rounds(8, 2), "--training.optimiser.schedule=constant")
     assert succeed("loop", *longer).report["generations"] == [0, 1, 2, 3]
 
 
@@ -123,7 +117,7 @@ def test_two_jobs_that_share_only_the_workspace_do_what_the_loop_does(
 
 def test_overlap_never_waits_and_swaps_when_a_newer_generation_appears(tmp_path: Path) -> None:
     succeed("prepare", *TINY, "--workspace", tmp_path)
-    longer = ("--training.mode=overlap", "--training.num_steps=400", "--training.steps_per_round=100")
+    longer = ("--training.mode=overlap", *rounds(400, 100))
     succeed("loop", *TINY, "--workspace", tmp_path, *longer)
     trained = checkpoints(Workspace.open(str(tmp_path), "main"))
     steps = step_log(trained)
@@ -157,9 +151,9 @@ def test_a_stale_generation_ends_its_round_early_and_the_curriculum_goes_on_with
 def test_collapse_is_noticed_and_the_last_good_checkpoint_remains(tmp_path: Path) -> None:
     """Hardest from step 0 at a high learning rate: FaceNet's warning (section 3.2), provoked."""
     succeed("prepare", *TINY, "--workspace", tmp_path)
-    hot = ("--training.optimiser.learning_rate=0.1", "--training.selection=hard")
-    rounds = ("--training.source=online", "--training.num_steps=1000", "--training.steps_per_round=1000")
-    collapsed = run("train", *TINY, "--workspace", tmp_path, *hot, *rounds, "--training.optimiser.schedule=constant")
+    hot = ("--training.optimiser.learning_rate=0.1", "--training.optimiser.schedule=constant")
+    hardest = ("--training.source=online", "--training.selection=hard", *rounds(1000, 1000))
+    collapsed = run("train", *TINY, "--workspace", tmp_path, *hot, *hardest)
     assert collapsed.code == 3, collapsed.words
     assert "training collapsed" in collapsed.words and "training.curriculum" in collapsed.words
     assert "checkpoint 0 is the last good one" in collapsed.words

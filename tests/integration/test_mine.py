@@ -21,9 +21,11 @@ from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
-from tests.support.jobs import VECTORS, run, run_apart, succeed, succeed_apart
+from tests.support.jobs import run, run_apart, succeed, succeed_apart
+from tests.support.jobs import vectors as vector_flags
 from tests.support.oracle import all_distances, unit_vectors
 from tests.support.s3_server import S3Server
+from tests.unit.corpus.samples import write_vectors
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,7 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lengths = rng.uniform(0.5, 3.0, size=(500, 1))
     matrix = unit_vectors(rng, labels, 16, 0.8) * lengths
     path = tmp_path_factory.mktemp("vectors") / "vectors.parquet"
-    columns = {"id": [f"doc-{i}" for i in range(500)], "label": labels.tolist(), "vector": matrix.tolist()}
-    pq.write_table(pa.table(columns), path)
-    return path
+    return write_vectors(path, matrix.tolist(), labels.tolist(), id=[f"doc-{i}" for i in range(500)])
 
 
 def shard_bytes(workspace: Workspace) -> list[pa.Table]:
@@ -47,13 +47,7 @@ def shard_bytes(workspace: Workspace) -> list[pa.Table]:
 
 
 def test_vectors_are_mined_without_an_encoder_as_brute_force_would(vectors: Path, tmp_path: Path) -> None:
-    flags = (
-        *VECTORS,
-        f"--corpus.source.path={vectors}",
-        "--workspace",
-        str(tmp_path),
-        "--mining.rows_per_shard=700",
-    )
+    flags = (*vector_flags(vectors), f"--workspace={tmp_path}", "--mining.rows_per_shard=700")
     succeed("prepare", *flags, "--corpus.examples_per_part=130")
     first = succeed("mine", *flags, "--cluster.anchors_per_block=90")
     assert first.report["published"] is True
@@ -88,7 +82,7 @@ def test_vectors_are_mined_without_an_encoder_as_brute_force_would(vectors: Path
 def prepared(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
     """A workspace with the vectors as its corpus, and the flags for jobs on it."""
     place = tmp_path_factory.mktemp("prepared")
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={place}")
+    flags = (*vector_flags(vectors), f"--workspace={place}")
     succeed("prepare", *flags)
     return place, flags
 
@@ -139,7 +133,7 @@ def test_neither_shards_nor_backend_change_a_bit_of_what_is_published(
 
     few = tmp_path / "few.parquet"
     pq.write_table(pq.read_table(vectors).slice(0, 160), few)
-    succeed("prepare", *VECTORS, f"--corpus.source.path={few}", f"--workspace={tmp_path}")
+    succeed("prepare", *vector_flags(few), f"--workspace={tmp_path}")
     most_empty, hard = 200, BandConfig(mode="hard")
     scanned = refreshed(tmp_path, "scan", MiningConfig(backend="reference", band=hard), 2)
     indexed = refreshed(tmp_path, "index", MiningConfig(backend="faiss", band=hard), most_empty, block=1000)
@@ -163,14 +157,14 @@ def test_a_sample_is_mined_from_what_the_generation_before_knew(prepared: tuple[
 
 
 def test_a_refresh_keeps_to_the_corpus_that_its_job_opened(vectors: Path, tmp_path: Path) -> None:
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", f"--workspace={tmp_path}")
+    flags = (*vector_flags(vectors), f"--workspace={tmp_path}")
     succeed("prepare", *flags)
     mining = MiningConfig(backend="reference")
     before = refreshed(tmp_path, "before", mining, 2)
     table = pq.read_table(vectors)
     other = tmp_path / "other.parquet"
     pq.write_table(table.set_column(2, "vector", pa.array(table["vector"].to_pylist()[::-1])), other)
-    succeed("prepare", *VECTORS, f"--corpus.source.path={other}", f"--workspace={tmp_path}")
+    succeed("prepare", *vector_flags(other), f"--workspace={tmp_path}")
     shutil.rmtree(tmp_path / "embeddings")
     after = refreshed(tmp_path, "after", mining, 2, corpus_number=0)
     newest = refreshed(tmp_path, "newest", mining, 2)
@@ -199,7 +193,7 @@ def test_more_than_the_cluster_has_is_an_error_at_once(prepared: tuple[Path, tup
 
 
 def test_a_workspace_on_s3_works_like_a_folder(vectors: Path, s3_environment: S3Server) -> None:
-    flags = (*VECTORS, f"--corpus.source.path={vectors}", "--workspace", f"s3://{s3_environment.bucket}/mine")
+    flags = (*vector_flags(vectors), "--workspace", f"s3://{s3_environment.bucket}/mine")
     succeed("prepare", *flags)
     first = succeed_apart("mine", *flags)
     assert first.report["published"] is True

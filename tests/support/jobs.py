@@ -15,30 +15,44 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 900  # a job that hangs; none takes so long
 
+
+def glyphs(max_labels: int, image_size: int) -> tuple[str, str, str, str]:
+    """Flags: drawn characters, which the encoder takes in their own size."""
+    corpus = (f"--corpus.source.glyphs.max_labels={max_labels}", f"--corpus.source.glyphs.image_size={image_size}")
+    return (*corpus, f"--transform.height={image_size}", f"--transform.width={image_size}")
+
+
+def rounds(num_steps: int, steps_per_round: int) -> tuple[str, str]:
+    """Flags: so many training steps, in rounds of so many."""
+    return (f"--training.num_steps={num_steps}", f"--training.steps_per_round={steps_per_round}")
+
+
+def batch(num_labels: int, images_per_label: int) -> tuple[str, str]:
+    """Flags: the batch of a training step."""
+    return (f"--training.batch.num_labels={num_labels}", f"--training.batch.images_per_label={images_per_label}")
+
+
+def parquet(file: Path | str) -> tuple[str, str]:
+    """Flags: a user's own Parquet file."""
+    return ("--corpus.source.kind=parquet", f"--corpus.source.path={file}")
+
+
+def vectors(file: Path) -> tuple[str, ...]:
+    """Flags: a user's own vectors of 16 dimensions, mined as they are by one actor."""
+    encoder = ("--encoder.name=identity", "--encoder.embedding_dim=16")
+    return (*parquet(file), *encoder, "--corpus.test_fraction=0", "--cluster.num_actors=1")
+
+
 TINY = (
-    "--corpus.source.glyphs.max_labels=60",
+    *glyphs(60, 16),
+    *batch(8, 3),
+    *rounds(6, 2),
     "--corpus.examples_per_part=150",
-    "--corpus.source.glyphs.image_size=16",
-    "--transform.height=16",
-    "--transform.width=16",
-    "--training.batch.num_labels=8",
-    "--training.batch.images_per_label=3",
-    "--training.num_steps=6",
-    "--training.steps_per_round=2",
     "--training.threads_per_worker=1",
     "--cluster.anchors_per_block=100",
     "--cluster.num_actors=1",
 )
 """A corpus of some 700 images, and three rounds of two steps."""
-
-VECTORS = (
-    "--corpus.source.kind=parquet",
-    "--corpus.test_fraction=0",
-    "--encoder.name=identity",
-    "--encoder.embedding_dim=16",
-    "--cluster.num_actors=1",
-)
-"""A user's own vectors of 16 dimensions, mined as they are."""
 
 
 @dataclass(frozen=True)

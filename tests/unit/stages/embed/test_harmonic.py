@@ -2,8 +2,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
@@ -31,6 +29,7 @@ from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
+from tests.unit.corpus.samples import write_vectors
 from tests.unit.encoders.samples import checkpoint
 from tests.unit.triplets.samples import manifest_of, publish, triplets
 
@@ -240,9 +239,8 @@ def test_an_old_vector_that_nothing_can_be_compared_with_is_refused_by_name(valu
 def test_old_vectors_of_another_corpus_of_vectors_are_those_of_the_identity(tmp_path: Path) -> None:
     """A corpus of vectors, with the vectors themselves as the old embedding."""
     vectors = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
-    table = {"id": [str(i) for i in range(12)], "label": [str(i // 3) for i in range(12)], "vector": vectors.tolist()}
-    pq.write_table(pa.table(table), tmp_path / "vectors.parquet")
-    source = {"kind": "parquet", "path": str(tmp_path / "vectors.parquet")}
+    file = write_vectors(tmp_path / "vectors.parquet", vectors.tolist(), [str(i // 3) for i in range(12)])
+    source = {"kind": "parquet", "path": str(file)}
     config = configured(tmp_path / "w", corpus={"source": source, "test_fraction": 0}, harmonic={"checkpoint": "old"})
     workspace = Workspace.open(config.workspace, "new")
     prepare(config.corpus, workspace, 0, "c" * 64)

@@ -3,8 +3,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, RunConfig, SourceConfig
@@ -14,6 +12,7 @@ from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.errors import CorruptDataError
 from pipeline.stages.mine.shard_loader import Span, drop_examples, load_shard, take_rows
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import write_vectors
 
 NUM, KEY = 30, "k" * 32
 
@@ -22,12 +21,11 @@ def place(folder: Path, mining: MiningConfig | None = None) -> tuple[RunConfig, 
     """A corpus of 30 vectors in parts of 12, none of which is for testing."""
     vectors = np.random.default_rng(0).normal(size=(NUM, 4)).astype(np.float32)
     labels = [f"label-{i // 3}" for i in range(NUM)]
-    table = {"id": [str(i) for i in range(NUM)], "label": labels, "vector": vectors.tolist()}
-    pq.write_table(pa.table(table), folder / "vectors.parquet")
+    file = write_vectors(folder / "vectors.parquet", vectors.tolist(), labels)
     config = RunConfig(
         workspace=str(folder / "place"),
         corpus=CorpusConfig(
-            source=SourceConfig(kind="parquet", path=str(folder / "vectors.parquet")),
+            source=SourceConfig(kind="parquet", path=str(file)),
             examples_per_part=12,
             test_fraction=0,
         ),
