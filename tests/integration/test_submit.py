@@ -183,12 +183,10 @@ def courses(
 ) -> Iterator[dict[str, "Future[Course]"]]:
     """The cases of the tests that were chosen, several at once."""
     folder = tmp_path_factory.mktemp("courses")
-    specs = [
-        item.callspec
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and "courses" in item.fixturenames and hasattr(item, "callspec")
+    chosen = [
+        item for item in request.session.items if isinstance(item, pytest.Function) and "courses" in item.fixturenames
     ]
-    wanted = {spec.params["name"] for spec in specs if "name" in spec.params} | {"mine"}
+    wanted = {item.callspec.params["name"] if hasattr(item, "callspec") else "mine" for item in chosen}
     with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
         yield {
             name: threads.submit(disturb, cluster, name, CASES[name], folder / name, starts[CASES[name].start])
