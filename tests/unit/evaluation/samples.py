@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
+
 
 def unit_vectors(
     num_examples: int, num_labels: int, noise: float, seed: int, dim: int = 8
@@ -14,6 +16,11 @@ def unit_vectors(
     labels = rng.integers(num_labels, size=num_examples)
     vectors = rng.normal(size=(num_labels, dim))[labels] + noise * rng.normal(size=(num_examples, dim))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def verification(noise: float) -> Verification:
+    """Of 200 examples of 20 labels."""
+    return evaluate_pairs(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
 
 
 def brute_force_distances(

@@ -16,6 +16,17 @@ def pixels(png: bytes) -> npt.NDArray[np.int16]:
     return np.asarray(image.convert("RGB")).astype(np.int16)
 
 
+def png_size(png: bytes) -> tuple[int, int]:
+    """(width, height)."""
+    height, width, _ = pixels(png).shape
+    return width, height
+
+
+def num_pixels(png: bytes, color: str) -> int:
+    """Pixels of about this colour."""
+    return amount(pixels(png), color)
+
+
 def amount(picture: npt.NDArray[np.int16], color: str) -> int:
     """Pixels of about this colour."""
     wanted = [int(color[start : start + 2], 16) for start in (1, 3, 5)]

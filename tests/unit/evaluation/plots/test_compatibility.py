@@ -1,15 +1,10 @@
 import numpy as np
-import pytest
 
 from pipeline.evaluation.compatibility.plot import plot_compatibility
-from pipeline.evaluation.verification.protocol import Verification, evaluate_pairs
+from pipeline.evaluation.verification.protocol import Verification
 from pipeline.plotting import PALETTE
 from tests.unit.evaluation.plots.pixels import ink_at_the_edge, palette_colors, pixels
-from tests.unit.evaluation.samples import unit_vectors
-
-
-def verification(noise: float) -> Verification:
-    return evaluate_pairs(*unit_vectors(200, 20, noise, seed=0), max_pairs=10_000, seed=0)
+from tests.unit.evaluation.samples import verification
 
 
 def test_each_kind_of_pairs_has_a_curve_of_its_own() -> None:
@@ -22,8 +17,3 @@ def test_each_kind_of_pairs_has_a_curve_of_its_own() -> None:
 def test_a_val_of_zero_has_no_place_on_the_axis_and_breaks_nothing() -> None:
     hopeless = Verification(same=np.array([3.0], dtype=np.float32), different=np.array([1.0, 2.0], dtype=np.float32))
     assert not ink_at_the_edge(pixels(plot_compatibility({"new vs old": hopeless})))
-
-
-def test_nothing_to_draw_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="no result"):
-        plot_compatibility({})

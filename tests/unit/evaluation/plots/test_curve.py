@@ -51,12 +51,6 @@ def test_many_lines_stay_within_the_picture() -> None:
     assert not ink_at_the_edge(pixels(plot_learning_curve(points)))
 
 
-@pytest.mark.parametrize("points", [[], [(0, {})], [(0, {"loss": 1.0})]])
-def test_nothing_to_draw_is_a_programming_error(points: list[tuple[int, dict[str, float]]]) -> None:
-    with pytest.raises(ValueError, match="no metric"):
-        plot_learning_curve(points)
-
-
 def test_whether_there_is_a_curve_is_known_beforehand() -> None:
     assert has_curve([(0, {"recall_at_1": 0.5})])
     assert not has_curve([(0, {"int8_max_distance_error": 0.1})])

@@ -109,8 +109,3 @@ def test_any_number_of_labels_stays_within_the_picture(num_labels: int) -> None:
 def test_points_in_one_place_are_drawn(points: npt.NDArray[np.float64]) -> None:
     picture = pixels(plot_projection(points, np.zeros(len(points), dtype=np.int64), ["Ada"], "PCA"))
     assert palette_colors(picture) == {PALETTE[0]}
-
-
-def test_nothing_to_draw_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="no point"):
-        plot_projection(np.empty((0, 2)), np.empty(0, dtype=np.int64), [], "PCA")

@@ -1,4 +1,3 @@
-import io
 import subprocess
 import sys
 from itertools import pairwise
@@ -7,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.colors import to_rgb
-from PIL import Image
 
 from pipeline.plotting import PALETTE
 from pipeline.studies.compare.chart_panels import mean_curve
@@ -16,29 +13,17 @@ from pipeline.studies.compare.chart_style import arm_looks, spread
 from pipeline.studies.compare.charts import dependence_points, draw_dependence, draw_learning_curves
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.summary import compare
+from tests.unit.evaluation.plots.pixels import num_pixels, png_size
 from tests.unit.studies.compare.samples import curve, learned, result
 
 ARMS = [f"arm_{i}" for i in range(10)]
 
 
-def num_pixels(png: bytes, color: str) -> int:
-    image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
-    wanted = np.round(np.array(to_rgb(color)) * 255).astype(np.int16)
-    return int((np.abs(image - wanted).max(axis=2) < 6).sum())
-
-
-def size(png: bytes) -> tuple[int, int]:
-    image = Image.open(io.BytesIO(png))
-    image.load()
-    assert image.format == "PNG"
-    return image.size
-
-
 def test_learning_curves_are_a_png_with_two_panels_a_row() -> None:
     results = learned(["random", "mined"], range(2))
     both, one = (draw_learning_curves(results, "random", metrics=chosen) for chosen in ((), ("recall_at_1",)))
-    assert size(both) == (1980, 600)
-    assert size(one) == (990, 600)
+    assert png_size(both) == (1980, 600)
+    assert png_size(one) == (990, 600)
 
 
 def test_the_same_results_in_any_order_give_the_same_picture() -> None:
@@ -59,8 +44,8 @@ def test_an_arm_keeps_its_colour_when_another_arm_becomes_the_baseline_after_it(
 
 def test_an_arm_that_ended_early_or_was_evaluated_once_is_drawn() -> None:
     results = [result("random", 0, [0.1, 0.5, 0.6]), result("short", 0, [0.1, 0.4]), result("once", 0, [0.1])]
-    assert size(draw_learning_curves(results, "random"))
-    assert size(draw_learning_curves([result("once", 0, [0.5])], "random"))
+    assert png_size(draw_learning_curves(results, "random"))
+    assert png_size(draw_learning_curves([result("once", 0, [0.5])], "random"))
 
 
 def test_a_mean_curve_covers_the_images_that_every_seed_has_come_to() -> None:
@@ -87,10 +72,10 @@ def test_a_dependence_is_a_png_with_two_panels_a_row() -> None:
         for point in dependence_points(condition, compare(learned(ARMS, range(num_seeds)), ARMS[0]))
     ]
     png = draw_dependence(points, ARMS[0], "labels")
-    assert size(png) == (1740, 600)
+    assert png_size(png) == (1740, 600)
     assert draw_dependence(points, ARMS[0], "labels") == png
     assert all(num_pixels(png, color) > 100 for color in PALETTE)
-    assert size(draw_dependence([p for p in points if p.metric == "roc_auc"], ARMS[0])) == (870, 600)
+    assert png_size(draw_dependence([p for p in points if p.metric == "roc_auc"], ARMS[0])) == (870, 600)
 
 
 def test_a_decided_gain_is_filled_and_an_undecided_one_is_hollow() -> None:
@@ -119,14 +104,9 @@ def test_labels_with_room_stay_where_they_are_and_a_crowd_keeps_its_middle() -> 
     assert spread([9.9, 9.8], 1.0, 0.0, 10.0) == [10.0, 9.0]
 
 
-def test_pyplot_and_its_global_state_are_left_out() -> None:
-    code = "import sys, pipeline.studies.compare.charts; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_ray_and_torch_are_left_out() -> None:
+def test_ray_and_torch_and_the_global_state_of_pyplot_are_left_out() -> None:
     modules = "pipeline.studies.compare.charts, pipeline.studies.compare.report"
-    code = f"import sys, {modules}; sys.exit(bool({{'ray', 'torch'}} & {{*sys.modules}}))"
+    code = f"import sys, {modules}; sys.exit(bool({{'ray', 'torch', 'matplotlib.pyplot'}} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
