@@ -12,7 +12,6 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from pipeline.arrays import Int64Array
 from pipeline.config import ClusteringConfig
-from pipeline.errors import InputError
 from pipeline.evaluation.clustering.agglomerative import agglomerate
 from pipeline.evaluation.clustering.protocol import Clustering, evaluate_clustering, score_partition
 from tests.unit.evaluation.samples import unit_vectors
@@ -166,7 +165,7 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
     assert documents[0]["k_means_nmi"] != documents[2]["k_means_nmi"]
 
 
-def test_the_document_is_plain_json_with_stable_names() -> None:
+def test_the_document_has_stable_names() -> None:
     found = evaluate_clustering(*unit_vectors(80, 20, noise=0.6, seed=0), CONFIG, 0.5, seed=0)
     scores = ["bcubed_f", "bcubed_precision", "bcubed_recall", "nmi", "ari"]
     assert list(found.metrics()) == [f"{method}_{name}" for method in METHODS for name in scores]
@@ -174,7 +173,6 @@ def test_the_document_is_plain_json_with_stable_names() -> None:
     assert set(document["methods"]["hdbscan"]) == {
         *scores, "num_clusters", "num_singletons", "largest_cluster", "num_noise",
     }  # fmt: skip
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
 def measured_quietly(embeddings: npt.NDArray[np.float32], labels: list[int]) -> Clustering:
@@ -198,21 +196,3 @@ def test_degenerate_embeddings_have_finite_scores(embeddings: npt.NDArray[np.flo
     assert json.dumps(document, allow_nan=False)
     for partition in document["methods"].values():
         assert 0 < partition["bcubed_f"] <= 1
-
-
-def test_one_label_alone_cannot_be_clustered() -> None:
-    with pytest.raises(InputError, match="needs two labels or more, but the 3 evaluated examples have 1"):
-        evaluate_clustering(np.eye(3, dtype=np.float32), np.zeros(3, dtype=int), CONFIG, 0.5, seed=0)
-
-
-def test_broken_embeddings_are_refused() -> None:
-    embeddings, labels = unit_vectors(20, 3, noise=0.6, seed=0)
-    embeddings[3, 0] = np.inf
-    with pytest.raises(InputError, match="1 of 20 embeddings hold NaN or infinity"):
-        evaluate_clustering(embeddings, labels, CONFIG, 0.5, seed=0)
-
-
-def test_arrays_that_do_not_match_are_a_programming_error() -> None:
-    embeddings, labels = unit_vectors(20, 3, noise=0.6, seed=0)
-    with pytest.raises(ValueError, match=r"are not \(N, D\)"):
-        evaluate_clustering(embeddings, labels[1:], CONFIG, 0.5, seed=0)

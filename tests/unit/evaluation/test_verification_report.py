@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -30,10 +28,9 @@ def test_the_figures_are_those_of_verification_and_of_its_splits() -> None:
     }
 
 
-def test_the_document_counts_accepts_and_is_plain_json() -> None:
+def test_the_document_counts_accepts() -> None:
     vectors, labels = unit_vectors(300, 40, noise=0.6, seed=0)
     document = evaluate_verification(vectors, labels, CONFIG, seed=0).to_dict()
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
     point = document["operating_points"][1]
     assert point["true_accepts"] == round(point["val"] * document["num_same_pairs"])
     assert point["false_accepts"] <= 0.01 * document["num_different_pairs"]
