@@ -18,16 +18,19 @@ from pipeline.corpus.sources.glyph_faces import choose_characters, draw_ink, fon
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING
 from pipeline.inspection.generation import OpenGeneration, open_generation
 from pipeline.storage.workspace import Workspace
-from tests.support.jobs import succeed
+from tests.support.jobs import rounds, succeed
 from tests.support.label_noise import Shuffled, shuffle_labels
 from tests.support.lfw import lfw_folder, needs_lfw_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SHARE, SEED = 0.05, 1
+SHORT = rounds(300, 100)  # half of the demo's
 PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels", "false_negative_suspect")
 
 
-def trained_on_shuffled(place: Path, config: str, source: tuple[str, ...] = ()) -> tuple[OpenGeneration, Shuffled]:
+def trained_on_shuffled(
+    place: Path, config: str, source: tuple[str, ...] = (), training: tuple[str, ...] = ()
+) -> tuple[OpenGeneration, Shuffled]:
     """A run on shuffled labels, and the generation of its last checkpoint."""
     succeed("prepare", "--config", config, "--workspace", place / "true", *source)
     truth = shuffle_labels(Corpus.open(Workspace.open(str(place / "true"), "main")), SHARE, SEED, place / "s.parquet")
@@ -38,6 +41,7 @@ def trained_on_shuffled(place: Path, config: str, source: tuple[str, ...] = ()) 
         place / "w",
         "--corpus.source.kind=parquet",
         f"--corpus.source.path={truth.file}",
+        *training,
     )
     succeed("prepare", *flags)
     succeed("loop", *flags)
@@ -63,7 +67,7 @@ def judge(generation: OpenGeneration, truth: Shuffled) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenGeneration, Shuffled]:
-    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml")
+    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml", training=SHORT)
 
 
 def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneration, Shuffled]) -> None:
