@@ -148,8 +148,8 @@ def open_job(config: RunConfig) -> Job:
     split = read_split(config.corpus)
     if corpus.split != split:
         log(
-            f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.describe()}, which holds; the "
-            f"config says {split.describe()}"
+            f"note: corpus {corpus.manifest.number} was prepared with {corpus.split.format_settings()}, which holds; "
+            f"the config says {split.format_settings()}"
         )
     return job
 

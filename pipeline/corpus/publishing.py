@@ -94,21 +94,21 @@ def check_usable(source: str, split: Split, writer: CorpusWriter) -> None:
     if len(counts) - len(kept_for_test) < 2:
         raise InputError(
             f"{source} leaves {len(counts) - len(kept_for_test)} label(s) for training, as "
-            f"{split.describe()} keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
+            f"{split.format_settings()} keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
         )
     if all(counts[label] == 1 or label in kept_for_test for label in counts):
         raise InputError(
-            f"no training label of {source} has two examples, as {split.describe()} "
+            f"no training label of {source} has two examples, as {split.format_settings()} "
             f"keeps {len(kept_for_test)} of {len(counts)} for evaluation: keep fewer"
         )
     if split.test_labels is not None and len(kept_for_test) < len(split.test_labels):
         absent = sorted(split.test_labels - kept_for_test)
         progress.log(
-            f"warning: {len(absent)} of {split.describe()} are not in the corpus, the first {absent[0]!r}: names must "
-            "equal the corpus's labels"
+            f"warning: {len(absent)} of {split.format_settings()} are not in the corpus, the first {absent[0]!r}: "
+            "names must equal the corpus's labels"
         )
     if split.test_fraction > 0 and not kept_for_test:
-        progress.log(f"warning: {split.describe()} keeps no label of {len(counts)} for tests")
+        progress.log(f"warning: {split.format_settings()} keeps no label of {len(counts)} for tests")
 
 
 def _rejections(writer: CorpusWriter) -> str:

@@ -37,7 +37,7 @@ class Split:
             rule = "\n".join(("test_labels", *sorted(self.test_labels)))
         return hashlib.sha256(f"{content} {rule}".encode()).hexdigest()
 
-    def describe(self) -> str:
+    def format_settings(self) -> str:
         """The settings that a person would change to get another split."""
         if self.test_labels is None:
             return f"corpus.test_fraction {self.test_fraction}"

@@ -47,7 +47,7 @@ def no_process_left_behind() -> Iterator[None]:
     agents = marked(mark)
     for process in agents:
         process.kill()
-    assert not left, f"left behind: {[describe(process) for process in left]}"
+    assert not left, f"left behind: {[format_process(process) for process in left]}"
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -70,7 +70,7 @@ def is_agent(process: psutil.Process) -> bool:
         return True
 
 
-def describe(process: psutil.Process) -> str:
+def format_process(process: psutil.Process) -> str:
     """A process in words."""
     try:
         return f"{process.pid} {' '.join(process.cmdline())[:120]}"

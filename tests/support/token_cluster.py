@@ -115,8 +115,8 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=token,
         OMP_NUM_THREADS="1",
-        # Ray's own patience is too short for a loaded machine: 3 s between a stop and the kill, 15 s until a node that
-        # does not answer is dead, and 30 s for its agent to start.
+        # Ray's own patience is too short for a loaded machine: between a stop and the kill, with a node that does not
+        # answer, and with its agent, which starts.
         RAY_JOB_STOP_WAIT_TIME_S="60",
         RAY_health_check_failure_threshold="40",
         RAY_agent_register_timeout_ms="300000",

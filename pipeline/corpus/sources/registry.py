@@ -23,8 +23,9 @@ def open_source(config: CorpusConfig) -> Source:
     return SOURCES[config.source.kind](config)
 
 
-def _place(config: CorpusConfig) -> tuple[Path, ImageLimits]:
-    path = Path(config.source.path or "").expanduser()
+def _path_and_limits(config: CorpusConfig) -> tuple[Path, ImageLimits]:
+    assert config.source.path is not None, "the config asks for a path where the kind needs one"
+    path = Path(config.source.path).expanduser()
     if not path.exists():
         raise InputError(f"corpus.source.path {path} does not exist: correct the path or put the data there")
     return path, ImageLimits(config.max_image_bytes, config.max_image_pixels)
@@ -43,6 +44,6 @@ def _open_images(path: Path, limits: ImageLimits) -> Source:
 
 SOURCES: dict[str, Callable[[CorpusConfig], Source]] = {
     "glyphs": lambda config: Glyphs(config.source.glyphs),
-    "image_folder": lambda config: _open_images(*_place(config)),
-    "parquet": lambda config: ParquetSource(*_place(config)),
+    "image_folder": lambda config: _open_images(*_path_and_limits(config)),
+    "parquet": lambda config: ParquetSource(*_path_and_limits(config)),
 }

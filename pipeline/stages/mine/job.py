@@ -125,7 +125,7 @@ def leave_report(job: Job) -> str | None:
 
 
 def _log_outcome(workspace: Workspace, manifest: GenerationManifest, is_new: bool) -> tuple[GenerationManifest, bool]:
-    """Says what came of a refresh, and passes it on."""
+    """Logs and records the outcome of a refresh, and returns it."""
     _record_generation(manifest)
     metrics.GENERATIONS_PUBLISHED.add(int(is_new))
     folder = workspace.uri_of(manifest.parts_of("triplets")[0].key.rpartition("/")[0])

@@ -107,7 +107,7 @@ def _mine(pool: RefreshPool, request: RefreshRequest) -> tuple[GenerationManifes
 
 
 def _log_backend(request: RefreshRequest) -> None:
-    """Says which backend was chosen, where the config leaves it open."""
+    """Logs which backend was chosen, where the config leaves it open."""
     if request.config.mining.backend == "auto":
         reason = BACKENDS["native"].unavailable_reason() if request.backend == "reference" else None
         log(f"mining backend: {request.backend} (chosen by auto{f': {reason}' if reason else ''})")
