@@ -52,7 +52,7 @@ test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and 
 	    -Wno-psabi -Werror -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	    pipeline/mining/backends/native.c -o build/sanitized/_native.abi3.so
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=2000 \
+	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=$${MOTHERLODE_FUZZ_EXAMPLES:-2000} \
 	    $(BIN)/python -m pytest -s tests/native
 
 audit: $(INSTALLED) ## Look for known vulnerabilities of what is installed, where a vulnerability service is reached

@@ -67,7 +67,7 @@ def stage(tmp_path: Path) -> Stage:
 def test_killed_actors_change_no_result(stage: Stage, undisturbed: Path) -> None:
     part, block = (Failpoint.PART_ENCODED, 3), (Failpoint.BLOCK_SEARCHED, 4)
     armed = ", ".join(f"{place}=hang@{arrival}" for place, arrival in (part, block))
-    with raylets(0, 3, 3, **stage.environ(armed)) as cluster:
+    with raylets(0, 3, 3, environ=stage.environ(armed)) as cluster:
         loop = start("loop", *stage.arguments(cluster), environ=cluster.environ)
         for (place, arrival), name in (
             (part, "ray::RefreshWorker.embed_part"),
@@ -87,7 +87,7 @@ def test_killed_actors_change_no_result(stage: Stage, undisturbed: Path) -> None
 def test_nodes_lost_while_mining_and_while_training_change_no_result(stage: Stage, undisturbed: Path) -> None:
     block, checkpoint = (Failpoint.BLOCK_SEARCHED, 4), (Failpoint.CHECKPOINT, 2)
     armed = ", ".join(f"{place}=hang@{arrival}" for place, arrival in (block, checkpoint))
-    with raylets(0, 4, 4, 4, **stage.environ(armed)) as cluster:
+    with raylets(0, 4, 4, 4, environ=stage.environ(armed)) as cluster:
         loop = start("loop", *stage.arguments(cluster), environ=cluster.environ)
         for (place, arrival), name, num_left in (
             (block, "ray::RefreshWorker.search_block", 1),

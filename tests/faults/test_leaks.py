@@ -80,7 +80,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     environ = MEMORY | {"TMPDIR": str(temporary)}
     _, trained, _ = datasets(workspace)
     found: list[Sample] = []
-    with raylets(4, **environ) as cluster:
+    with raylets(4, environ=environ) as cluster:
         place = ("--workspace", workspace, "--cluster.address", cluster.address)
         loop = start("loop", *ARGUMENTS, *place, environ=cluster.environ | environ)
         for step in range(1, NUM_CYCLES):  # with the last one the loop ends

@@ -45,7 +45,7 @@ def arrivals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(arrivals: Path) -> Iterator[Raylets]:
     """A head without CPUs, and two nodes of one; the first actor that has searched a block hangs."""
     armed = {VARIABLE: f"{Failpoint.BLOCK_SEARCHED}=hang@1", FOLDER_VARIABLE: str(arrivals)}
-    with raylets(0, 1, 1, **armed) as started:
+    with raylets(0, 1, 1, environ=armed) as started:
         yield started
 
 

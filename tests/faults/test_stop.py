@@ -30,11 +30,12 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
     prepared, rng = tmp_path / "prepared", random.Random(SEED)
     succeed("prepare", *flags, "--workspace", prepared)
     with (
-        raylets(8) as cluster,
+        raylets(8, forked=True) as cluster,
         JobServer(tmp_path / "log", environment(**cluster.environ, OMP_NUM_THREADS="1"), "mine") as server,
     ):
         flags = (*flags, f"--cluster.address={cluster.address}")
-        expected, life_s = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "undisturbed"))
+        expected, _ = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "first"))
+        _, life_s = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "undisturbed"))
         codes: list[int | None] = []
         for number in range(NUM_STOPS):
             workspace, delay_s = shutil.copytree(prepared, tmp_path / f"stopped-{number}"), rng.uniform(0.05, life_s)

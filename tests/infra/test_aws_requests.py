@@ -10,6 +10,7 @@ from tests.faults.store_faults import answer_error
 from tests.faults.store_proxy import FOREVER, Exchange, StoreProxy
 from tests.infra.policies import Request, allows, stack, statements
 from tests.support.jobs import TINY, environment
+from tests.support.raylets import raylets
 from tests.support.s3_server import BUCKET
 
 ACTIONS = {"GET": "s3:GetObject", "PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}
@@ -59,14 +60,17 @@ class Guard:
 @pytest.mark.timeout(1200)
 def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_proxy: StoreProxy, tmp_path: Path) -> None:
     used: dict[str, set[str]] = {}
-    with JobServer(tmp_path / "log", environment(), *(name for name, *_ in JOBS)) as server:
+    with (
+        raylets(8, forked=True) as cluster,
+        JobServer(tmp_path / "log", environment(**cluster.environ), *(name for name, *_ in JOBS)) as server,
+    ):
         for name, policies, more in JOBS:
             guard = Guard(policies)
             store_proxy.mend()
             store_proxy.inject(guard, times=FOREVER)
             before = ("summary",) if name == "triplets" else ()
-            workspace = f"--workspace=s3://{BUCKET}/faces"
-            code, words = server.run(name, *before, "--config=jobs/configs/demo.yaml", *TINY, workspace, *more)
+            flags = (*TINY, f"--cluster.address={cluster.address}", f"--workspace=s3://{BUCKET}/faces")
+            code, words = server.run(name, *before, "--config=jobs/configs/demo.yaml", *flags, *more)
             assert code == 0 and not guard.refused, (name, guard.refused[:3], words[-2000:])
             for policy in policies:
                 used[policy] = used.get(policy, set()) | guard.used

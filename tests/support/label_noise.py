@@ -30,9 +30,11 @@ class Shuffled:
         return np.array([self.true_labels[path] != label for path, label in zip(paths, labels, strict=True)])
 
 
-def shuffle_labels(corpus: Corpus, share: float, seed: int, file: Path) -> Shuffled:
-    """Writes the images of a corpus again, with the labels of a random share of them handed round among these."""
+def shuffle_labels(corpus: Corpus, share: float, seed: int, file: Path, min_images: int = 1) -> Shuffled:
+    """Writes the images of labels that have so many, with the labels of a random share of them handed round."""
     table = pa.concat_tables(corpus.read_part(part) for part in range(corpus.num_parts))
+    has_enough = np.bincount(corpus.labels)[corpus.labels] >= min_images
+    table = table.filter(pa.array(has_enough))
     true = np.array(table["label"].to_pylist(), dtype=object)
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(true), round(share * len(true)), replace=False)

@@ -1,6 +1,6 @@
 """A cluster of several nodes on this machine, each of them a raylet with an object store of its own.
 
-It lives in a process of its own, ``python -m tests.support.raylets CPUS...``: Ray reads its environment, token
+It lives in a process of its own, ``python -m tests.support.raylets FORKED CPUS...``: Ray reads its environment, token
 included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token.
 """
 
@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
+from tests.support.forked_workers import fork_of, forked_workers
 from tests.support.jobs import ROOT, environment
 
 _STORE_BYTES = 100 * 2**20
@@ -64,7 +65,7 @@ class Raylets:
         found: list[psutil.Process] = []
         for pid in self.pids:
             if psutil.pid_exists(pid):
-                found += psutil.Process(pid).children(recursive=True)
+                found += map(_itself, psutil.Process(pid).children(recursive=True))
         return [process for process in found if title(process).startswith(names)]
 
     def node_of(self, process: psutil.Process) -> int:
@@ -85,18 +86,28 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
+def _itself(process: psutil.Process) -> psutil.Process:
+    """A worker, where this is what Ray has started in its place."""
+    with suppress(psutil.NoSuchProcess):
+        if (fork := fork_of(process.name())) is not None:
+            return psutil.Process(fork)
+    return process
+
+
 @contextmanager
-def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
+def raylets(*cpus: float, forked: bool = False, environ: Mapping[str, str] | None = None) -> Iterator[Raylets]:
     """Starts a node with so many logical CPUs each, the head first.
 
     Args:
         *cpus: Of each node.
-        **environ: For the nodes, and so for all workers.
+        forked: Whether workers are forks, see ``forked_workers``.
+        environ: For the nodes, and so for all workers.
     """
     surroundings = {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see pipeline.runtime.session: the loopback address only
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # else nodes of one CPU start a process for every block
+        "RAY_prestart_worker_first_driver": "0",  # it would start one for every CPU
         "RAY_worker_niceness": "0",  # workers get as much of the processor as the tests
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -104,9 +115,9 @@ def raylets(*cpus: float, **environ: str) -> Iterator[Raylets]:
     folder = tempfile.mkdtemp(prefix="raylets-", dir="/tmp")  # sockets want a short path
     surroundings["RAY_TMPDIR"] = folder  # Ray notes its newest cluster there
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.raylets", *map(str, cpus)],
+        [sys.executable, "-m", "tests.support.raylets", str(forked), *map(str, cpus)],
         cwd=ROOT,
-        env=environment(**surroundings, **environ),
+        env=environment(**surroundings, **(environ or {})),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -186,4 +197,5 @@ def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped
 
 
 if __name__ == "__main__":
-    _serve([float(argument) for argument in sys.argv[1:]])
+    with forked_workers() if sys.argv[1] == str(True) else nullcontext():
+        _serve([float(argument) for argument in sys.argv[2:]])

@@ -115,6 +115,7 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=token,
         OMP_NUM_THREADS="1",
+        RAY_prestart_worker_first_driver="0",  # it would start one for every CPU
         # Ray's own patience is too short for a loaded machine: between a stop and the kill, with a node that does not
         # answer, and with its agent, which starts.
         RAY_JOB_STOP_WAIT_TIME_S="60",
@@ -128,11 +129,13 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         surroundings |= dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), FAKE_HEAD_NODE_ID)
     head = subprocess.Popen(
         [
-            RAY, "start", "--head", "--block", f"--port={gcs}", f"--num-cpus={num_cpus}",
+            sys.executable, "-m", "tests.support.forked_workers", "start", "--head", "--block",
+            f"--port={gcs}", f"--num-cpus={num_cpus}",
             "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
             "--disable-usage-stats", f"--dashboard-agent-listen-port={agent}",
             f"--temp-dir={folder}", *scaling,
         ],
+        cwd=ROOT,
         env=surroundings,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
@@ -142,7 +145,7 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
     try:
         # The dashboard is up before the agent is that starts jobs.
         body = {"entrypoint": "true", "submission_id": "first"}
-        wait_until("the head starts", lambda: head.poll() is None and ask(address, "/api/jobs/", token, body)[0] == 200)
+        wait_until("the head starts", lambda: running(head) and ask(address, "/api/jobs/", token, body)[0] == 200)
         yield cluster
     finally:
         family = psutil.Process(head.pid).children(recursive=True)  # agents outlive the head, and write into its folder
@@ -153,6 +156,12 @@ def token_cluster(worker_cpus: float | None = None) -> Iterator[TokenCluster]:
         psutil.wait_procs(family, timeout=10)
         head.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def running(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process is still there, as it should be."""
+    assert process.poll() is None, f"it ended with exit code {process.poll()}"
+    return True
 
 
 def _autoscaler(folder: Path, gcs_port: int, worker_cpus: float) -> Path:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pipeline.config import ClusterConfig
 from pipeline.runtime.resources import Reservation
 from pipeline.runtime.session import session
+from tests.support.forked_workers import forked_workers
 
 NUM_CPUS = 8
 """Logical: jobs share the cores there are."""
@@ -15,6 +16,9 @@ NUM_CPUS = 8
 @contextmanager
 def warm_ray() -> Iterator[None]:
     """Ray on this machine, as a job starts it; but its workers get as much of the processor as the tests."""
-    os.environ |= {"RAY_worker_niceness": "0"}
-    with session(ClusterConfig(), [Reservation("test", NUM_CPUS, {"CPU": 1.0}, "NUM_CPUS")]):
+    os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+    with (
+        forked_workers(one_job=True),
+        session(ClusterConfig(), [Reservation("test", NUM_CPUS, {"CPU": 1.0}, "NUM_CPUS")]),
+    ):
         yield
