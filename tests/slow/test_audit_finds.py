@@ -6,65 +6,20 @@ Run with -s to see the figures.
 import hashlib
 import itertools
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
 
 from pipeline.config import GlyphsConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.corpus.sources.glyph_faces import choose_characters, draw_ink, font_files, load_font
 from pipeline.corpus.sources.glyphs import FONT_SIZE, OVERSAMPLING
-from pipeline.inspection.generation import OpenGeneration, open_generation
-from pipeline.storage.workspace import Workspace
-from tests.support.jobs import rounds, succeed
-from tests.support.label_noise import Shuffled, shuffle_labels
-from tests.support.lfw import lfw_folder, needs_lfw_files
+from pipeline.inspection.generation import OpenGeneration
+from tests.support.jobs import rounds
+from tests.support.label_noise import SHARE, Shuffled, judge, trained_on_shuffled
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
-SHARE, SEED = 0.05, 1
 SHORT = rounds(300, 100)  # half of the demo's
-FLOAT32 = ("--training.precision=float32", "--embed.precision=float32")  # few processors are fast in bfloat16
 PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels", "false_negative_suspect")
-
-
-def trained_on_shuffled(
-    place: Path, config: str, source: tuple[str, ...] = (), training: tuple[str, ...] = (), min_images: int = 1
-) -> tuple[OpenGeneration, Shuffled]:
-    """A run on shuffled labels, and the generation of its last checkpoint."""
-    succeed("prepare", "--config", config, "--workspace", place / "true", *source)
-    corpus = Corpus.open(Workspace.open(str(place / "true"), "main"))
-    truth = shuffle_labels(corpus, SHARE, SEED, place / "s.parquet", min_images)
-    flags: tuple[str | Path, ...] = (
-        "--config",
-        config,
-        "--workspace",
-        place / "w",
-        "--corpus.source.kind=parquet",
-        f"--corpus.source.path={truth.file}",
-        *training,
-    )
-    succeed("prepare", *flags)
-    succeed("loop", *flags)
-    succeed("mine", *flags)  # of the last checkpoint, which the loop has no use for
-    return open_generation(Workspace.open(str(place / "w"), "main")), truth
-
-
-def judge(generation: OpenGeneration, truth: Shuffled) -> dict[str, float]:
-    """Precision of the label-noise list's first per cent of the training examples, and its average precision."""
-    corpus = generation.corpus
-    is_wrong, is_train = truth.is_wrong(corpus), ~corpus.is_test
-    listed = generation.reader.quarantine().to_pandas().query("reason == 'label_noise_suspect'")
-    ids, score = listed["example_id"].to_numpy(), np.full(corpus.num_examples, -1.0)
-    score[ids] = listed["score"]
-    first = ids[: int(is_train.sum()) // 100]
-    return {
-        "precision_in_first_per_cent": float(is_wrong[first].mean()),
-        "average_precision": float(average_precision_score(is_wrong[is_train], score[is_train])),
-        "precision": float(is_wrong[ids].mean()),
-        "recall": float(is_wrong[ids].sum() / is_wrong[is_train].sum()),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +32,6 @@ def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneratio
     print(f"\nglyphs, {SHARE:.0%} shuffled: {figures}")
     assert figures["precision_in_first_per_cent"] >= 0.8
     assert figures["average_precision"] >= 0.8
-
-
-@needs_lfw_files
-def test_shuffled_labels_of_faces_lead_the_list(tmp_path: Path) -> None:
-    source = (f"--corpus.source.path={lfw_folder() / 'lfw-deepfunneled.tar'}",)
-    training = (*rounds(200, 100), "--transform.height=48", "--transform.width=48", *FLOAT32)
-    figures = judge(*trained_on_shuffled(tmp_path, "jobs/configs/lfw-view2.yaml", source, training, min_images=10))
-    print(f"\nLFW, {SHARE:.0%} shuffled: {figures}")
-    assert figures["precision_in_first_per_cent"] >= 0.8
 
 
 def identical_characters() -> set[tuple[str, str]]:
