@@ -34,6 +34,7 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
         JobServer(tmp_path / "log", environment(**cluster.environ, OMP_NUM_THREADS="1"), "mine") as server,
     ):
         flags = (*flags, f"--cluster.address={cluster.address}")
+        # The first one waits for the import that all later workers share, and is longer than they.
         expected, _ = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "first"))
         _, life_s = undisturbed(server, flags, shutil.copytree(prepared, tmp_path / "undisturbed"))
         codes: list[int | None] = []

@@ -116,10 +116,13 @@ def _serve(path: str, *, one_job: bool) -> None:
                             ended.sendall(bytes([code]))
                 elif key.fileobj is listener:
                     connection = listener.accept()[0]
-                    process = _fork(connection, one_job=one_job)
-                    connection.sendall(process.to_bytes(8, "big"))
-                    forks[process] = connection
-                    selector.register(connection, selectors.EVENT_READ, process)
+                    if (fork := _fork(connection, one_job=one_job)) is None:
+                        connection.close()
+                        continue
+                    with suppress(OSError):  # it was killed meanwhile, and is noticed below
+                        connection.sendall(fork.to_bytes(8, "big"))
+                    forks[fork] = connection
+                    selector.register(connection, selectors.EVENT_READ, fork)
                 elif key.data in forks:  # whom Ray has started was killed
                     os.kill(key.data, signal.SIGKILL)
 
@@ -131,11 +134,16 @@ def _ended() -> Iterator[tuple[int, int]]:
             yield ended[0], os.waitstatus_to_exitcode(ended[1]) % 256
 
 
-def _fork(connection: socket.socket, *, one_job: bool) -> int:
+def _fork(connection: socket.socket, *, one_job: bool) -> int | None:
+    """The process id of a new fork; None where whom Ray has started was killed before it had handed over."""
     head, streams, _, _ = socket.recv_fds(connection, 8, 3)
-    message = bytearray()
-    while len(message) < int.from_bytes(head, "big"):
-        message += connection.recv(2**16)
+    message, size = bytearray(), int.from_bytes(head, "big")
+    while len(message) < size and (more := connection.recv(2**16)):
+        message += more
+    if not head or len(message) < size:
+        for stream in streams:
+            os.close(stream)
+        return None
     arguments, folder, environ = json.loads(message)
     if _LIBRARIES[0] not in sys.modules:
         _become(folder, environ)
@@ -219,7 +227,7 @@ def _enter(context: "RuntimeEnvContext") -> None:
             assert not other, f"unknown: {other}"
     if context.env_vars:
         update_envs(context.env_vars)
-        sys.path[1:1] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
             del sys.modules[name]
 
