@@ -96,8 +96,8 @@ def test_nodes_lost_while_mining_and_while_training_change_no_result(stage: Stag
             wait_until(f"arrival {arrival} at {place}", stage.has_arrived(place, arrival))
             # As above: an actor that searches on is not the one that hangs.
             wait_until("who hangs is left", lambda name=name, left=num_left: len(cluster.workers(name)) == left)
-            node = cluster.node_of(cluster.workers(name)[0])
-            lost = [process.name() for process in cluster.workers(*OURS) if cluster.node_of(process) == node]
+            node = next(node for node in range(len(cluster.pids)) if cluster.workers_of(node, name))
+            lost = [process.name() for process in cluster.workers_of(node, *OURS)]
             print(f"seed {SEED}: kill -9 of raylet {node} in arrival {arrival} at {place}, and with it {lost}")
             cluster.kill(node)
         code, words = ended(loop)

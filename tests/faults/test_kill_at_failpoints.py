@@ -175,7 +175,7 @@ def test_a_preparation_killed_at_every_place_goes_on_and_ends_where_the_undistur
 def test_a_refresh_killed_at_every_place_goes_on_and_ends_where_the_undisturbed_ends(
     undisturbed: Callable[[str], Undisturbed], tmp_path: Path
 ) -> None:
-    with raylets(2, forked=True) as cluster:
+    with raylets(2) as cluster:
         kill_until_it_succeeds("mine", undisturbed("mine"), OF_MINE, all_of(OF_MINE), tmp_path, cluster)
 
 

@@ -148,7 +148,7 @@ def num_parts(workspace: Path) -> int:
 def test_who_is_killed_at_a_random_instant_goes_on_and_ends_where_the_undisturbed_end(tmp_path: Path) -> None:
     mine = (*mine_flags(write_vectors(tmp_path / "vectors.parquet", SEED)), *MINE)
     print(f"seed {SEED}, {NUM_KILLS} kills")
-    with raylets(NUM_CPUS, forked=True) as cluster, ThreadPoolExecutor() as threads:
+    with raylets(NUM_CPUS) as cluster, ThreadPoolExecutor() as threads:
         campaigns = [
             Campaign(job, (*flags, *PATIENCE), tmp_path / job, cluster, random.Random(f"{SEED} {job}"), num_kills)
             for job, flags, num_kills in (("mine", mine, NUM_KILLS - NUM_LOOP_KILLS), ("loop", LOOP, NUM_LOOP_KILLS))

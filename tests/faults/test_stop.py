@@ -30,7 +30,7 @@ def test_who_is_stopped_at_a_random_instant_gives_up_its_leases_and_goes_on(tmp_
     prepared, rng = tmp_path / "prepared", random.Random(SEED)
     succeed("prepare", *flags, "--workspace", prepared)
     with (
-        raylets(8, forked=True) as cluster,
+        raylets(8) as cluster,
         JobServer(tmp_path / "log", environment(**cluster.environ, OMP_NUM_THREADS="1"), "mine") as server,
     ):
         flags = (*flags, f"--cluster.address={cluster.address}")

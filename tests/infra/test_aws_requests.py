@@ -61,7 +61,7 @@ class Guard:
 def test_every_job_does_its_work_with_the_rights_that_its_policy_gives(store_proxy: StoreProxy, tmp_path: Path) -> None:
     used: dict[str, set[str]] = {}
     with (
-        raylets(8, forked=True) as cluster,
+        raylets(8) as cluster,
         JobServer(tmp_path / "log", environment(**cluster.environ), *(name for name, *_ in JOBS)) as server,
     ):
         for name, policies, more in JOBS:

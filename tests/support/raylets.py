@@ -1,7 +1,8 @@
 """A cluster of several nodes on this machine, each of them a raylet with an object store of its own.
 
-It lives in a process of its own, ``python -m tests.support.raylets FORKED CPUS...``: Ray reads its environment, token
-included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token.
+It lives in a process of its own, ``python -m tests.support.raylets CPUS...``: Ray reads its environment, token
+included, once in a process. All nodes listen on 127.0.0.1 only, and answer nobody without the token. Workers are forks,
+see ``forked_workers``.
 """
 
 import json
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,16 +63,14 @@ class Raylets:
 
     def workers(self, *names: str) -> list[psutil.Process]:
         """The processes on all living nodes whose titles begin so, as in ``ray::RefreshWorker.embed_part``."""
-        found: list[psutil.Process] = []
-        for pid in self.pids:
-            if psutil.pid_exists(pid):
-                found += map(_itself, psutil.Process(pid).children(recursive=True))
-        return [process for process in found if title(process).startswith(names)]
+        return [process for node in range(len(self.pids)) for process in self.workers_of(node, *names)]
 
-    def node_of(self, process: psutil.Process) -> int:
-        """The node that a worker process belongs to."""
-        above = {parent.pid for parent in process.parents()}
-        return next(node for node, raylet in enumerate(self.pids) if raylet in above)
+    def workers_of(self, node: int, *names: str) -> list[psutil.Process]:
+        """Those on one node, while it lives."""
+        if not psutil.pid_exists(self.pids[node]):
+            return []
+        found = map(_itself, psutil.Process(self.pids[node]).children(recursive=True))
+        return [process for process in found if title(process).startswith(names)]
 
     def kill(self, node: int) -> None:
         """kill -9 of a raylet; its workers find out by themselves, and may still answer until they do."""
@@ -95,12 +94,11 @@ def _itself(process: psutil.Process) -> psutil.Process:
 
 
 @contextmanager
-def raylets(*cpus: float, forked: bool = False, environ: Mapping[str, str] | None = None) -> Iterator[Raylets]:
+def raylets(*cpus: float, environ: Mapping[str, str] | None = None) -> Iterator[Raylets]:
     """Starts a node with so many logical CPUs each, the head first.
 
     Args:
         *cpus: Of each node.
-        forked: Whether workers are forks, see ``forked_workers``.
         environ: For the nodes, and so for all workers.
     """
     surroundings = {
@@ -115,7 +113,7 @@ def raylets(*cpus: float, forked: bool = False, environ: Mapping[str, str] | Non
     folder = tempfile.mkdtemp(prefix="raylets-", dir="/tmp")  # sockets want a short path
     surroundings["RAY_TMPDIR"] = folder  # Ray notes its newest cluster there
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.raylets", str(forked), *map(str, cpus)],
+        [sys.executable, "-m", "tests.support.raylets", *map(str, cpus)],
         cwd=ROOT,
         env=environment(**surroundings, **(environ or {})),
         stdin=subprocess.PIPE,
@@ -197,5 +195,5 @@ def _state(known: Any) -> dict[str, Any]:  # noqa: ANN401 — Ray's, untyped
 
 
 if __name__ == "__main__":
-    with forked_workers() if sys.argv[1] == str(True) else nullcontext():
-        _serve([float(argument) for argument in sys.argv[2:]])
+    with forked_workers():
+        _serve([float(argument) for argument in sys.argv[1:]])
