@@ -19,7 +19,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Measures or reads rates, and multiplies."""
     if flags.check:
         rows = check_plan(open_job(config))
-        return Answer({"stages": [vars(row) for row in rows]}, [show_check(rows)])
+        return Answer({"stages": [row._asdict() for row in rows]}, [show_check(rows)])
     if flags.rates is not None:
         rates = read_rates(flags.rates)
     else:

@@ -136,14 +136,9 @@ def _slow(config: RunConfig, work: Workload, stages: list[Stage]) -> list[str]:
             found.append(f"{stage.name} waits for the driver, which joins the shards' answers: {' or '.join(advice)}")
     seconds = sum(stage.seconds for stage in searches)
     if seconds > _DAY_S:
-        share = _one_digit(config.mining.candidate_fraction * _DAY_S / seconds)
+        share = float(f"{config.mining.candidate_fraction * _DAY_S / seconds:.0e}")  # one significant digit
         found.append(
             f"the search takes {in_time(seconds)}: more nodes, or mining.candidate_fraction {share:g}, which brings it "
             f"near a day where candidates are what takes it (what it finds has rank {1 / share:,.0f} in the mean)"
         )
     return found
-
-
-def _one_digit(value: float) -> float:
-    """Rounded down to one significant digit."""
-    return float(f"{value:.0e}")

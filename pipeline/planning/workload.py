@@ -41,11 +41,6 @@ class Workload:
     stored_bytes: float
     payload_bytes: float
 
-    @property
-    def candidates_per_shard(self) -> float:
-        """Where all are scanned."""
-        return self.num_mined / self.num_shards
-
 
 def count(config: RunConfig, corpus: CorpusFacts, num_examples: int, num_shards: int) -> Workload:
     """Counts what a refresh of ``num_examples`` like those of the corpus asks for.
