@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Answer, open_job, run_job
 from jobs.planning import add_flags, cluster_of, read_rates
-from pipeline.benchmark.step import measure_step
+from pipeline.benchmark.train_lap import measure_step
 from pipeline.config import RunConfig
 from pipeline.planning.chart import draw_plans
 from pipeline.planning.measure.plan import check_plan, plans_of

@@ -217,7 +217,8 @@ def measure_slow_peers(bench: Bench, noise: float, against: tuple[str, ...]) -> 
         log(f"{peer} on {size.num_examples:,} examples")
         asked = bench.config.model_copy(update={"band": beyond, "positives": positives})
         ours = run_alone(mine_alone, Bench(asked, size), noise)
-        theirs = run_alone(peers.ALONE[peer], size, noise, preload=peers.modules_of(peer))
+        run, modules = peers.ALONE[peer]
+        theirs = run_alone(run, size, noise, preload=modules)
         rows.append(
             {
                 "peer": peer,
