@@ -67,12 +67,7 @@ class Alone:
 
 
 def run_alone(function: Callable[..., Any], *args: object, preload: tuple[str, ...] = ()) -> Alone:
-    """Runs an importable function in a fresh process and measures its peak memory.
-
-    Args:
-        function: Any function of a module.
-        *args: Its arguments.
-        preload: Modules to import first: their memory does not count.
+    """Runs a module's function in a fresh process and measures its peak memory, without that of the modules to preload.
 
     Raises:
         InputError: The process died.

@@ -80,12 +80,9 @@ class Bench:
 
 
 def measure_case(bench: Bench, noise: float, against: tuple[str, ...]) -> dict[str, Any]:
-    """One kind of embeddings, from well trained to untrained: the backend and its peers in turn.
+    """One kind of embeddings: the backend in turn with those of the peers that search a prepared index (faiss, torch).
 
-    Args:
-        bench: What and how much.
-        noise: See ``synthetic.make_shard``.
-        against: Of ``peers.PEERS``, those that search a prepared index: faiss, torch.
+    For ``noise`` see ``synthetic.make_shard``.
 
     Raises:
         PipelineError: An exact backend disagrees with brute force.

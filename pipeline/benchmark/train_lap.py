@@ -105,12 +105,7 @@ class Product:
     ) -> None:
         """Prepares encoder, trainer and planner; steps go on from lap to lap.
 
-        Args:
-            examples: The corpus, and the run.
-            mined: A generation, for the sources that want one.
-            num_steps: Steps of a round.
-            decode_workers: See ``batches``.
-            decoded: Take images that were decoded before.
+        ``mined`` is for the sources that want a generation; ``decoded`` takes images that were decoded before.
         """
         config = examples.config
         # However the embeddings lie after so few steps: what is measured is how fast they are computed.

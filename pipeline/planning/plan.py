@@ -64,15 +64,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, rates: Rates, cluster: PlannedCluster, num_examples: int, num_shards: int) -> Plan:
-    """Multiplies rates by counts.
-
-    Args:
-        config: The run, as on the cluster.
-        rates: Measured with it; see ``Rates.check_fit``.
-        cluster: The nodes.
-        num_examples: Of the corpus that is planned for.
-        num_shards: As the mine stage would cut it.
-    """
+    """Multiplies rates, which were measured with this config (see ``Rates.check_fit``), by counts."""
     work = count(config, rates.corpus, num_examples, num_shards)
     triplets = num_triplets(config, work, rates)
     traffic = traffic_of(config, work, cluster, rates, triplets)

@@ -62,11 +62,7 @@ class NodeFacts:
 
 
 def look_at_node(cache_dir: str | None) -> NodeFacts:
-    """This machine, as a process on it sees it.
-
-    Args:
-        cache_dir: As ``ClusterConfig.cache_dir``.
-    """
+    """This machine, as a process on it sees it; ``cache_dir`` as in the config."""
     cache = cache_root(cache_dir)
     devices = range(torch.cuda.device_count())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

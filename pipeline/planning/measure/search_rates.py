@@ -79,12 +79,7 @@ def computing_clock(config: ClusterConfig) -> Clock:
 
 
 def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
-    """Answers a block of anchors as a refresh does.
-
-    Args:
-        shard: A stretch of the corpus; its size should be that of a refresh's shards.
-        config: The run.
-        backend: As ``resolve_backend`` gave it.
+    """Answers a block of anchors as a refresh does; the shard should have the size of a refresh's.
 
     Raises:
         InputError: The stretch holds no triplet.
@@ -163,14 +158,7 @@ def fit_search(
     num_candidates_K: np.ndarray[tuple[int], np.dtype[np.int64]],
     seconds_K: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> SearchRates:
-    """The rates, none negative, that come nearest to K measured times, as shares of each.
-
-    Args:
-        num_anchors: Of the block.
-        num_pairs: Of the block.
-        num_candidates_K: How many were searched.
-        seconds_K: How long it took.
-    """
+    """The rates of a block, none negative, that come nearest to K measured times, as shares of each."""
     columns = [
         np.full(len(seconds_K), num_pairs),
         num_pairs * np.log(num_candidates_K),
