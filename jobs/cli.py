@@ -68,23 +68,12 @@ class Command:
 
 
 def run_job(description: str, run: Run, add_flags: AddFlags = lambda parser: None) -> None:
-    """Parses the command line, runs a job and exits.
-
-    Args:
-        description: First words of ``--help``.
-        run: The job: resolved config and flags to a JSON-able report, or to an answer.
-        add_flags: Adds the job's own flags.
-    """
+    """Parses the command line, runs a job, prints its report or answer, and exits."""
     _run(_program(), sys.argv[1:], description, run, add_flags)
 
 
 def run_commands(description: str, commands: Mapping[str, Command]) -> None:
-    """Runs the command that the first word of the command line names, as ``run_job`` runs a job.
-
-    Args:
-        description: First words of ``--help``.
-        commands: By name.
-    """
+    """Runs the command that the first word of the command line names, as ``run_job`` runs a job."""
     program = _program()
     words = {name: command.words for name, command in commands.items()}
     name, arguments = choose(program, "command", words, description)
@@ -239,23 +228,19 @@ def _resolved(config: RunConfig) -> RunConfig:
             f"workspace {workspace!r} is relative, and the job runs on the cluster at {address}, where that is another "
             "folder: give --workspace an absolute path that every node sees, or s3://bucket/prefix"
         )
-    test_people = config.corpus.test_people
-    if test_people is not None:
-        test_people = str(Path(test_people).expanduser().absolute())
-    if "://" not in workspace:
-        workspace = str(Path(workspace).expanduser().absolute())
-    source = config.corpus.source
-    if source.path is not None and "://" not in source.path:
-        source = source.model_copy(update={"path": str(Path(source.path).expanduser().absolute())})
-    tensorboard = config.observe.tensorboard
-    if tensorboard is not None:
-        tensorboard = str(Path(tensorboard).expanduser().absolute())
+    corpus, observe = config.corpus, config.observe
+    source = corpus.source.model_copy(update={"path": _absolute(corpus.source.path)})
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     return config.model_copy(
         update={
-            "workspace": workspace,
-            "corpus": config.corpus.model_copy(update={"source": source, "test_people": test_people}),
+            "workspace": _absolute(workspace),
+            "corpus": corpus.model_copy(update={"source": source, "test_people": _absolute(corpus.test_people)}),
             "cluster": config.cluster.model_copy(update={"address": address}),
-            "observe": config.observe.model_copy(update={"tensorboard": tensorboard}),
+            "observe": observe.model_copy(update={"tensorboard": _absolute(observe.tensorboard)}),
         }
     )
+
+
+def _absolute(place: str | None) -> str | None:
+    """A local path, absolute; a URI, or nothing, as it is."""
+    return place if place is None or "://" in place else str(Path(place).expanduser().absolute())

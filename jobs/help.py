@@ -47,15 +47,9 @@ def near(word: str, known: Collection[str], otherwise: str) -> str:
 
 
 def choose(program: str, what: str, known: Mapping[str, str], description: str) -> tuple[str, list[str]]:
-    """The first word of the command line, which names one of several things to run, and the words after it.
+    """The first word of the command line, which names one of several jobs or commands, and the words after it.
 
     Without a word, or with ``--help``, it lists what there is and exits; ``--help NAME`` is ``NAME --help``.
-
-    Args:
-        program: How it was started.
-        what: What the names stand for: job, command.
-        known: What each does, by name.
-        description: First words of ``--help``.
     """
     first, *others = sys.argv[1:] or ["--help"]
     if first in _FLAGS and others and not others[0].startswith("-"):

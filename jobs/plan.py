@@ -7,7 +7,7 @@ import argparse
 
 from jobs.cli import Answer, open_job, run_job
 from jobs.planning import add_flags, cluster_of, read_rates
-from pipeline.benchmark.step import measure_step
+from pipeline.benchmark.train_lap import measure_step
 from pipeline.config import RunConfig
 from pipeline.planning.chart import draw_plans
 from pipeline.planning.measure.plan import check_plan, plans_of
@@ -19,7 +19,7 @@ def run(config: RunConfig, flags: argparse.Namespace) -> Answer:
     """Measures or reads rates, and multiplies."""
     if flags.check:
         rows = check_plan(open_job(config))
-        return Answer({"stages": [vars(row) for row in rows]}, [show_check(rows)])
+        return Answer({"stages": [row._asdict() for row in rows]}, [show_check(rows)])
     if flags.rates is not None:
         rates = read_rates(flags.rates)
     else:

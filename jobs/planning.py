@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from jobs.cli import Answer
-from pipeline.benchmark.step import measure_step
+from pipeline.benchmark.train_lap import measure_step
 from pipeline.errors import InputError
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.measure.plan import plan_refresh

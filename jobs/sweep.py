@@ -7,13 +7,13 @@ import argparse
 
 from jobs.cli import Report, open_job, run_job
 from pipeline.config import RunConfig
-from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep, values_of
+from pipeline.studies.sweep import TITLES, SweepPlan, run_sweep
 
 
 def run(config: RunConfig, flags: argparse.Namespace) -> Report:
     """Trains a run for each value and seed."""
     job = open_job(config)
-    plan = SweepPlan(flags.name or flags.over, flags.over, values_of(flags.values), flags.seeds, flags.images)
+    plan = SweepPlan(flags.name or flags.over, flags.over, tuple(flags.values), flags.seeds, flags.images)
     sweep, uri = run_sweep(job, plan)
     return sweep.to_dict() | {"folder": uri}
 
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The job's own flags."""
     parser.add_argument("--name", help="names the sweep and its folder (default: what --over says)")
     parser.add_argument("--over", choices=tuple(TITLES), default="embedding_dim", help="what the runs differ in")
-    parser.add_argument("--values", nargs="+", default=["64", "128", "256", "512"], metavar="N", help="one run each")
+    parser.add_argument("--values", nargs="+", type=int, default=[64, 128, 256, 512], metavar="N", help="one run each")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each value (default 2)")
     parser.add_argument("--images", type=int, default=108_000, help="budget of each run (default 108000)")
 

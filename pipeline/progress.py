@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -30,9 +30,6 @@ Listener = Callable[[str, str, int, float], None]
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 """Called with the stages of this thread."""
 
-_LEVELS = {"error": "error", "warning": "warning"}
-"""By the word with which a message begins; all others are of the level info."""
-
 _every_object: dict[str, str] = {}
 """What every JSON object carries; empty: lines are text."""
 
@@ -54,7 +51,7 @@ class StageProgress:
         now = time.monotonic()
         self._call_listeners(advance, now)
         if self._progress is not None and self._task is not None:
-            rate = f"{self._rate(now)} {self._note}".strip()
+            rate = f"{self._per_s(now):,.0f} {self._unit}/s {self._note}".strip()
             self._progress.update(self._task, completed=self._count, rate=rate)
         elif now - self._last_line >= LINE_INTERVAL_S:
             self._last_line = now
@@ -68,20 +65,14 @@ class StageProgress:
     def _per_s(self, now: float) -> float:
         return self._count / max(now - self._start, 1e-9)
 
-    def _rate(self, now: float) -> str:
-        return f"{self._per_s(now):,.0f} {self._unit}/s"
-
-    def _line(self, now: float) -> str:
-        elapsed = now - self._start
+    def _log(self, now: float, end: str = "") -> None:
+        elapsed, rate = now - self._start, self._per_s(now)
         of = f"/{self._total:,}" if self._total is not None else ""
-        line = f"{self._name}: {self._count:,}{of} {self._unit}, {self._rate(now)}"
+        line = f"{self._name}: {self._count:,}{of} {self._unit}, {rate:,.0f} {self._unit}/s"
         if self._total and 0 < self._count < self._total:
             line += f", {elapsed * (self._total - self._count) / self._count:.0f} s left"
-        return f"{line} {self._note}".rstrip()
-
-    def _log(self, now: float, end: str = "") -> None:
-        figures = {"count": self._count, "total": self._total, "unit": self._unit, "rate": round(self._per_s(now), 3)}
-        log(self._line(now) + end, stage=self._name, **figures, elapsed_s=round(now - self._start, 3))
+        figures = {"count": self._count, "total": self._total, "unit": self._unit, "rate": round(rate, 3)}
+        log(f"{line} {self._note}".rstrip() + end, stage=self._name, **figures, elapsed_s=round(elapsed, 3))
 
     def close(self) -> None:
         """Logs the final count and time."""
@@ -121,7 +112,8 @@ def log(message: str, **fields: str | float | None) -> None:
         fields: Figures of it, which a JSON object carries beside it.
     """
     if _every_object:
-        _write(_LEVELS.get(message.partition(":")[0].lower(), "info"), message, fields)
+        word = message.partition(":")[0].lower()
+        _write(word if word in ("error", "warning") else "info", message, fields)
     else:
         _console().print(plain_text(message))
 
@@ -192,16 +184,14 @@ def stage(name: str, total: int | None, unit: str) -> Iterator[StageProgress]:
         total: Units in all, or None where unknown (a stream).
         unit: Plural name of a unit.
     """
-    if _every_object or not sys.stderr.isatty():
-        progress = StageProgress(name, total, unit, None)
-        yield progress
-        progress.close()
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    bar: Progress | None = None
+    if sys.stderr.isatty() and not _every_object:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        bar = Progress(*columns, console=Console(stderr=True))
+    with bar or nullcontext():
         progress = StageProgress(name, total, unit, bar)
         yield progress
         progress.close()

@@ -4,8 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from jobs.cli import Answer, Command, open_to_read
-from jobs.triplet_commands.choices import add_query_flags, query_of
-from jobs.triplet_commands.flags import add_generation, positive
+from jobs.triplet_commands.flags import add_generation, add_query_flags, positive, query_of
 from pipeline.config import RunConfig
 from pipeline.inspection.generation import open_generation
 from pipeline.inspection.query.rows import ROLES, TripletRow, empty_result_reason, select_rows

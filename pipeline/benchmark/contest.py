@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.stages.node_facts import resident_bytes
 
 T = TypeVar("T")
 
@@ -67,12 +67,7 @@ class Alone:
 
 
 def run_alone(function: Callable[..., Any], *args: object, preload: tuple[str, ...] = ()) -> Alone:
-    """Runs an importable function in a fresh process and measures its peak memory.
-
-    Args:
-        function: Any function of a module.
-        *args: Its arguments.
-        preload: Modules to import first: their memory does not count.
+    """Runs a module's function in a fresh process and measures its peak memory, without that of the modules to preload.
 
     Raises:
         InputError: The process died.
@@ -101,12 +96,6 @@ def _measure(
 ) -> None:
     for module in preload:
         importlib.import_module(module)
-    before = _memory("VmRSS")
+    before = resident_bytes()
     result = function(*args)
-    sending.send((result, before, _memory("VmHWM")))
-
-
-def _memory(field: str) -> int:
-    """Bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM); Linux."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    sending.send((result, before, resident_bytes(peak=True)))

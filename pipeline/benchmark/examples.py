@@ -77,11 +77,7 @@ class Examples:
 
 @contextmanager
 def glyph_examples(config: RunConfig, num_labels: int) -> Iterator[Examples]:
-    """Draws glyphs of the size that the transform wants, as PNG, and decodes them once.
-
-    Args:
-        config: The run.
-        num_labels: Characters; each has at most 12 images.
+    """Draws glyphs of the size that the transform wants, as PNG, at most 12 a label, and decodes them once.
 
     Raises:
         InputError: The run's encoder takes no images.

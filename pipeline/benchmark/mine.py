@@ -80,12 +80,9 @@ class Bench:
 
 
 def measure_case(bench: Bench, noise: float, against: tuple[str, ...]) -> dict[str, Any]:
-    """One kind of embeddings, from well trained to untrained: the backend and its peers in turn.
+    """One kind of embeddings: the backend in turn with those of the peers that search a prepared index (faiss, torch).
 
-    Args:
-        bench: What and how much.
-        noise: See ``synthetic.make_shard``.
-        against: Of ``peers.PEERS``, those that search a prepared index: faiss, torch.
+    For ``noise`` see ``synthetic.make_shard``.
 
     Raises:
         PipelineError: An exact backend disagrees with brute force.
@@ -217,7 +214,8 @@ def measure_slow_peers(bench: Bench, noise: float, against: tuple[str, ...]) -> 
         log(f"{peer} on {size.num_examples:,} examples")
         asked = bench.config.model_copy(update={"band": beyond, "positives": positives})
         ours = run_alone(mine_alone, Bench(asked, size), noise)
-        theirs = run_alone(peers.ALONE[peer], size, noise, preload=peers.modules_of(peer))
+        run, modules = peers.ALONE[peer]
+        theirs = run_alone(run, size, noise, preload=modules)
         rows.append(
             {
                 "peer": peer,

@@ -97,15 +97,6 @@ def _multiply(a: torch.Tensor, b: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def modules_of(peer: str) -> tuple[str, ...]:
-    """What a peer imports."""
-    load_peer(peer)
-    return {
-        "sentence-transformers": ("sentence_transformers.util", "datasets"),
-        "pytorch-metric-learning": ("pytorch_metric_learning.miners",),
-    }[peer]
-
-
 class _Lookup:
     """Stands where sentence-transformers wants a model: "encodes" an id as the vector that is there already."""
 
@@ -136,7 +127,6 @@ def sentence_transformers_alone(size: Size, noise: float) -> dict[str, float]:
     Returns:
         Seconds of search and selection (without embedding), and the share of anchors that got a negative.
     """
-    load_peer("sentence-transformers")
     mine = importlib.import_module("sentence_transformers.util").mine_hard_negatives
     datasets = importlib.import_module("datasets")
     torch.set_num_threads(size.num_threads)
@@ -157,7 +147,6 @@ def sentence_transformers_alone(size: Size, noise: float) -> dict[str, float]:
 
 def metric_learning_alone(size: Size, noise: float) -> dict[str, float]:
     """pytorch-metric-learning's BatchEasyHardMiner (hardest positive, semi-hard negative) on N x N distances."""
-    load_peer("pytorch-metric-learning")
     module: Any = importlib.import_module("pytorch_metric_learning.miners")
     torch.set_num_threads(size.num_threads)
     shard, num_examples = make_shard(size, noise), size.num_examples
@@ -167,7 +156,8 @@ def metric_learning_alone(size: Size, noise: float) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "answered": len(anchors) / num_examples}
 
 
-ALONE: dict[str, Callable[[Size, float], dict[str, float]]] = {
-    "sentence-transformers": sentence_transformers_alone,
-    "pytorch-metric-learning": metric_learning_alone,
+ALONE: dict[str, tuple[Callable[[Size, float], dict[str, float]], tuple[str, ...]]] = {
+    "sentence-transformers": (sentence_transformers_alone, ("sentence_transformers.util", "datasets")),
+    "pytorch-metric-learning": (metric_learning_alone, ("pytorch_metric_learning.miners",)),
 }
+"""What runs a peer in a process of its own, and what it imports."""

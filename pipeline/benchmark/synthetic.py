@@ -56,13 +56,12 @@ class World:
     queries: Queries
 
 
-def make_shard(size: Size, noise: float, seed: int = 0) -> Shard:
+def make_shard(size: Size, noise: float) -> Shard:
     """Unit vectors around a random unit centre a label; labels lie together, as in a corpus read folder by folder.
 
     Args:
         size: N, D and examples a label.
         noise: Length of the noise against the centre's 1: 0.8 is well trained, 4 is all but untrained.
-        seed: Seeds it.
 
     Raises:
         InputError: There would be fewer than two labels.
@@ -73,7 +72,7 @@ def make_shard(size: Size, noise: float, seed: int = 0) -> Shard:
             f"{num_examples} examples with {size.examples_per_label} a label are fewer than two labels: "
             "ask for more with --examples"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     labels_N = (np.arange(num_examples) // size.examples_per_label).astype(np.int32)
     vectors_ND = np.empty((num_examples, num_dims), dtype=np.float32)
     for start in range(0, num_examples, step := size.examples_per_label * 4096):
@@ -86,11 +85,11 @@ def make_shard(size: Size, noise: float, seed: int = 0) -> Shard:
     return Shard(np.arange(num_examples, dtype=np.int64), labels_N, vectors_ND)
 
 
-def make_world(shard: Shard, num_anchors: int, band: BandConfig, positives: PositivesConfig, seed: int = 0) -> World:
+def make_world(shard: Shard, num_anchors: int, band: BandConfig, positives: PositivesConfig) -> World:
     """Questions of ``num_anchors`` anchors, spread over the shard."""
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     step = max(1, len(groups.anchors_A) // num_anchors)
-    pairs = select_positives(positives, vectors, groups, groups.anchors_A[::step][:num_anchors], seed)
+    pairs = select_positives(positives, vectors, groups, groups.anchors_A[::step][:num_anchors], 0)
     return World(shard, groups, pairs, build_queries(pairs, vectors, groups, band))
 
 

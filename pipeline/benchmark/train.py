@@ -67,9 +67,7 @@ def benchmark_training(config: RunConfig, plan: TrainPlan) -> dict[str, Any]:
 def cases_of(asked: tuple[int, ...], config: RunConfig) -> list[Case]:
     """Neighbourhoods in every way; the other sources as a trainer with (the first number of) decoders has them.
 
-    Args:
-        asked: Numbers of decoders; where there are none, the config's, or 1.
-        config: The run.
+    Where no number is asked for, it is the config's, or 1.
     """
     decode_workers = asked or (config.training.decode_workers or 1,)
     return [
@@ -115,12 +113,7 @@ def measure(examples: Examples, plan: TrainPlan) -> dict[str, Any]:
 
 
 def facts(laps: list[Lap], steps_per_round: int) -> dict[str, float]:
-    """What a step's time goes into, and what its images are good for.
-
-    Args:
-        laps: Of one contestant.
-        steps_per_round: Over so many steps the start is spread.
-    """
+    """What a step's time goes into, and what its images are good for; the start is spread over a round."""
     images, valid, triplets, active = (
         sum(getattr(lap, name) for lap in laps) for name in ("num_images", "num_valid", "num_triplets", "num_active")
     )

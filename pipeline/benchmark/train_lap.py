@@ -1,5 +1,6 @@
 """Contestants of the training benchmark: a bare loop, and the product's own way from stored images to an update."""
 
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.benchmark.examples import Examples
-from pipeline.benchmark.machine import deterministic, finish
+from pipeline.benchmark.machine import deterministic, finish, threads
 from pipeline.config import RunConfig
-from pipeline.encoders.frozen import freeze
+from pipeline.corpus.cache import ExampleCache
+from pipeline.corpus.reader import Corpus
 from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError
+from pipeline.stages.train.encoder import lay_out
 from pipeline.training.dataset import LoadedBatch, StepDataset, batches
 from pipeline.training.loss import Objective
 from pipeline.training.optimiser import make_optimiser
@@ -22,6 +25,7 @@ from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
 from pipeline.training.triplet_shard import TripletShard
 
 _LOSSES = 5
+_PLANNED_STEPS = 5
 _BARE_BATCHES = 4  # as many as keep one from staying in the processor's cache
 
 
@@ -54,14 +58,8 @@ class Lap:
 
 def make_encoder(config: RunConfig) -> nn.Module:
     """A fresh encoder as a training worker prepares it, with the same weights each time."""
-    training = config.training
-    encoder: nn.Module = initial_encoder(config.encoder, config.transform, config.seed)
-    freeze(encoder, training.frozen)
-    if training.channels_last:
-        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if training.compile:
-        encoder.compile()
-    return encoder.to(training.device)
+    encoder = initial_encoder(config.encoder, config.transform, config.seed)
+    return lay_out(encoder, config.training).to(config.training.device)
 
 
 class BareLoop:
@@ -107,12 +105,7 @@ class Product:
     ) -> None:
         """Prepares encoder, trainer and planner; steps go on from lap to lap.
 
-        Args:
-            examples: The corpus, and the run.
-            mined: A generation, for the sources that want one.
-            num_steps: Steps of a round.
-            decode_workers: See ``batches``.
-            decoded: Take images that were decoded before.
+        ``mined`` is for the sources that want a generation; ``decoded`` takes images that were decoded before.
         """
         config = examples.config
         # However the embeddings lie after so few steps: what is measured is how fast they are computed.
@@ -185,6 +178,23 @@ class Product:
             finish(device)
             seconds.append(time.perf_counter() - start)
         return float(np.median(seconds))
+
+
+def measure_step(config: RunConfig, corpus: Corpus) -> float | None:
+    """Seconds of a step of the whole batch by one worker on this machine, for a plan; None: there is nothing to train.
+
+    The batches are of random labels: they cost what neighbourhoods cost, and need no generation.
+
+    Raises:
+        InputError: Training fails with these settings.
+    """
+    if config.encoder.name == "identity" or corpus.payload.is_derived:
+        return None
+    online = config.training.model_copy(update={"source": "online", "curriculum": ()})
+    config = config.model_copy(update={"training": online})
+    with tempfile.TemporaryDirectory(prefix="motherlode-plan-") as folder, threads(online.threads_per_worker):
+        examples = Examples(config, corpus, ExampleCache(corpus, folder), np.empty(0, dtype=np.float32))
+        return Product(examples, None, _PLANNED_STEPS, online.decode_workers, decoded=False).lap().step_s
 
 
 def num_valid_triplets(batch: LoadedBatch) -> int:

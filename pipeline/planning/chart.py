@@ -9,11 +9,7 @@ _MARKS = ((60.0, "a minute"), (3600.0, "an hour"), (86_400.0, "a day"), (30 * 86
 
 
 def draw_plans(plans: Sequence[Plan]) -> bytes:
-    """Seconds of each stage over the number of examples, as PNG.
-
-    Args:
-        plans: Of one cluster, by ascending size.
-    """
+    """Seconds of each stage over the number of examples, as PNG; plans are of one cluster, by ascending size."""
     figure, (axes,) = new_panels(1, 7.0, 5.0)
     sizes = [plan.work.num_examples for plan in plans]
     for place, stage in enumerate(plans[-1].stages):

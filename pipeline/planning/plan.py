@@ -64,15 +64,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, rates: Rates, cluster: PlannedCluster, num_examples: int, num_shards: int) -> Plan:
-    """Multiplies rates by counts.
-
-    Args:
-        config: The run, as on the cluster.
-        rates: Measured with it; see ``Rates.check_fit``.
-        cluster: The nodes.
-        num_examples: Of the corpus that is planned for.
-        num_shards: As the mine stage would cut it.
-    """
+    """Multiplies rates, which were measured with this config (see ``Rates.check_fit``), by counts."""
     work = count(config, rates.corpus, num_examples, num_shards)
     triplets = num_triplets(config, work, rates)
     traffic = traffic_of(config, work, cluster, rates, triplets)
@@ -136,14 +128,9 @@ def _slow(config: RunConfig, work: Workload, stages: list[Stage]) -> list[str]:
             found.append(f"{stage.name} waits for the driver, which joins the shards' answers: {' or '.join(advice)}")
     seconds = sum(stage.seconds for stage in searches)
     if seconds > _DAY_S:
-        share = _one_digit(config.mining.candidate_fraction * _DAY_S / seconds)
+        share = float(f"{config.mining.candidate_fraction * _DAY_S / seconds:.0e}")  # one significant digit
         found.append(
             f"the search takes {in_time(seconds)}: more nodes, or mining.candidate_fraction {share:g}, which brings it "
             f"near a day where candidates are what takes it (what it finds has rank {1 / share:,.0f} in the mean)"
         )
     return found
-
-
-def _one_digit(value: float) -> float:
-    """Rounded down to one significant digit."""
-    return float(f"{value:.0e}")

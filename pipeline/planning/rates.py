@@ -61,13 +61,6 @@ class EmbedRates(_Record):
     """To the store."""
     stored_bytes_per_example: Bytes
 
-    @property
-    def s_per_example(self) -> float:
-        """All of it."""
-        return (
-            self.read_s_per_example + self.decode_s_per_example + self.encode_s_per_example + self.write_s_per_example
-        )
-
 
 class DriverRates(_Record):
     """Seconds of the one process that hands out the work and takes in the answers."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,14 @@ class Stage:
     bound_by: str
 
 
+class Compared(NamedTuple):
+    """A stage as it was planned and as it was measured, in seconds."""
+
+    stage: str
+    planned_s: float
+    measured_s: float
+
+
 def num_triplets(config: RunConfig, work: Workload, rates: Rates) -> float:
     """Triplets that a generation is expected to hold."""
     return work.num_pairs * config.mining.negatives_per_pair * rates.answered_share
@@ -43,10 +52,10 @@ def stages_of(
     actors, shared = cluster.busy_actors(config), min(cluster.busy_actors(config), work.num_shards)
     open_s = work.num_examples * rates.driver.open_s_per_example
     found = [Stage("start", rates.session_s + open_s, "start")]
-    found.append(_embed(config, work, cluster, rates, traffic.embed_bytes))
+    found.append(_embed(config, work, cluster, rates, traffic))
     group_s = work.num_mined * rates.driver.group_s_per_example
     load_s = work.num_examples * rates.load_s_per_example / shared
-    network_s = _across(cluster, traffic.load_bytes)
+    network_s = _across(cluster, traffic.embedding_bytes)
     found.append(_longest("load", {"actors": load_s, "network": network_s}, ("driver", group_s)))
     if config.mining.audit.num_neighbours:
         found.append(_audit(config, work, cluster, rates, traffic))
@@ -59,7 +68,7 @@ def stages_of(
     return found
 
 
-def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, network_bytes: float) -> Stage:
+def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
     embed = rates.embed
     parts = {
         "reading": embed.read_s_per_example,
@@ -67,18 +76,18 @@ def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Ra
         "encoding": embed.encode_s_per_example,
         "writing": embed.write_s_per_example,
     }
-    work_s = work.num_examples * embed.s_per_example / min(cluster.busy_actors(config), work.num_parts)
+    work_s = work.num_examples * sum(parts.values()) / min(cluster.busy_actors(config), work.num_parts)
     start_s = rates.actor_start_s + work.num_examples * rates.driver.open_s_per_example
     slowest = max(parts, key=lambda name: parts[name]) if work_s > start_s else "start"
-    return _longest("embed", {slowest: work_s, "network": _across(cluster, network_bytes)}, ("start", start_s))
+    network_s = _across(cluster, traffic.corpus_bytes + traffic.embedding_bytes)
+    return _longest("embed", {slowest: work_s, "network": network_s}, ("start", start_s))
 
 
 def _audit(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
     own_s = work.num_own * rates.own_s_per_mate
     search_s = _search_s(rates.audit, config, work, work.num_mined, work.num_mined)
     merge_s = _merge_s(rates, work.num_shards, work.num_mined, config.mining.audit.num_neighbours)
-    driver_s = merge_s + work.num_mined * rates.driver.judge_s_per_example
-    driver_s += _task_s(rates, work)
+    driver_s = merge_s + work.num_mined * rates.driver.judge_s_per_example + _task_s(rates, work)
     return _searched("audit", config, cluster, own_s + search_s, driver_s, traffic.audit)
 
 
@@ -102,7 +111,7 @@ def _task_s(rates: Rates, work: Workload) -> float:
 
 def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors: float, num_pairs: float) -> float:
     """Actors' seconds of all blocks against all shards."""
-    candidates = work.candidates_per_shard * config.mining.candidate_fraction
+    candidates = work.num_mined / work.num_shards * config.mining.candidate_fraction
     return work.num_shards * rates.seconds(num_anchors, num_pairs, candidates)
 
 

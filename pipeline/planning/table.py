@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 
-from pipeline.planning.check import Compared
 from pipeline.planning.plan import Plan
+from pipeline.planning.stages import Compared
 from pipeline.units import in_bytes, in_count, in_time
 
 HEADINGS = ("examples", "embed", "audit", "mine", "in all", "bound by", "driver", "a node", "store", "between nodes")
@@ -20,14 +20,14 @@ def show_plan(plan: Plan) -> RenderableType:
         f"a refresh of {in_count(work.num_examples)} examples: {in_count(work.num_pairs)} pairs, "
         f"{in_count(plan.num_triplets)} triplets, {work.num_shards:,} shards"
     )
-    times = _table(title, ("stage", "time", "bound by"))
+    times = Table("stage", Column("time", justify="right"), "bound by", title=title, title_justify="left")
     for stage in plan.stages:
         times.add_row(stage.name, in_time(stage.seconds), stage.bound_by)
     cost = "" if plan.cost is None else f"cost {plan.cost:,.2f}"
     times.add_row("in all", in_time(plan.seconds), cost or plan.bound_by.name, style="bold")
     if plan.train_s is not None:
         times.add_row("train, a round", in_time(plan.train_s), "")
-    room = _table("", ("what must fit", "takes", "of"))
+    room = Table("what must fit", Column("takes", justify="right"), "of")
     for need in plan.needs:
         limit = "" if need.limit_bytes is None else in_bytes(need.limit_bytes)
         room.add_row(need.where, in_bytes(need.num_bytes), limit, style="" if need.fits else "bold red")
@@ -71,13 +71,7 @@ def to_markdown(plans: Sequence[Plan]) -> list[str]:
 def show_check(rows: Sequence[Compared]) -> RenderableType:
     """Planned and measured, side by side."""
     table = Table("stage", "planned", "measured", "planned / measured")
-    for row in rows:
-        table.add_row(row.stage, f"{row.planned_s:.2f} s", f"{row.measured_s:.2f} s", f"{row.ratio:.2f}")
-    return table
-
-
-def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title or None, title_justify="left")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place == 1 else "left")
+    for stage, planned_s, measured_s in rows:
+        ratio = planned_s / max(measured_s, 1e-9)
+        table.add_row(stage, f"{planned_s:.2f} s", f"{measured_s:.2f} s", f"{ratio:.2f}")
     return table

@@ -33,16 +33,6 @@ class Traffic:
     mine: tuple[float, float]
 
     @property
-    def embed_bytes(self) -> float:
-        """Of the embed stage."""
-        return self.corpus_bytes + self.embedding_bytes
-
-    @property
-    def load_bytes(self) -> float:
-        """Of loading shards."""
-        return self.embedding_bytes
-
-    @property
     def store_bytes(self) -> float:
         """Read and written."""
         return self.corpus_bytes + 2 * self.embedding_bytes + self.triplet_bytes
@@ -58,49 +48,33 @@ def vector_bytes(config: RunConfig) -> int:
     return config.encoder.embedding_dim * np.dtype(config.embed.dtype).itemsize
 
 
-def bytes_per_triplet(work: Workload, rates: Rates) -> float:
-    """In the store. A negative may be any example: its id takes log2 N bits, which grows with the corpus."""
-    longer_bits = np.log2(max(work.num_examples, 2)) - np.log2(max(rates.corpus.num_examples, 2))
-    return max(1.0, rates.bytes_per_triplet + float(longer_bits) / 8)
-
-
 def traffic_of(
     config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, num_triplets: float
 ) -> Traffic:
     """Adds up what travels."""
-    mining = config.mining
+    mining, vector = config.mining, vector_bytes(config)
+    others, elsewhere = cluster.num_nodes - 1, 1 - 1 / cluster.num_nodes
+
+    def between(num_anchors: float, num_pairs: float, num_negatives: int) -> tuple[float, float]:
+        """Between nodes in a pass of the search, and of that to the driver.
+
+        A block takes the vectors of its anchors and of all that share their labels from wherever they lie; its queries
+        go to every node, and each shard answers to the driver.
+        """
+        vectors = num_anchors * max(1.0, rates.corpus.mates_per_anchor) * vector * elsewhere
+        queries = (num_anchors * (vector + _ANCHOR_BYTES) + num_pairs * _QUERY_BYTES) * others
+        answers = work.num_shards * num_pairs * num_negatives * _ANSWER_BYTES * elsewhere
+        return vectors + queries + answers, answers
+
     audit = (0.0, 0.0)
     if mining.audit.num_neighbours:
-        sizes = _PassSizes(work.num_mined, work.num_mined, mining.audit.num_neighbours)
-        audit = _between(config, work, cluster, rates, sizes)
-    sizes = _PassSizes(work.num_anchors, work.num_pairs, mining.negatives_per_pair)
+        audit = between(work.num_mined, work.num_mined, mining.audit.num_neighbours)
+    # A negative may be any example: its id takes log2 N bits, which grows with the corpus.
+    longer_bits = np.log2(max(work.num_examples, 2)) - np.log2(max(rates.corpus.num_examples, 2))
     return Traffic(
         corpus_bytes=work.stored_bytes,
         embedding_bytes=work.num_examples * rates.embed.stored_bytes_per_example,
-        triplet_bytes=num_triplets * bytes_per_triplet(work, rates),
+        triplet_bytes=num_triplets * max(1.0, rates.bytes_per_triplet + float(longer_bits) / 8),
         audit=audit,
-        mine=_between(config, work, cluster, rates, sizes),
+        mine=between(work.num_anchors, work.num_pairs, mining.negatives_per_pair),
     )
-
-
-@dataclass(frozen=True)
-class _PassSizes:
-    num_anchors: float
-    num_pairs: float
-    num_negatives: int
-
-
-def _between(
-    config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, sizes: _PassSizes
-) -> tuple[float, float]:
-    """Between nodes in a pass of the search, and of that to the driver.
-
-    A block takes the vectors of its anchors and of all that share their labels from wherever they lie; its queries go
-    to every node, and each shard answers to the driver.
-    """
-    others, elsewhere = cluster.num_nodes - 1, 1 - 1 / cluster.num_nodes
-    vectors = sizes.num_anchors * max(1.0, rates.corpus.mates_per_anchor) * vector_bytes(config) * elsewhere
-    anchor_bytes = vector_bytes(config) + _ANCHOR_BYTES
-    queries = (sizes.num_anchors * anchor_bytes + sizes.num_pairs * _QUERY_BYTES) * others
-    answers = work.num_shards * sizes.num_pairs * sizes.num_negatives * _ANSWER_BYTES * elsewhere
-    return vectors + queries + answers, answers

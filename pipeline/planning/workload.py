@@ -41,21 +41,9 @@ class Workload:
     stored_bytes: float
     payload_bytes: float
 
-    @property
-    def candidates_per_shard(self) -> float:
-        """Where all are scanned."""
-        return self.num_mined / self.num_shards
-
 
 def count(config: RunConfig, corpus: CorpusFacts, num_examples: int, num_shards: int) -> Workload:
-    """Counts what a refresh of ``num_examples`` like those of the corpus asks for.
-
-    Args:
-        config: Positives, and anchors a block.
-        corpus: Its labels keep their sizes; there are more or fewer of them.
-        num_examples: Of the corpus that is planned for.
-        num_shards: As the mine stage cuts it.
-    """
+    """Counts what a refresh of ``num_examples`` asks for: labels keep their sizes, there are more or fewer of them."""
     scale = num_examples / corpus.num_examples
     sizes = [(size, number * scale) for size, number in corpus.label_sizes]
     rules = config.mining.positives

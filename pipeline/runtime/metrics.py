@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from ray.util import metrics as ray_metrics
 
@@ -42,7 +42,7 @@ class Metric:
     description: str
     labels: tuple[str, ...] = ()
 
-    kind: ClassVar[str]
+    exporter: ClassVar[type[ray_metrics.Metric]]
 
     @property
     def exported_name(self) -> str:
@@ -53,7 +53,7 @@ class Metric:
 class Gauge(Metric):
     """A value as it is now."""
 
-    kind = "gauge"
+    exporter = ray_metrics.Gauge
 
     def set(self, value: float, **labels: str) -> None:
         """Sets the value, which stays until another one is set or the process ends."""
@@ -64,7 +64,7 @@ class Gauge(Metric):
 class Counter(Metric):
     """A count that only grows. It begins at 0 with the recording, so that an increase from 0 to 1 is seen."""
 
-    kind = "counter"
+    exporter = ray_metrics.Counter
 
     @property
     def exported_name(self) -> str:
@@ -177,12 +177,12 @@ class _Recorder:
 
     def add(self, counter: Counter, amount: float, labels: Labels) -> None:
         # Not inc(), which takes no 0: a counter that is not there before it is 1 has no increase for Prometheus.
-        _counter(counter)._record(amount, dict((self._run, *labels)))
+        _exported(counter)._record(amount, dict((self._run, *labels)))
 
     def set(self, gauge: Gauge, value: float, labels: Labels) -> None:
         with self._lock:
             self._gauges[gauge, labels] = value
-        _gauge(gauge).set(value, dict((self._run, *labels)))
+        _exported(gauge).set(value, dict((self._run, *labels)))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -193,20 +193,15 @@ class _Recorder:
             with self._lock:
                 gauges = list(self._gauges.items())
             for (gauge, labels), value in gauges:
-                _gauge(gauge).set(value, dict((self._run, *labels)))
+                _exported(gauge).set(value, dict((self._run, *labels)))
 
 
 _recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 
 
 @cache
-def _counter(metric: Counter) -> ray_metrics.Counter:
-    return ray_metrics.Counter(PREFIX + metric.name, metric.description, ("run", *metric.labels))
-
-
-@cache
-def _gauge(metric: Gauge) -> ray_metrics.Gauge:
-    return ray_metrics.Gauge(PREFIX + metric.name, metric.description, ("run", *metric.labels))
+def _exported(metric: Metric) -> Any:  # noqa: ANN401 — a gauge or a counter of Ray's
+    return metric.exporter(PREFIX + metric.name, metric.description, ("run", *metric.labels))
 
 
 def _count_stage(stage: str, unit: str, advance: int, elapsed_s: float) -> None:

@@ -103,9 +103,7 @@ def resolved(reference: "ray.ObjectRef[R]") -> R:
 def fetch(reference: "ray.ObjectRef[R]", timeout_s: float) -> R:
     """Waits for the value of a call, and raises the errors that we foresaw as themselves.
 
-    Args:
-        reference: To it.
-        timeout_s: For fetching it: where its node died meanwhile, it is computed once more.
+    The timeout is for fetching it: where its node died meanwhile, it is computed once more.
 
     Raises:
         PipelineError: As it was raised in the other process.

@@ -62,11 +62,7 @@ class NodeFacts:
 
 
 def look_at_node(cache_dir: str | None) -> NodeFacts:
-    """This machine, as a process on it sees it.
-
-    Args:
-        cache_dir: As ``ClusterConfig.cache_dir``.
-    """
+    """This machine, as a process on it sees it; ``cache_dir`` as in the config."""
     cache = cache_root(cache_dir)
     devices = range(torch.cuda.device_count())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -77,7 +73,7 @@ def look_at_node(cache_dir: str | None) -> NodeFacts:
         faiss=describe_faiss(),
         num_cpus=len(os.sched_getaffinity(0)),
         memory_bytes=min([total, *_container_limits()]),
-        memory_free_bytes=_memory_available(),
+        memory_free_bytes=_kernels_bytes("meminfo", "MemAvailable"),  # without swapping
         cache_dir=str(cache),
         cache_bytes=cache_size(cache).num_bytes,
         cache_free_bytes=_free_bytes(cache),
@@ -138,9 +134,7 @@ def describe_faiss() -> str:
 
 def resident_bytes(peak: bool = False) -> int:
     """Resident memory of this process, now or at its peak (Linux)."""
-    field = "VmHWM" if peak else "VmRSS"
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    return _kernels_bytes("self/status", "VmHWM" if peak else "VmRSS")
 
 
 def _free_bytes(folder: Path) -> int:
@@ -150,10 +144,10 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _memory_available() -> int:
-    """What could be had without swapping: free, or cache that would make room (Linux)."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+def _kernels_bytes(file: str, field: str) -> int:
+    """A number that Linux gives in one of its files under /proc."""
+    lines = Path("/proc", file).read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def _container_limits() -> list[int]:

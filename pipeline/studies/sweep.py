@@ -1,6 +1,5 @@
 """Sweep: train with several embedding sizes or training-set sizes, as for FaceNet's tables 5 and 6."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,15 +123,3 @@ def _task(job: Job, plan: SweepPlan, value: int, seed: int) -> ArmTask:
     else:
         labels = value
     return make_task(f"{plan.over}-{value}", own, job.corpus, 1, labels, pretrained_digest(job.with_config(own)))
-
-
-def values_of(texts: Sequence[str]) -> tuple[int, ...]:
-    """Whole numbers from the command line.
-
-    Raises:
-        InputError: One is none.
-    """
-    wrong = [text for text in texts if not text.isdecimal()]
-    if wrong:
-        raise InputError(f"--values {wrong[0]!r} is not a whole number of at least 1")
-    return tuple(int(text) for text in texts)

@@ -19,22 +19,13 @@ class Augment:
     """Mirrors, shifts, relights and covers images, by draws that depend on seed, step and example alone.
 
     So a resumed run sees the images that it would have seen.
-
-    Args:
-        config: How often and how far.
-        seed: The run's.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
         self._config, self._seed = config, seed
 
     def __call__(self, image: Image, step: int, example_id: int) -> Image:
-        """The changed image; the one that was given stays as it is.
-
-        Args:
-            image: (C, H, W) float32 in [-1, 1].
-            step: At which it is trained on.
-            example_id: Which it is.
+        """The changed image, (C, H, W) float32 in [-1, 1]; the one that was given stays as it is.
 
         Raises:
             InputError: It is no image.

@@ -4,7 +4,7 @@ There is no sampler state to save: a resumed run asks for the step it stopped at
 whatever the number of workers.
 """
 
-from collections.abc import Iterable
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.arrays import Int32Array, Int64Array
 from pipeline.config import BatchConfig
 from pipeline.config.training import Selection
-from pipeline.training.label_index import NO_IDS, LabelIndex
+from pipeline.training.label_index import NO_IDS, LabelIndex, random_order
 from pipeline.training.triplet_shard import TripletShard
 
 _BATCH_STREAM = 0x6261746368  # keeps these random numbers apart from others of the same seed
@@ -110,7 +110,8 @@ def fill_batch(
     labels: list[int] = []
     counts: list[int] = []
     room = config.num_images
-    for label in _chosen_first(chosen, index.random_labels(rng)):
+    others = (label for label in random_order(rng, index.labels_L) if label not in chosen)
+    for label in itertools.chain(chosen, others):
         if room <= 0:
             break
         images = index.draw(rng, label, min(config.images_per_label, room), chosen.get(label, NO_IDS))
@@ -119,11 +120,6 @@ def fill_batch(
         counts.append(len(images))
         room -= len(images)
     return Batch(np.concatenate(ids), np.repeat(np.array(labels, dtype=np.int32), counts), selection)
-
-
-def _chosen_first(chosen: ImagesByLabel, others: Iterable[int]) -> Iterable[int]:
-    yield from chosen
-    yield from (label for label in others if label not in chosen)
 
 
 def _listed_batch(ids_T3: Int64Array, labels_T3: Int32Array) -> Batch:

@@ -56,15 +56,9 @@ class StepDataset(Dataset[LoadedBatch]):
         old_ND: npt.NDArray[np.floating] | None = None,
         augment: Augment | None = None,
     ) -> None:
-        """Takes what plans and what decodes.
+        """Takes what plans, and what decodes an example by its id.
 
-        Args:
-            planner: Names the images of a step.
-            load: example_id to input array.
-            rank: This worker.
-            world_size: Workers that share a batch.
-            old_ND: Vectors by an older encoder, at the place of their example_id, shape (N, D).
-            augment: Changes each image.
+        ``old_ND`` are vectors by an older encoder, at the place of their example_id, shape (N, D).
         """
         self._planner, self._load, self._rank, self._world_size = planner, load, rank, world_size
         self._old_ND, self._augment = old_ND, augment
@@ -90,14 +84,7 @@ class StepDataset(Dataset[LoadedBatch]):
 
 
 def batches(dataset: StepDataset, steps: range, decode_workers: int, pin_memory: bool = False) -> Iterator[LoadedBatch]:
-    """The batches of consecutive steps.
-
-    Args:
-        dataset: Gives the batch of a step.
-        steps: Which steps.
-        decode_workers: Processes that plan and decode ahead; 0: in line.
-        pin_memory: Put inputs where a GPU can fetch them by itself.
-    """
+    """The batches of consecutive steps; ``decode_workers`` processes plan and decode ahead, 0: it is done in line."""
     loader: DataLoader[LoadedBatch] = DataLoader(
         dataset,
         batch_size=None,

@@ -1,5 +1,7 @@
 """An index of the training examples by label: every batch draws its images from it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pipeline.arrays import Int32Array, Int64Array
@@ -56,29 +58,15 @@ class LabelIndex:
         shuffled = members[rng.permutation(len(members))[: max(number - len(first), 0)]]
         return np.concatenate([first[:number], shuffled])
 
-    def random_labels(self, rng: np.random.Generator) -> "RandomLabelOrder":
-        """Labels with at least two examples, in random order, each once."""
-        return RandomLabelOrder(rng, self.labels_L)
 
+def random_order(rng: np.random.Generator, labels_L: Int32Array) -> Iterator[int]:
+    """Labels in random order, without shuffling all of them for the few that a batch wants.
 
-class RandomLabelOrder:
-    """Iterates over labels in random order without shuffling all of them for the few that a batch wants."""
-
-    def __init__(self, rng: np.random.Generator, labels_L: Int32Array) -> None:
-        self._rng, self._labels_L = rng, labels_L
-        self._moved: dict[int, int] = {}
-        self._position = 0
-
-    def __iter__(self) -> "RandomLabelOrder":
-        return self
-
-    def __next__(self) -> int:
-        """One step of Fisher and Yates' shuffle, which keeps only the positions that it has moved."""
-        position, last = self._position, len(self._labels_L)
-        if position == last:
-            raise StopIteration
-        other = int(self._rng.integers(position, last))
-        chosen = self._moved.get(other, other)
-        self._moved[other] = self._moved.get(position, position)
-        self._position += 1
-        return int(self._labels_L[chosen])
+    Fisher and Yates' shuffle, which keeps only the positions that it has moved.
+    """
+    moved: dict[int, int] = {}
+    for position in range(len(labels_L)):
+        other = int(rng.integers(position, len(labels_L)))
+        chosen = moved.get(other, other)
+        moved[other] = moved.get(position, position)
+        yield int(labels_L[chosen])

@@ -30,11 +30,6 @@ class BatchLoss:
     num_triplets: int
     num_active: int
 
-    @property
-    def active_share(self) -> float:
-        """Share of the triplets that still teach something, in [0, 1]."""
-        return self.num_active / max(self.num_triplets, 1)
-
 
 @dataclass(frozen=True)
 class Objective:

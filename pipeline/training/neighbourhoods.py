@@ -26,16 +26,7 @@ class Neighbourhoods:
         shard: TripletShard,
         previous: TripletShard | None = None,
     ) -> None:
-        """Takes what was mined, and from where on its cliques are counted.
-
-        Args:
-            config: Sizes, shares and selection of the batches.
-            index: The examples.
-            seed: The run's.
-            first_step: The first step that trains on the shard.
-            shard: Of the pinned generation.
-            previous: A shard of the generation before, for ``previous_share``.
-        """
+        """Takes what was mined now and before, and from which step on its cliques are counted."""
         self._config, self._index, self._seed, self._first_step = config.batch, index, seed, first_step
         self._selection: Selection = config.selection
         self._sources = [(shard, CliqueSeeds(shard, seed))]

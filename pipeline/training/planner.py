@@ -17,15 +17,10 @@ def make_planner(
     shard: TripletShard | None = None,
     previous: TripletShard | None = None,
 ) -> BatchPlanner:
-    """What plans the batches of a segment.
+    """What plans the batches of a segment, which begins at ``first_step``.
 
-    Args:
-        config: The training run, with the curriculum applied (``RunConfig.at_step``).
-        index: The training examples.
-        seed: The run's.
-        first_step: The segment's first step.
-        shard: A shard of the pinned generation, for the sources "mined" and "listed".
-        previous: A shard of the generation before, for ``batch.previous_share``.
+    The config has the curriculum applied (``RunConfig.at_step``). Sources that mine want a shard of the pinned
+    generation; ``batch.previous_share`` one of the generation before, too.
     """
     if config.source == "random":
         return RandomTriplets(index, config.batch, seed)

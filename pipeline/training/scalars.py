@@ -30,11 +30,7 @@ class Scalars(Protocol):
         """A checkpoint stands: what was added is worth keeping now."""
 
     def close(self, finished: bool) -> None:
-        """Writes what is left.
-
-        Args:
-            finished: Whether training reached its last step.
-        """
+        """Writes what is left; ``finished``: training has reached its last step."""
 
 
 def check_packages(config: ObserveConfig) -> None:
@@ -71,12 +67,7 @@ class TensorBoardScalars:
     """Event files in a folder."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begins a file there.
-
-        Args:
-            folder: The run's own.
-            step: The checkpoint's that training resumes from: later steps that are there already will not be shown.
-        """
+        """Begins a file in the run's own folder; what it has of steps after the checkpoint's will not be shown."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 — optional, and seconds of imports
 
         try:
@@ -107,10 +98,6 @@ class MlflowScalars:
 
     def __init__(self, uri: str, config: RunConfig) -> None:
         """Finds the run of this workspace and name, or creates it.
-
-        Args:
-            uri: Of the tracking server.
-            config: The run: its parameters, and the experiment's name.
 
         Raises:
             UnavailableError: MLflow does not answer.

@@ -28,13 +28,7 @@ _TRIPLETS = 1 << 18
 
 
 def measure_driver(job: Job, shard: Shard, searched: Searched, s_per_task: float) -> dict[str, Any]:
-    """Measures the driver's work.
-
-    Args:
-        job: The run; its workspace is one where triplets may be written.
-        shard: What an actor searched.
-        searched: Its answers.
-        s_per_task: As it was measured.
+    """Measures the driver's work with what an actor searched, in a workspace where triplets may be written.
 
     Returns:
         Fields of ``Rates``: those of the driver, of publishing, and of triplets.

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Sequence
 
 from pipeline.config import RunConfig
-from pipeline.planning.check import Compared
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.measure.stage import measure_rates
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.rates import Rates
+from pipeline.planning.stages import Compared
 from pipeline.progress import log, stopwatch
 from pipeline.stages.job import Job
 from pipeline.stages.mine.job import mine_once

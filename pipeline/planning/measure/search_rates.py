@@ -79,12 +79,7 @@ def computing_clock(config: ClusterConfig) -> Clock:
 
 
 def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
-    """Answers a block of anchors as a refresh does.
-
-    Args:
-        shard: A stretch of the corpus; its size should be that of a refresh's shards.
-        config: The run.
-        backend: As ``resolve_backend`` gave it.
+    """Answers a block of anchors as a refresh does; the shard should have the size of a refresh's.
 
     Raises:
         InputError: The stretch holds no triplet.
@@ -103,7 +98,7 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
     pair_s, (queries, (pairs, _)) = timed(
         lambda: build_negative_queries(block, groups, mining, backend, seed, shard), ROUNDS, clock
     )
-    asked = [_Asked(queries, mining.negatives_per_pair)]
+    asked = [(queries, mining.negatives_per_pair)]
     own, own_s = pairs, 0.0
     if mining.audit.num_neighbours:
         most = num_own(groups, mining.audit.closer_than_share)
@@ -111,7 +106,7 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
             lambda: build_neighbour_queries(anchors, groups, mining.audit, most, seed, shard), ROUNDS, clock
         )
         # First, as in a refresh: what a search learns of the embeddings then, it goes on with.
-        asked.insert(0, _Asked(around, mining.audit.num_neighbours))
+        asked.insert(0, (around, mining.audit.num_neighbours))
     first_s, rates, answers = _measure_search(shard, config, backend, asked)
     few = queries.of_pairs(np.flatnonzero(queries.row_P < _FORCED_ANCHORS))
     verify_s, _ = timed(lambda: brute_force(few, shard, mining.negatives_per_pair), clock=clock)
@@ -120,7 +115,7 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
         pair_s=pair_s / float(mates_A.sum()),
         own_s=own_s / float(np.minimum(mates_A, MOST_OWN).sum()),
         mine=rates[-1],
-        audit=rates[0] if mining.audit.num_neighbours else _NONE,
+        audit=rates[0] if mining.audit.num_neighbours else SearchRates(s_per_pair=0, s_per_look=0, s_per_product=0),
         verify_s=verify_s / (len(few.row_P) * len(shard)),
         pairs=pairs,
         nearest=answers[-1],
@@ -129,19 +124,13 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
     )
 
 
-_NONE = SearchRates(s_per_pair=0.0, s_per_look=0.0, s_per_product=0.0)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    queries: Queries
-    num_negatives: int
-
-
 def _measure_search(
-    shard: Shard, config: RunConfig, backend: str, asked: list[_Asked]
+    shard: Shard, config: RunConfig, backend: str, asked: list[tuple[Queries, int]]
 ) -> tuple[float, list[SearchRates], list[Nearest]]:
-    """What first searches took beyond later ones; for each question, its rates, and its answers from all candidates."""
+    """What first searches took beyond later ones; for each question, its rates, and its answers from all candidates.
+
+    ``asked`` holds queries, and the number of negatives that is wanted for each of their pairs.
+    """
     clock, device = computing_clock(config.cluster), config.cluster.actor_device
     sizes = np.array(sorted({max(min(_FEWEST_CANDIDATES, len(shard)), len(shard) // share) for share in _SHARES}))
     seconds_QK, first_s = np.empty((len(asked), len(sizes))), 0.0
@@ -151,14 +140,14 @@ def _measure_search(
         # The whole of it where it lies, as in a refresh.
         candidates = shard if size == len(shard) else shard.take(rows)
         search, answers = open_search(config.mining, backend, candidates, device), []
-        for number, one in enumerate(asked):
-            begun_s, _ = timed(lambda: search(one.queries, one.num_negatives), clock=clock)  # noqa: B023 — at once
-            later_s, (nearest, _) = timed(lambda: search(one.queries, one.num_negatives), ROUNDS, clock)  # noqa: B023
+        for number, question in enumerate(asked):
+            begun_s, _ = timed(lambda: search(*question), clock=clock)  # noqa: B023 — at once
+            later_s, (nearest, _) = timed(lambda: search(*question), ROUNDS, clock)  # noqa: B023
             seconds_QK[number, place], first_s = later_s, max(first_s, begun_s - later_s)
             answers.append(nearest)
     rates = [
-        fit_search(len(one.queries.labels_A), len(one.queries.row_P), sizes, seconds_K)
-        for one, seconds_K in zip(asked, seconds_QK, strict=True)
+        fit_search(len(queries.labels_A), len(queries.row_P), sizes, seconds_K)
+        for (queries, _), seconds_K in zip(asked, seconds_QK, strict=True)
     ]
     return first_s, rates, answers
 
@@ -169,14 +158,7 @@ def fit_search(
     num_candidates_K: np.ndarray[tuple[int], np.dtype[np.int64]],
     seconds_K: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> SearchRates:
-    """The rates, none negative, that come nearest to K measured times, as shares of each.
-
-    Args:
-        num_anchors: Of the block.
-        num_pairs: Of the block.
-        num_candidates_K: How many were searched.
-        seconds_K: How long it took.
-    """
+    """The rates of a block, none negative, that come nearest to K measured times, as shares of each."""
     columns = [
         np.full(len(seconds_K), num_pairs),
         num_pairs * np.log(num_candidates_K),

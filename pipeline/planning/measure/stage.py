@@ -36,11 +36,7 @@ _SAMPLED_BLOCKS = 16
 def measure_rates(job: Job, train_s_per_step: float | None = None) -> Rates:
     """Runs the work of a refresh on a few stretches of the corpus, for a quarter of a minute or so.
 
-    What it writes lies below ``.probe`` in the workspace, and is deleted.
-
-    Args:
-        job: The run; its workspace's store is measured, too.
-        train_s_per_step: Where that was measured.
+    The workspace's store is measured, too: what is written there lies below ``.probe``, and is deleted.
 
     Raises:
         InputError: The corpus is too small to measure with.

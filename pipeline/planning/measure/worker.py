@@ -87,11 +87,7 @@ class RateWorker(RefreshWorker):
         return Embedded(start_s, idle_bytes, facts, embed, load_s / num_examples, shard)
 
     def search_stretch(self, backend: str, shard: Shard) -> Stretch:
-        """Searches a stretch, as it was loaded.
-
-        Args:
-            backend: As ``resolve_backend`` gave it.
-            shard: The stretch. A read-only view of Ray's shared memory, as in a refresh.
+        """Searches a stretch, as it was loaded: a read-only view of Ray's shared memory, as in a refresh.
 
         Raises:
             InputError: The stretch holds no triplet.

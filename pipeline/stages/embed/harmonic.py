@@ -119,10 +119,7 @@ def lacks_old_vectors(job: Job, checkpoint: CheckpointManifest) -> bool:
 def wait_for_old_vectors(job: Job, old: OldEncoder, tell: Callable[[str], None]) -> FloatArray:
     """All examples' vectors by the old encoder, as they were stored, at the place of their ids; shape (N, D).
 
-    Args:
-        job: The run.
-        old: Whose vectors.
-        tell: Called while waiting for a miner to make them, with words for people.
+    ``tell`` is called with words for people while a miner has yet to make them.
 
     Raises:
         UnavailableError: They did not appear within ``training.generation_timeout_s``.

@@ -26,13 +26,9 @@ def key_of(config: RunConfig, corpus: Corpus, checkpoint: CheckpointManifest) ->
 
 
 def embed(pool: EncodePool, job: Job, checkpoint: CheckpointManifest, key: str) -> None:
-    """Embeds the whole corpus with a checkpoint; parts that are stored already are skipped.
+    """Embeds the corpus with a checkpoint's own encoder and preprocessing; parts that are stored already are skipped.
 
-    Args:
-        pool: Embeds.
-        job: Its workspace is the checkpoint's, which may be of another run, architecture and preprocessing.
-        checkpoint: Embeds with its own encoder and preprocessing.
-        key: As ``key_of`` gave it.
+    The job's workspace is the checkpoint's, which may be of another run than the config. The key is that of ``key_of``.
     """
     workspace, corpus = job.workspace, job.corpus
     missing = missing_parts(workspace, corpus, key)

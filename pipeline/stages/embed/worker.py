@@ -34,10 +34,6 @@ class EncodeWorker:
         """Sets the number of threads before any is started.
 
         Nothing is opened here: an error in an actor's constructor would reach the driver as a dead actor.
-
-        Args:
-            config: The run.
-            corpus_number: The corpus that the job has pinned.
         """
         torch.set_num_threads(config.cluster.threads_per_actor)
         self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)

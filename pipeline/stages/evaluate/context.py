@@ -113,12 +113,9 @@ class EvaluationContext:
 
 
 def build_context(pool: EncodePool, job: Job, step: int) -> EvaluationContext:
-    """Embeds the corpus with a checkpoint, and finds out which labels it was trained on.
+    """Embeds the corpus with a checkpoint of the job's run, and finds out which labels it was trained on.
 
-    Args:
-        pool: Actors that can embed.
-        job: Its workspace is of the checkpoint's run; the checkpoint's own encoder and transform replace its config's.
-        step: Of the checkpoint.
+    The checkpoint's own encoder and transform replace the config's.
     """
     config, workspace, corpus = job.config, job.workspace, job.corpus
     checkpoint = checkpoints(workspace).read(step)

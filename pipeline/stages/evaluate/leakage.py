@@ -19,10 +19,7 @@ def trained_labels(
 ) -> npt.NDArray[np.bool_] | None:
     """Which labels of a corpus a checkpoint was trained on, in all its steps and in the weights that it started from.
 
-    Args:
-        workspace: Of the checkpoint's run; holds the corpora too.
-        checkpoint: Of this run.
-        corpus: Of the labels; the checkpoint need not have been trained on this corpus.
+    The workspace is of the checkpoint's run; the checkpoint need not have been trained on this corpus.
 
     Returns:
         bool (L,), by label code. None: it cannot be known, since a corpus or an earlier checkpoint is not in this
@@ -87,12 +84,7 @@ def check_leakage(
 ) -> None:
     """Refuses to evaluate a checkpoint on labels that it was trained on, or warns where that is allowed.
 
-    Args:
-        name: Of the checkpoint, for the message.
-        trained_L: See `trained_labels`.
-        label_codes: Of the labels in the evaluation set, each once.
-        label_names: By code.
-        allowed: The config's ``evaluation.allow_trained_labels``.
+    ``label_codes`` are those of the evaluation set, each once; for ``trained_L`` see ``trained_labels``.
 
     Raises:
         InputError: Some label is both, and that is not allowed.

@@ -32,15 +32,7 @@ class TripletCollector:
         provenance: Mapping[str, str],
         stem: str = "triplets",
     ) -> None:
-        """Begins with nothing.
-
-        Args:
-            transaction: Where shards go.
-            mining: The margin that tells kinds apart, and rows a shard.
-            corpus: Labels of the ids.
-            provenance: What each file carries.
-            stem: First part of the shards' names.
-        """
+        """Begins with nothing; each file carries the provenance, and its name begins with the stem."""
         self._transaction, self._mining, self._corpus, self._provenance = transaction, mining, corpus, provenance
         self._writer = TripletWriter(transaction, mining.rows_per_shard, provenance, stem)
         self.num_triplets = 0

@@ -70,9 +70,7 @@ def mine_watch(job: Job) -> list[int]:
 def follow_checkpoints(job: Job, idle: Callable[[CheckpointManifest], None]) -> None:
     """Refreshes for every new checkpoint until the last one of the run, which needs no generation any more.
 
-    Args:
-        job: The run.
-        idle: Called again and again while there is nothing to mine; may raise to end the watch.
+    ``idle`` is called again and again while there is nothing to mine; it may raise to end the watch.
     """
     config, dataset = job.config, checkpoints(job.workspace)
     if (published := generations(job.workspace).latest()) is not None:

@@ -26,14 +26,7 @@ from pipeline.triplets.schema import from_arrow
 def search_blocks(
     pool: RefreshPool, request: RefreshRequest, audited: AuditedCorpus, previous: Generation | None
 ) -> Iterator[Block]:
-    """Mines; blocks come in order of anchors, computed as they are drawn.
-
-    Args:
-        pool: Actors.
-        request: The refresh.
-        audited: What is mined.
-        previous: Begin from its triplets.
-    """
+    """Mines, from old triplets where there are any; blocks come in order of anchors, computed as they are drawn."""
     specs = _query_specs(request, audited, previous)
     waiting: dict[int, Block] = {}
     next_block = 0

@@ -84,15 +84,9 @@ class ShardedCorpus:
 def load_shards(
     pool: ActorPool[Any], request: RefreshRequest, mixture: Mixture | None
 ) -> tuple[list[LoadedShard], ShardStatistics]:
-    """Loads the training examples, spread over the nodes of the pool.
+    """Loads the training examples, spread over the nodes of the pool: shards in order of ids, and what they hold.
 
-    Args:
-        pool: Actors.
-        request: Names the stored embeddings, and seeds the sample of candidates.
-        mixture: A share of the examples stands with vectors of an older encoder.
-
-    Returns:
-        The shards in order of ids, and what they hold.
+    With a mixture, a share of the examples stands with vectors of an older encoder.
     """
     config, corpus = request.config, request.job.corpus
     bounds = np.linspace(0, corpus.num_examples, num_shards(config, corpus.num_examples) + 1).astype(int)
@@ -148,10 +142,7 @@ def _call_on_nodes(
 ) -> Iterator[tuple[Sequence[Reference], Any, str]]:
     """Calls functions that make two values, which stay, and a third; yields these and the node, in order of the calls.
 
-    Args:
-        config: The cluster.
-        calls: (id of the wanted node, function, arguments).
-        num_at_once: So many are under way, as each holds memory.
+    A call is (id of the wanted node, function, arguments). ``num_at_once`` are under way, as each holds memory.
     """
     running: deque[list[Reference]] = deque()
     for node, function, args in calls:

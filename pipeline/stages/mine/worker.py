@@ -52,11 +52,7 @@ class RefreshWorker(EncodeWorker):
     def search_block(self, search: Search, index: int, candidates: Shard, queries: Queries) -> tuple[Nearest, int]:
         """Searches one shard for the negatives of a block.
 
-        Args:
-            search: The pass.
-            index: Number of the shard.
-            candidates: What is searched. A read-only view of Ray's shared memory: a node holds it once.
-            queries: The block's.
+        Candidates are a read-only view of Ray's shared memory: a node holds them once.
 
         Returns:
             The nearest negatives found, and how many pairs an index handed to the scan.

@@ -42,8 +42,7 @@ def fit(config: RunConfig, corpus_number: int, monitor: Actor[TrainingMonitor]) 
 def remove_placement_groups(keep: Collection[str]) -> None:
     """Removes the placement groups that an ended controller left, and with them the workers that they hold.
 
-    Args:
-        keep: Ids of those that this Ray job had before it.
+    Those stay that this Ray job had before it.
     """
     job = ray.get_runtime_context().get_job_id()
     for group, description in placement_group_table().items():

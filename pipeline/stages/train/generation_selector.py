@@ -97,12 +97,7 @@ class GenerationSelector:
     def wait(
         self, checkpoint: CheckpointManifest, broadcast: Broadcast, report: Callable[[str], None]
     ) -> tuple[int, float]:
-        """Waits until there is a generation to use.
-
-        Args:
-            checkpoint: The newest one, which the generation follows.
-            broadcast: Between workers.
-            report: Called while waiting, with a note for people.
+        """Waits until there is a generation to use after the newest checkpoint, and tells ``report`` so meanwhile.
 
         Returns:
             The generation's number, and the seconds waited.

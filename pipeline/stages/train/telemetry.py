@@ -50,15 +50,7 @@ class Telemetry:
         return metrics.stopwatch(metrics.GENERATION_WAIT_SECONDS)
 
     def step(self, step: int, segment: Segment, report: StepReport, wait_s: float, step_s: float) -> None:
-        """Reports a step.
-
-        Args:
-            step: How many steps were taken, with this one.
-            segment: What it trained on.
-            report: What it did.
-            wait_s: Seconds waited for its batch.
-            step_s: Seconds in all.
-        """
+        """Reports a step, which ``step`` counts already; ``wait_s`` of its seconds were waited for the batch."""
         values = {
             "loss": report.loss,
             "active_share": report.num_active / max(report.num_triplets, 1),

@@ -62,13 +62,7 @@ def make_task(
 
 
 def train_missing(job: Job, folder: str, tasks: Sequence[ArmTask], title: str) -> list[ArmResult]:
-    """Trains what has no result yet, and stores each result as soon as it is there.
-
-    Args:
-        job: Its config is what all share; its workspace holds the results.
-        folder: Of the comparison or the sweep in the workspace.
-        tasks: Its runs; one with the digest of a stored result is not trained again.
-        title: For the progress line.
+    """Trains the tasks that have no result by their digest yet, and stores each result as soon as it is there.
 
     Returns:
         The results, in the order of the tasks.

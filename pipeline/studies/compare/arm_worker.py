@@ -85,12 +85,7 @@ class ArmWorker:
     """Holds the decoded corpus, which all arms read."""
 
     def __init__(self, config: RunConfig, corpus_number: int) -> None:
-        """Sets the number of threads; nothing is opened here.
-
-        Args:
-            config: What all arms share.
-            corpus_number: The pinned corpus.
-        """
+        """Sets the number of threads; nothing is opened here."""
         torch.set_num_threads(config.cluster.threads_per_actor)
         self._limits = threadpoolctl.threadpool_limits(config.cluster.threads_per_actor)
         self._config, self._corpus_number = config, corpus_number
@@ -188,14 +183,8 @@ class _ArmRun:
         corpus = self._corpus
         num_sampled = config.training.staleness.num_triplets
         if self._mined is not None and num_sampled:
-            stale = measure_staleness(
-                self._mined,
-                self._embed,
-                num_sampled,
-                self._mined_band,
-                config.training.loss.margin,
-                config.seed,
-            )
+            margin, seed = config.training.loss.margin, config.seed
+            stale = measure_staleness(self._mined, self._embed, num_sampled, self._mined_band, margin, seed)
             self._progress.staleness.append(stale.metrics())
         ids, labels = self._train_ids, corpus.labels[self._train_ids]
         self._mined_band = config.mining.band
@@ -214,14 +203,10 @@ class _ArmRun:
     def _evaluate(self, step: int) -> CurvePoint:
         test_ids = np.flatnonzero(self._corpus.is_test)
         labels = self._corpus.labels[test_ids]
-        evaluation = evaluate_embeddings(self._embed(test_ids), labels, self._config.evaluation, seed=0)
+        metrics = evaluate_embeddings(self._embed(test_ids), labels, self._config.evaluation, seed=0).metrics()
         used = self._progress
         return CurvePoint(
-            step=step,
-            images=used.images,
-            metrics=evaluation.metrics(),
-            train_s=used.train_s,
-            refresh_s=used.refresh_s,
+            step=step, images=used.images, metrics=metrics, train_s=used.train_s, refresh_s=used.refresh_s
         )
 
 

@@ -31,12 +31,7 @@ class Arm:
     candidates: int | None = None
 
     def config(self, base: RunConfig, num_examples: int) -> RunConfig:
-        """The run of this arm.
-
-        Args:
-            base: What all arms share.
-            num_examples: Training examples, of which ``candidates`` are a share.
-        """
+        """The run of this arm; ``candidates`` are a share of so many training examples."""
         if self == AS_CONFIGURED:
             return base
         mining = base.mining.model_copy(update={"candidate_fraction": 1.0, "warm_start": False})

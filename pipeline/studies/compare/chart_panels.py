@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
+from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
 
 from pipeline.arrays import Float64Array
-from pipeline.plotting import GRID, INK, LABEL_SIZE
-from pipeline.studies.compare.chart_style import Look, Looks, spread
+from pipeline.plotting import GRID, INK, LABEL_SIZE, line_look
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import Difference
 
@@ -20,6 +20,15 @@ from pipeline.studies.compare.statistics import Difference
 STEEP_START = 1 / 4
 LINE_HEIGHT = 1.25
 LEADER = {"arrowstyle": "-", "linewidth": 1.2, "relpos": (0, 0.5), "shrinkA": 0, "shrinkB": 0}
+
+Look = tuple[str, str]  # colour and marker of an arm
+Looks = Mapping[str, Look]
+
+
+def arm_looks(arms: Sequence[str], baseline: str) -> dict[str, Look]:
+    """The look of each arm; the baseline has ink and no marker, wherever it stands."""
+    others = [arm for arm in arms if arm != baseline]
+    return {baseline: (INK, "")} | {arm: line_look(place) for place, arm in enumerate(others)}
 
 
 class Curve(NamedTuple):
@@ -100,6 +109,28 @@ def spread_labels(figure: Figure, axes: Axes, annotations: Sequence[Annotation])
     heights = spread([annotation.xyann[1] for annotation in annotations], gap, low, high)
     for annotation, height in zip(annotations, heights, strict=True):
         annotation.xyann = (1, height)
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves labels apart, so that the sum of the squared moves is least, and keeps their order.
+
+    Args:
+        positions: Wanted positions, in any order.
+        gap: Least distance of two labels, in the same unit.
+        low: Least position.
+        high: Greatest position, where there is room for all labels between the two; else they leave by the top.
+
+    Returns:
+        Positions in the order given, neighbours at least ``gap`` apart.
+    """
+    if not positions:
+        return []
+    order = np.argsort(positions, kind="stable")
+    offsets = gap * np.arange(len(positions))  # less these, the labels need only ascend
+    starts = isotonic_regression(np.take(positions, order) - offsets).x.clip(low, max(low, high - offsets[-1]))
+    placed = np.empty(len(positions))
+    placed[order] = starts + offsets
+    return placed.tolist()
 
 
 def draw_zero(axes: Axes, num_conditions: int) -> None:

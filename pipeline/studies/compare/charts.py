@@ -10,6 +10,8 @@ from matplotlib.lines import Line2D
 from pipeline.evaluation.metric_names import metric_label
 from pipeline.plotting import INK, LABEL_SIZE, new_panels, style_axes, to_png
 from pipeline.studies.compare.chart_panels import (
+    Looks,
+    arm_looks,
     draw_curves,
     draw_gains,
     draw_zero,
@@ -17,7 +19,6 @@ from pipeline.studies.compare.chart_panels import (
     mean_curve,
     spread_labels,
 )
-from pipeline.studies.compare.chart_style import Looks, arm_looks
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import Difference
 from pipeline.studies.compare.summary import Comparison, group_results
@@ -58,19 +59,16 @@ def dependence_points(condition: str, comparison: Comparison) -> list[Dependence
     ]
 
 
-def draw_learning_curves(
-    results: Iterable[ArmResult], baseline: str, arms: Sequence[str] = (), metrics: Sequence[str] = ()
-) -> bytes:
+def draw_learning_curves(results: Iterable[ArmResult], baseline: str, arms: Sequence[str] = ()) -> bytes:
     """Draws each metric against the images forwarded: the mean of the seeds, in the band from lowest to highest.
 
     Args:
         results: One for each arm and seed, in any order.
         baseline: The arm that is drawn dashed.
         arms: Order of the colours; other arms follow in alphabetical order.
-        metrics: One panel each; all of them by default.
 
     Returns:
-        A PNG, two panels a row.
+        A PNG, one panel a metric, two panels a row.
 
     Raises:
         ValueError: No results.
@@ -80,7 +78,7 @@ def draw_learning_curves(
     if not by_arm:
         raise ValueError("there is no result to draw")
     first = next(iter(next(iter(by_arm.values())).values()))
-    metrics = metrics or sorted(first.final.metrics)
+    metrics = sorted(first.final.metrics)
     looks = arm_looks(list(by_arm), baseline)
     figure, panels = new_panels(len(metrics), width=6.6, height=max(4.0, 1.0 + 0.22 * len(by_arm)))
     labels = []
@@ -99,7 +97,7 @@ def draw_learning_curves(
     return to_png(figure)
 
 
-def draw_dependence(points: Sequence[DependencePoint], baseline: str, x_label: str = "") -> bytes:
+def draw_dependence(points: Sequence[DependencePoint], baseline: str) -> bytes:
     """Draws the gain of each arm over the baseline, with its 95 % interval, against a condition.
 
     A filled point is decided: its interval excludes 0. One without a bar comes from one seed.
@@ -107,7 +105,6 @@ def draw_dependence(points: Sequence[DependencePoint], baseline: str, x_label: s
     Args:
         points: See ``dependence_points``; conditions, arms and metrics keep the order of their first appearance.
         baseline: Name of the arm at 0.
-        x_label: What the conditions are, such as "labels of the training set".
 
     Returns:
         A PNG, one panel a metric, two panels a row.
@@ -130,7 +127,6 @@ def draw_dependence(points: Sequence[DependencePoint], baseline: str, x_label: s
             of_arm = [point for point in points if (point.arm, point.metric) == (arm, metric)]
             draw_gains(axes, {conditions.index(p.condition) + offset: p.difference for p in of_arm}, looks[arm])
         axes.set_xticks(range(len(names)), names)
-        axes.set_xlabel(x_label)
         style_axes(axes, metric_label(metric))
         axes.grid(visible=False, axis="x")
     figure.supylabel(f"gain over {baseline}", fontsize=LABEL_SIZE, color=INK)

@@ -1,8 +1,7 @@
 """A comparison as a Markdown document and as JSON."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Any
 
 from pipeline.errors import InputError
@@ -25,31 +24,25 @@ def to_document(comparison: Comparison) -> dict[str, Any]:
     return asdict(comparison) | {"best": {metric: comparison.best(metric) for metric in comparison.metrics}}
 
 
-def render_markdown(comparison: Comparison, main_metric: str = MAIN_METRIC) -> str:
-    """Writes the report.
-
-    Args:
-        comparison: What was measured.
-        main_metric: Metric that the best arm and the shares of images and wall time go by.
+def render_markdown(comparison: Comparison) -> str:
+    """Writes the report; the best arm and the shares of images and wall time go by the main metric.
 
     Raises:
         InputError: The results have no such metric.
     """
-    if main_metric not in comparison.metrics:
-        raise InputError(f"the results have no metric {main_metric}: choose one of {', '.join(comparison.metrics)}")
-    blocks = [
-        f"# {len(comparison.arms)} ways of choosing triplets",
-        _opening(comparison, main_metric),
-        _table(_final_columns(comparison, main_metric), comparison.arms),
-    ]
+    if MAIN_METRIC not in comparison.metrics:
+        raise InputError(f"the results have no metric {MAIN_METRIC}: choose one of {', '.join(comparison.metrics)}")
     others = [summary for summary in comparison.arms if summary.arm != comparison.baseline]
-    if any(summary.metrics[main_metric].difference for summary in others):
-        blocks.insert(2, _conclusion(comparison.baseline, others, main_metric))
+    blocks = [f"# {len(comparison.arms)} ways of choosing triplets", _opening(comparison)]
+    if others:
+        blocks.append(_conclusion(comparison.baseline, others))
+    blocks.append(_final_table(comparison))
+    if others:
         blocks += [f"## Difference to {_code(comparison.baseline)}", _LEGEND, _difference_table(comparison, others)]
     if names := sorted({name for summary in comparison.arms for name in summary.facts}):
         blocks += ["## Means over the training", _fact_table(comparison, names)]
-    if notes := list(_notes(comparison)):
-        blocks += ["## Not equal, or not there", "\n".join(f"- {note}" for note in notes)]
+    if notes := _other_budgets(comparison):
+        blocks += ["## Not equal", "\n".join(notes)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -59,11 +52,9 @@ _LEGEND = (
     f"{DISJOINT}: the two arms' own intervals are disjoint as well."
 )
 
-Column = tuple[str, Callable[[ArmSummary], str]]
 
-
-def _opening(comparison: Comparison, main_metric: str) -> str:
-    label = metric_label(main_metric)
+def _opening(comparison: Comparison) -> str:
+    label = metric_label(MAIN_METRIC)
     return (
         f"The baseline is {_code(comparison.baseline)}; the budget is {comparison.budget:,} images forwarded in each "
         "seed of each arm. Values on held-out labels at the end of the budget: mean over the seeds ± half the 95 % "
@@ -74,78 +65,65 @@ def _opening(comparison: Comparison, main_metric: str) -> str:
     )
 
 
-def _conclusion(baseline: str, others: Sequence[ArmSummary], main_metric: str) -> str:
+def _conclusion(baseline: str, others: Sequence[ArmSummary]) -> str:
     by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "undecided": []}
     for summary in others:
-        if (difference := summary.metrics[main_metric].difference) is not None:
+        if (difference := summary.metrics[MAIN_METRIC].difference) is not None:
             by_verdict[difference.verdict].append(_code(summary.arm))
     said = "; ".join(f"**{verdict}**: {', '.join(arms)}" for verdict, arms in by_verdict.items() if arms)
-    return f"In {metric_label(main_metric)}, against {_code(baseline)}: {said}."
+    return f"In {metric_label(MAIN_METRIC)}, against {_code(baseline)}: {said}."
 
 
-def _final_columns(comparison: Comparison, main_metric: str) -> list[Column]:
-    best = comparison.best(main_metric)
-
-    def value_of(metric: str) -> Callable[[ArmSummary], str]:
-        def text(summary: ArmSummary) -> str:
-            value = _estimate(summary.metrics[metric].final)
-            return f"**{value}**" if metric == main_metric and summary.arm == best else value
-
-        return text
-
-    def name(summary: ArmSummary) -> str:
-        text = f"**{_code(summary.arm)}**" if summary.arm == best else _code(summary.arm)
-        return f"{text} (baseline)" if summary.arm == comparison.baseline else text
-
-    ordered = sorted(comparison.metrics, key=lambda metric: metric != main_metric)
-    return [
-        ("arm", name),
-        ("seeds", lambda summary: str(len(summary.seeds))),
-        *((metric_label(metric), value_of(metric)) for metric in ordered),
-        (f"{metric_label(main_metric)} gain", lambda summary: _difference(summary.metrics[main_metric].difference)),
-        ("images to it", lambda summary: _reach(summary.metrics[main_metric].images)),
-        ("wall to it", lambda summary: _reach(summary.metrics[main_metric].seconds)),
-        ("wall s", lambda summary: _estimate(summary.wall_s, ",.0f")),
-        ("refresh", lambda summary: f"{summary.refresh_share.mean:.0%}"),
-    ]
+def _final_table(comparison: Comparison) -> str:
+    best, label = comparison.best(MAIN_METRIC), metric_label(MAIN_METRIC)
+    others = [metric for metric in comparison.metrics if metric != MAIN_METRIC]
+    rows = []
+    for summary in comparison.arms:
+        main = summary.metrics[MAIN_METRIC]
+        bold = "**" if summary.arm == best else ""
+        row = (
+            f"{bold}{_code(summary.arm)}{bold}{' (baseline)' if summary.arm == comparison.baseline else ''}",
+            str(len(summary.seeds)),
+            f"{bold}{_estimate(main.final)}{bold}",
+            *(_estimate(summary.metrics[metric].final) for metric in others),
+            _difference(main.difference),
+            _reach(main.images),
+            _reach(main.seconds),
+            _estimate(summary.wall_s, ",.0f"),
+            f"{summary.refresh_share.mean:.0%}",
+        )
+        rows.append(row)
+    values = ("seeds", label, *map(metric_label, others))
+    return _table(("arm", *values, f"{label} gain", "images to it", "wall to it", "wall s", "refresh"), rows)
 
 
 def _difference_table(comparison: Comparison, others: Sequence[ArmSummary]) -> str:
-    def difference_of(metric: str) -> Callable[[ArmSummary], str]:
-        return lambda summary: _verdict(summary.metrics[metric].difference)
-
-    columns: list[Column] = [("arm", lambda summary: _code(summary.arm))]
-    return _table([*columns, *((metric_label(metric), difference_of(metric)) for metric in comparison.metrics)], others)
+    rows = [
+        (_code(summary.arm), *(_verdict(summary.metrics[metric].difference) for metric in comparison.metrics))
+        for summary in others
+    ]
+    return _table(("arm", *map(metric_label, comparison.metrics)), rows)
 
 
 def _fact_table(comparison: Comparison, names: Sequence[str]) -> str:
-    def fact_of(name: str) -> Callable[[ArmSummary], str]:
-        return lambda summary: f"{summary.facts[name].mean:.4g}" if name in summary.facts else UNKNOWN
-
-    columns: list[Column] = [("arm", lambda summary: _code(summary.arm))]
-    return _table([*columns, *((name.replace("_", " "), fact_of(name)) for name in names)], comparison.arms)
-
-
-def _notes(comparison: Comparison) -> Iterable[str]:
-    for arm, pairs in groupby(comparison.missing, key=lambda pair: pair[0]):
-        yield f"Not yet run: {_code(arm)}, {_seeds([seed for _, seed in pairs])}."
-    baseline = next((summary for summary in comparison.arms if summary.arm == comparison.baseline), None)
-    if baseline is None:
-        yield f"Nothing is compared, for the baseline {_code(comparison.baseline)} is not yet run."
-    for summary in comparison.arms:
-        if any(abs(images - comparison.budget) > BUDGET_TOLERANCE * comparison.budget for images in summary.images):
-            yield f"Another budget: {_code(summary.arm)} forwarded {_images(summary.images)} images."
-        if baseline is not None and summary.seeds != baseline.seeds:
-            shared = sorted({*summary.seeds} & {*baseline.seeds})
-            over = f"over {_seeds(shared)} alone" if shared else "not at all, for they share no seed"
-            yield f"{_code(summary.arm)} is compared with the baseline {over}."
+    rows = [
+        (_code(arm.arm), *(f"{arm.facts[name].mean:.4g}" if name in arm.facts else UNKNOWN for name in names))
+        for arm in comparison.arms
+    ]
+    return _table(("arm", *(name.replace("_", " ") for name in names)), rows)
 
 
-def _table(columns: Sequence[Column], rows: Iterable[ArmSummary]) -> str:
-    head = [title for title, _ in columns]
-    rule = ["---", *["---:"] * (len(columns) - 1)]
-    lines = [head, rule, *([text(row) for _, text in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def _other_budgets(comparison: Comparison) -> list[str]:
+    return [
+        f"- Another budget: {_code(summary.arm)} forwarded {_images(summary.images)} images."
+        for summary in comparison.arms
+        if any(abs(images - comparison.budget) > BUDGET_TOLERANCE * comparison.budget for images in summary.images)
+    ]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def _estimate(value: Estimate, spec: str = ".4f", sign: str = "") -> str:
@@ -171,10 +149,6 @@ def _reach(reach: Reach | None) -> str:
     if reach.is_lower_bound:
         return f"> {reach.share.mean:.0%} ({reach.num_reached} of {reach.share.num} seeds)"
     return _estimate(reach.share, ".0%")
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _images(images: tuple[int, int]) -> str:

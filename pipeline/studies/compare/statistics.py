@@ -93,11 +93,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def compare_pairs(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Compares one metric of an arm with the baseline's.
-
-    Args:
-        arm: The value by seed.
-        baseline: The same for the baseline.
+    """Compares one metric of an arm with the baseline's, each by seed.
 
     Returns:
         The difference over the seeds that both have; None where there is no such seed.
@@ -113,17 +109,11 @@ def compare_pairs(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Di
 def reach_baseline(
     arm: Mapping[int, ArmResult], baseline: Mapping[int, ArmResult], metric: str, position: Position
 ) -> Reach | None:
-    """What an arm needs to come to where the baseline ended.
+    """What an arm needs to come to where the baseline ended: of images (``images_of``) or of seconds (``seconds_of``).
 
     The target of a seed is the baseline's final value in that seed, not its mean: a seed's first weights may be lucky,
-    for both arms alike. The baseline itself needs less than
-    everything where its curve is not at its highest at the end.
-
-    Args:
-        arm: The arm's result by seed.
-        baseline: The baseline's result by seed.
-        metric: Name of the metric.
-        position: ``images_of`` or ``seconds_of``.
+    for both arms alike. The baseline itself needs less than everything where its curve is not at its highest at the
+    end.
 
     Returns:
         The share, 1 being all that the baseline used in that seed; None without a seed that both have, or where the

@@ -16,9 +16,7 @@ from pipeline.studies.compare.statistics import (
     seconds_of,
 )
 
-# Seed -> result; and arm -> seed -> result, seeds ascending.
-BySeed = Mapping[int, ArmResult]
-ByArm = Mapping[str, BySeed]
+BySeed = Mapping[int, ArmResult]  # seeds ascending
 
 
 @dataclass(frozen=True)
@@ -67,34 +65,28 @@ class Comparison:
 
     Attributes:
         baseline: Name of the arm that the others are compared with.
-        budget: Images that a seed of the baseline forwarded, the most of them; of any arm while the baseline is not
-            yet run.
+        budget: Images that a seed of the baseline forwarded, the most of them.
         metrics: Names, in alphabetical order.
         arms: In the order asked for.
-        missing: (arm, seed) asked for and not yet run.
     """
 
     baseline: str
     budget: int
     metrics: tuple[str, ...]
     arms: tuple[ArmSummary, ...]
-    missing: tuple[tuple[str, int], ...]
 
     def best(self, metric: str) -> str:
         """The arm with the highest mean, be it by a hair; of equal ones the first."""
         return max(self.arms, key=lambda summary: summary.metrics[metric].final.mean).arm
 
 
-def compare(
-    results: Iterable[ArmResult], baseline: str, arms: Sequence[str] = (), seeds: Sequence[int] = ()
-) -> Comparison:
+def compare(results: Iterable[ArmResult], baseline: str, arms: Sequence[str] = ()) -> Comparison:
     """Compares what was run so far. The order of the results does not matter.
 
     Args:
         results: One for each arm and seed.
         baseline: Name of the arm that the others are compared with.
-        arms: Arms that are to be run, in the order of the report; others follow in alphabetical order.
-        seeds: Seeds that each of ``arms`` is to be run with.
+        arms: In the order of the report; others follow in alphabetical order.
 
     Raises:
         InputError: No results, two for one arm and seed, different metrics, or a baseline that is not among the arms.
@@ -102,7 +94,7 @@ def compare(
     by_arm = group_results(results, arms)
     if not by_arm:
         raise InputError("there is no result to compare: run the comparison for one arm and seed at least")
-    if baseline not in {*by_arm, *arms}:
+    if baseline not in by_arm:
         raise InputError(f"the baseline {baseline} is not among the arms ({', '.join(by_arm)}): name one of them")
     everything = [result for by_seed in by_arm.values() for result in by_seed.values()]
     metrics = tuple(sorted(everything[0].final.metrics))
@@ -112,13 +104,12 @@ def compare(
                 f"{result.arm}, seed {result.seed}, was evaluated by other metrics than {everything[0].arm}, seed "
                 f"{everything[0].seed}: run both with the same evaluation settings"
             )
-    against = by_arm.get(baseline, {})
+    against = by_arm[baseline]
     return Comparison(
         baseline=baseline,
-        budget=max(result.final.images for result in against.values() or everything),
+        budget=max(result.final.images for result in against.values()),
         metrics=metrics,
         arms=tuple(_summarise(arm, by_seed, against, metrics) for arm, by_seed in by_arm.items()),
-        missing=tuple((arm, seed) for arm in arms for seed in sorted(seeds) if seed not in by_arm.get(arm, {})),
     )
 
 

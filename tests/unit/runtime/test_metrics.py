@@ -32,7 +32,11 @@ def test_the_page_on_observing_lists_exactly_these_metrics() -> None:
     listed = {name: (kind, re.findall(r"`(\w+)`", labels), words) for name, kind, labels, words in rows}
     assert len(listed) == len(rows)
     assert listed == {
-        metric.exported_name.removeprefix("ray_motherlode_"): (metric.kind, list(metric.labels), metric.description)
+        metric.exported_name.removeprefix("ray_motherlode_"): (
+            type(metric).__name__.lower(),
+            list(metric.labels),
+            metric.description,
+        )
         for metric in METRICS
     }
 

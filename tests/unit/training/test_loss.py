@@ -120,7 +120,6 @@ def test_the_loss_is_the_mean_over_the_selected_triplets_whose_loss_is_not_zero(
     num_active = sum(d[a, p] - d[a, n] + MARGIN > 0 for a, p, n in rows)
     assert float(result.loss) == pytest.approx(np.mean(counted) if counted else 0.0, rel=1e-9)
     assert (result.num_triplets, result.num_active) == (len(rows), num_active)
-    assert result.active_share == num_active / max(len(rows), 1)
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
@@ -139,7 +138,7 @@ def test_a_batch_without_a_triplet_has_no_loss_and_a_zero_gradient(name: str, se
     x = torch.eye(3, requires_grad=True)
     for labels in (torch.zeros(3, dtype=torch.int64), torch.arange(3)):
         result = Objective(LossConfig(name=name), BAND)(x, labels, selection)
-        assert float(result.loss.detach()) == result.num_triplets == result.num_active == result.active_share == 0.0
+        assert float(result.loss.detach()) == result.num_triplets == result.num_active == 0.0
         x.grad = None
         result.loss.backward()  # type: ignore[no-untyped-call]
         assert x.grad is not None and (x.grad == 0).all()

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.plotting import PALETTE
-from pipeline.studies.compare.chart_panels import mean_curve
-from pipeline.studies.compare.chart_style import arm_looks, spread
+from pipeline.studies.compare.chart_panels import arm_looks, mean_curve, spread
 from pipeline.studies.compare.charts import dependence_points, draw_dependence, draw_learning_curves
 from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.summary import compare
@@ -20,10 +19,9 @@ ARMS = [f"arm_{i}" for i in range(10)]
 
 
 def test_learning_curves_are_a_png_with_two_panels_a_row() -> None:
-    results = learned(["random", "mined"], range(2))
-    both, one = (draw_learning_curves(results, "random", metrics=chosen) for chosen in ((), ("recall_at_1",)))
-    assert png_size(both) == (1980, 600)
-    assert png_size(one) == (990, 600)
+    assert png_size(draw_learning_curves(learned(["random", "mined"], range(2)), "random")) == (1980, 600)
+    one_metric = [result("random", 0, [0.1, 0.5]), result("mined", 0, [0.1, 0.6])]
+    assert png_size(draw_learning_curves(one_metric, "random")) == (990, 600)
 
 
 def test_the_same_results_in_any_order_give_the_same_picture() -> None:
@@ -71,9 +69,9 @@ def test_a_dependence_is_a_png_with_two_panels_a_row() -> None:
         for condition, num_seeds in (("400 labels", 3), ("1,000 labels,\nbatch 36", 3), ("all of the labels", 1))
         for point in dependence_points(condition, compare(learned(ARMS, range(num_seeds)), ARMS[0]))
     ]
-    png = draw_dependence(points, ARMS[0], "labels")
+    png = draw_dependence(points, ARMS[0])
     assert png_size(png) == (1740, 600)
-    assert draw_dependence(points, ARMS[0], "labels") == png
+    assert draw_dependence(points, ARMS[0]) == png
     assert all(num_pixels(png, color) > 100 for color in PALETTE)
     assert png_size(draw_dependence([p for p in points if p.metric == "roc_auc"], ARMS[0])) == (870, 600)
 

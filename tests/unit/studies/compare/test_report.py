@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.studies.compare.report import render_markdown, to_document
+from pipeline.studies.compare.results import ArmResult, CurvePoint
 from pipeline.studies.compare.summary import compare
 from tests.unit.studies.compare.samples import learned, result
 
@@ -24,7 +25,7 @@ def test_the_report_of_two_arms_reads_so() -> None:
         result("mined", 0, [0.0, 0.4, 0.5], refresh_s=1.0),
         result("mined", 1, [0.0, 0.6, 0.7], refresh_s=1.0),
     ]
-    lines = render_markdown(compare(results, "random", arms=["random", "mined"], seeds=[0, 1])).splitlines()
+    lines = render_markdown(compare(results, "random", arms=["random", "mined"])).splitlines()
     assert lines[0] == "# 2 ways of choosing triplets"
     assert lines[2].startswith("The baseline is `random`; the budget is 200 images forwarded in each seed of each arm.")
     assert lines[4] == "In recall@1, against `random`: **better**: `mined`."
@@ -71,8 +72,6 @@ def test_disjoint_intervals_are_marked() -> None:
 def test_every_metric_has_a_column_the_main_one_first() -> None:
     comparison = compare(learned(["random", "mined"], range(3)), "random")
     assert rows(render_markdown(comparison), "# 2")["arm"][:4] == ["seeds", "recall@1", "ROC AUC", "recall@1 gain"]
-    by_area = render_markdown(comparison, main_metric="roc_auc")
-    assert rows(by_area, "# 2")["arm"][:4] == ["seeds", "ROC AUC", "recall@1", "ROC AUC gain"]
 
 
 def test_a_baseline_that_nobody_or_not_everybody_reached_is_said_in_words() -> None:
@@ -87,50 +86,32 @@ def test_a_baseline_that_nobody_or_not_everybody_reached_is_said_in_words() -> N
     assert table["`none`"][3:5] == ["not reached"] * 2
 
 
-def test_missing_seeds_unequal_budgets_and_unpaired_seeds_are_listed() -> None:
-    results = [
-        *(result("random", seed, [0.0, 0.2, 0.4]) for seed in (0, 1)),
-        result("short", 1, [0.0, 0.4]),
-        result("alone", 7, [0.0, 0.4, 0.5]),
-    ]
-    markdown = render_markdown(compare(results, "random", arms=["random", "short", "later"], seeds=[0, 1]))
-    assert markdown.split("## Not equal, or not there\n\n")[1].splitlines() == [
-        "- Not yet run: `short`, seed 0.",
-        "- Not yet run: `later`, seeds 0, 1.",
-        "- Another budget: `short` forwarded 100 images.",
-        "- `short` is compared with the baseline over seed 1 alone.",
-        "- `alone` is compared with the baseline not at all, for they share no seed.",
-    ]
+def test_an_arm_that_used_up_another_budget_is_listed() -> None:
+    results = [result("random", 0, [0.0, 0.2, 0.4]), result("short", 0, [0.0, 0.4]), result("equal", 0, [0, 0, 0.1])]
+    markdown = render_markdown(compare(results, "random"))
+    assert markdown.split("## Not equal\n\n")[1] == "- Another budget: `short` forwarded 100 images.\n"
 
 
-def test_a_complete_comparison_has_nothing_to_list() -> None:
-    results = learned(["random", "mined"], range(2))
-    assert "Not equal" not in render_markdown(compare(results, "random", ["random", "mined"], [0, 1]))
-
-
-def test_without_the_baseline_the_values_are_reported_and_that_nothing_is_compared() -> None:
-    markdown = render_markdown(compare(learned(["mined"], [0, 1]), "random", ["random", "mined"], [0, 1]))
-    assert "- Nothing is compared, for the baseline `random` is not yet run." in markdown
-    assert "against" not in markdown
-    assert rows(markdown, "# 1 way")["**`mined`**"][3:6] == ["–", "–", "–"]
+def test_equal_budgets_leave_nothing_to_list() -> None:
+    assert "Not equal" not in render_markdown(compare(learned(["random", "mined"], range(2)), "random"))
 
 
 def test_a_bar_in_a_name_does_not_end_the_cell() -> None:
     assert "| **`a\\|b`** (baseline) |" in render_markdown(compare([result("a|b", 0, [0.1])], "a|b"))
 
 
-def test_an_unknown_main_metric_is_refused_with_those_there_are() -> None:
-    comparison = compare(learned(["random"], [0]), "random")
-    with pytest.raises(InputError, match="no metric map: choose one of recall_at_1, roc_auc"):
-        render_markdown(comparison, main_metric="map")
+def test_results_without_the_main_metric_are_refused_with_those_there_are() -> None:
+    point = CurvePoint(step=0, images=0, metrics={"roc_auc": 0.5}, train_s=0, refresh_s=0)
+    comparison = compare([ArmResult(arm="random", seed=0, digest="d", curve=(point,), facts={})], "random")
+    with pytest.raises(InputError, match="no metric recall_at_1: choose one of roc_auc"):
+        render_markdown(comparison)
 
 
 def test_the_document_is_json_and_says_the_same() -> None:
-    comparison = compare(learned(["random", "mined"], [0]), "random", ["random", "mined"], [0, 1])
+    comparison = compare(learned(["random", "mined"], [0]), "random", ["random", "mined"])
     document = to_document(comparison)
     read = json.loads(json.dumps(document, allow_nan=False))
     assert (read["baseline"], read["budget"], read["best"]["recall_at_1"]) == ("random", 8_000, "mined")
-    assert read["missing"] == [["random", 1], ["mined", 1]]
     mined = read["arms"][1]["metrics"]["recall_at_1"]
     assert mined["final"] == {
         "mean": comparison.arms[1].metrics["recall_at_1"].final.mean,

@@ -51,20 +51,6 @@ def test_arms_stand_in_the_order_asked_for_and_the_rest_in_that_of_the_alphabet(
     assert [summary.arm for summary in comparison.arms] == ["c", "b", "a", "d"]
 
 
-def test_what_was_not_yet_run_is_listed() -> None:
-    results = [*learned("ab", [0]), *learned("a", [1])]
-    comparison = compare(results, "a", arms=["a", "b", "c"], seeds=[0, 1])
-    assert comparison.missing == (("b", 1), ("c", 0), ("c", 1))
-
-
-def test_before_the_baseline_is_run_values_are_there_and_differences_are_not() -> None:
-    comparison = compare(learned("ab", [0, 1]), "random", arms=["random", "a", "b"], seeds=[0])
-    metrics = [summary.metrics["recall_at_1"] for summary in comparison.arms]
-    assert [(each.difference, each.images, each.seconds) for each in metrics] == [(None, None, None)] * 2
-    assert comparison.missing == (("random", 0),)
-    assert comparison.budget == 8_000
-
-
 def test_the_budget_is_the_baselines() -> None:
     results = [result("random", 0, [0.1, 0.2, 0.3]), result("mined", 0, [0.1, 0.2]), result("mined", 1, [0.1])]
     comparison = compare(results, "random")
