@@ -18,13 +18,15 @@ from tests.support.jobs import rounds
 from tests.support.label_noise import SHARE, Shuffled, judge, trained_on_shuffled
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
-SHORT = rounds(300, 100)  # half of the demo's
+NUM_LABELS = 1750  # of the demo's 2,532 characters
+SHORT = rounds(100, 50)
 PAIR_REASONS = ("near_duplicate_across_labels", "mutual_neighbours_across_labels", "false_negative_suspect")
 
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenGeneration, Shuffled]:
-    return trained_on_shuffled(tmp_path_factory.mktemp("glyphs"), "jobs/configs/demo.yaml", training=SHORT)
+    place, source = tmp_path_factory.mktemp("glyphs"), (f"--corpus.source.glyphs.max_labels={NUM_LABELS}",)
+    return trained_on_shuffled(place, "jobs/configs/demo.yaml", source, SHORT)
 
 
 def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneration, Shuffled]) -> None:
@@ -36,7 +38,7 @@ def test_shuffled_labels_of_characters_lead_the_list(glyphs: tuple[OpenGeneratio
 
 def identical_characters() -> set[tuple[str, str]]:
     """Pairs of labels that one font, which both were drawn in, draws alike to the pixel."""
-    config = GlyphsConfig()
+    config = GlyphsConfig(max_labels=NUM_LABELS)
     characters = choose_characters(config)
     size = round(config.image_size * OVERSAMPLING * FONT_SIZE)
     pairs = set()
@@ -61,4 +63,4 @@ def test_characters_that_are_identical_in_one_face_are_flagged(glyphs: tuple[Ope
     flagged = {tuple(sorted(pair)) for pair in zip(*sides, strict=True)}
     share = len(flagged & wanted) / len(wanted)
     print(f"\n{len(wanted)} pairs of characters are identical in a face, {share:.1%} of them flagged")
-    assert len(wanted) > 100 and share >= 0.9
+    assert len(wanted) > 50 and share >= 0.9

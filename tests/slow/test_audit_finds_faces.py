@@ -15,7 +15,7 @@ FLOAT32 = ("--training.precision=float32", "--embed.precision=float32")  # few p
 @needs_lfw_files
 def test_shuffled_labels_of_faces_lead_the_list(tmp_path: Path) -> None:
     source = (f"--corpus.source.path={lfw_folder() / 'lfw-deepfunneled.tar'}",)
-    training = (*rounds(200, 100), "--transform.height=48", "--transform.width=48", *FLOAT32)
+    training = (*rounds(100, 50), "--transform.height=48", "--transform.width=48", *FLOAT32)
     figures = judge(*trained_on_shuffled(tmp_path, "jobs/configs/lfw-view2.yaml", source, training, min_images=10))
     print(f"\nLFW, {SHARE:.0%} shuffled: {figures}")
     assert figures["precision_in_first_per_cent"] >= 0.8

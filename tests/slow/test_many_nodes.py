@@ -11,7 +11,7 @@ from tests.support.pretend import configured, done_by_node, finished, start_refr
 from tests.support.raylets import raylets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-NUM_EXAMPLES = 20_000
+NUM_EXAMPLES = 8_000
 NUM_TASKS = 16 + 8 * 16
 """Parts, and shards times blocks."""
 

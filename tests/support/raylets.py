@@ -107,6 +107,7 @@ def raylets(*cpus: float, environ: Mapping[str, str] | None = None) -> Iterator[
         "RAY_idle_worker_killing_time_threshold_ms": "60000",  # else nodes of one CPU start a process for every block
         "RAY_prestart_worker_first_driver": "0",  # it would start one for every CPU
         "RAY_worker_niceness": "0",  # workers get as much of the processor as the tests
+        "REPORTER_UPDATE_INTERVAL_MS": "600000",  # each look at the memory of all workers reads all their mappings
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }

@@ -16,7 +16,11 @@ NUM_CPUS = 8
 @contextmanager
 def warm_ray() -> Iterator[None]:
     """Ray on this machine, as a job starts it; but its workers get as much of the processor as the tests."""
-    os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+    os.environ |= {
+        "RAY_worker_niceness": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "REPORTER_UPDATE_INTERVAL_MS": "600000",  # nobody asks how much memory workers use
+    }
     with (
         forked_workers(one_job=True),
         session(ClusterConfig(), [Reservation("test", NUM_CPUS, {"CPU": 1.0}, "NUM_CPUS")]),
