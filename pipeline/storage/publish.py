@@ -190,10 +190,11 @@ class Transaction(Generic[M]):
         try:
             yield
         except BaseException:
-            self._roll_back()
+            self.roll_back()
             raise
 
-    def _roll_back(self) -> None:
+    def roll_back(self) -> None:
+        """Deletes the parts that were put."""
         with suppress(PipelineError):  # the error that led here is the one to report; jobs.prune deletes what is left
             for part in self.parts:
                 self.delete_part(part)
@@ -221,7 +222,7 @@ class Transaction(Generic[M]):
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
         tombstone = dataset.tombstone_key(self.number)
         if dataset.store.exists(tombstone):  # a writer that slept that long must not take a number that is free again
-            self._roll_back()
+            self.roll_back()
             return dataset.parse(tombstone, dataset.store.get(tombstone), self.number), False
         reach(Failpoint.MANIFEST)
         created = dataset.store.create(dataset.manifest_key(self.number), document)
@@ -230,7 +231,7 @@ class Transaction(Generic[M]):
             return manifest, True
         committed = dataset.read(self.number)
         if committed.writer != self.writer:
-            self._roll_back()
+            self.roll_back()
         return committed, committed.writer == self.writer
 
 

@@ -3,12 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 
-from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.report.generations import RecentGenerations
 from pipeline.inspection.report.history import TrainingHistory
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 
@@ -38,9 +36,8 @@ def collect_provenance(
     """The corpus, the generations shown, the checkpoint of the newest, and the newest checkpoint."""
     records = []
     if recent is not None:
-        corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        corpus = recent.newest.corpus.manifest
-        records.append(_record("corpus", corpora.manifest_key(corpus.number), corpus, workspace))
+        corpus = recent.newest.corpus
+        records.append(_record("corpus", corpus.manifest_key, corpus.manifest, workspace))
         for manifest in (overview.manifest for overview in recent.overviews):
             key = generations(workspace).manifest_key(manifest.number)
             records.append(_record(f"generation {manifest.number}", key, manifest, workspace))
