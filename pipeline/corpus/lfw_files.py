@@ -49,13 +49,7 @@ class PairsFile:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person of a set.
-
-    Attributes:
-        name: As in the names of their images.
-        num_images: How many there are.
-        line: Where the file lists them.
-    """
+    """A person of a set, the number of their images, and the line of the file that lists them."""
 
     name: str
     num_images: int

@@ -13,15 +13,7 @@ from pipeline.triplets.reader import generations
 
 @dataclass(frozen=True)
 class ManifestRecord:
-    """A manifest that a page was made from.
-
-    Attributes:
-        name: Of the generation, checkpoint or corpus.
-        key: In the workspace.
-        sha256: Of its bytes.
-        created_at: By the clock of its writer.
-        num_bytes: Of its parts.
-    """
+    """A manifest that a page was made from: the time is by its writer's clock, the bytes are those of its parts."""
 
     name: str
     key: str
