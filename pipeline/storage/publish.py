@@ -42,9 +42,7 @@ class VersionedDataset(Generic[M]):
 
     def numbers(self) -> list[int]:
         """Returns the published numbers, ascending; files that are not manifests are ignored."""
-        folder = f"{self.prefix}/manifests/"
-        names = (key.removeprefix(folder) for key in self.store.list(folder))
-        return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
+        return numbers_in(self.store, f"{self.prefix}/manifests/")
 
     def latest(self) -> M | None:
         """Returns the manifest with the highest number, or None if nothing is published."""
@@ -233,6 +231,12 @@ class Transaction(Generic[M]):
         if committed.writer != self.writer:
             self.roll_back()
         return committed, committed.writer == self.writer
+
+
+def numbers_in(store: ObjectStore, folder: str) -> list[int]:
+    """Returns the numbers of the manifests in a folder, ascending; other files are ignored."""
+    names = (key.removeprefix(folder) for key in store.list(folder))
+    return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
 
 
 def _is_directly_in(folder: str, key: str) -> bool:
