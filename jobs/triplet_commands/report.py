@@ -6,9 +6,13 @@ from pathlib import Path
 from jobs.cli import Answer, Command, open_to_read
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.inspection.report import write_report
-from pipeline.inspection.report.page import MAX_GENERATIONS, MAX_TRIPLETS_PER_SHEET
-from pipeline.inspection.report.write import NUM_GENERATIONS, TRIPLETS_PER_SHEET
+from pipeline.inspection.report.page import (
+    MAX_GENERATIONS,
+    MAX_TRIPLETS_PER_SHEET,
+    NUM_GENERATIONS,
+    TRIPLETS_PER_SHEET,
+    write_report,
+)
 
 
 def run(config: RunConfig, flags: argparse.Namespace) -> Answer:

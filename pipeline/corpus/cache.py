@@ -133,17 +133,14 @@ class ExampleCache:
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
-    """The folder that the config means; errors as ``default_cache_dir``."""
-    return default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-
-
-def default_cache_dir() -> Path:
-    """This user's folder in the system's temporary one, closed to others.
+    """The folder that the config means: by default this user's in the system's temporary one, closed to others.
 
     Raises:
-        InputError: Somebody else can write to what has that name, and so to what we would train on.
-        UnavailableError: It cannot be made.
+        InputError: Somebody else can write to what has the default's name, and so to what we would train on.
+        UnavailableError: The default cannot be made.
     """
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
     folder = Path(tempfile.gettempdir()) / f"motherlode-cache-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -27,13 +27,7 @@ _POLL_INTERVAL_S = 0.05
 
 @dataclass(frozen=True)
 class CacheSize:
-    """What a folder holds.
-
-    Attributes:
-        num_corpora: Whose parts.
-        num_parts: How many of them.
-        num_bytes: How large they are, with what is being made.
-    """
+    """The parts in a folder, and of how many corpora they are; the bytes count what is being made, too."""
 
     num_corpora: int
     num_parts: int

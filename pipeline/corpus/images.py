@@ -16,16 +16,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif"})
 """Names that claim to be an image (lower case); anything else in a folder is a stray file."""
 
 # Pillow has no common base for what broken bytes raise: these are what its decoders of FORMATS use.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ArithmeticError,
-    ValueError,
-    EOFError,
-    LookupError,
-    struct.error,
-    zlib.error,
-)
+DECODE_ERRORS = (OSError, SyntaxError, ArithmeticError, ValueError, EOFError, LookupError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)

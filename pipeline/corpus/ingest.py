@@ -3,13 +3,13 @@
 from pipeline import progress
 from pipeline.config import CorpusConfig
 from pipeline.corpus.publishing import Origin, publish_corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import CorpusManifest, corpora
 from pipeline.corpus.sources.items import Item, Source
 from pipeline.corpus.sources.registry import open_source
 from pipeline.corpus.split import read_split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
-from pipeline.storage.publish import Transaction, VersionedDataset
+from pipeline.storage.publish import Transaction
 from pipeline.storage.workspace import Workspace
 
 
@@ -40,7 +40,7 @@ def prepare(
             nothing is published.
         UnavailableError: The workspace's storage fails.
     """
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    dataset = corpora(workspace)
     latest = dataset.latest()
     split = read_split(config)
     # A list of people is read again each time: an edited one is another request.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Int64Array
+from pipeline.arrays import BoolArray, Int64Array
 from pipeline.corpus.line_reader import LineReader
 from pipeline.errors import InputError
 
@@ -49,13 +49,7 @@ class PairsFile:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person of a set.
-
-    Attributes:
-        name: As in the names of their images.
-        num_images: How many there are.
-        line: Where the file lists them.
-    """
+    """A person of a set, the number of their images, and the line of the file that lists them."""
 
     name: str
     num_images: int
@@ -68,23 +62,6 @@ class PeopleFile:
 
     path: Path
     sets: tuple[tuple[Person, ...], ...]
-
-
-@dataclass(frozen=True, eq=False)
-class FoundPairs:
-    """The pairs of a file as example ids.
-
-    Attributes:
-        ids_P2: (P, 2) int64.
-        is_same_P: (P,) bool, whether both images are of one person.
-        fold_P: (P,) int64.
-        line_P: (P,) int64, where the file lists the pair.
-    """
-
-    ids_P2: Int64Array
-    is_same_P: npt.NDArray[np.bool_]
-    fold_P: Int64Array
-    line_P: Int64Array
 
 
 def stem_of(name: str, number: int) -> str:
@@ -161,12 +138,15 @@ def read_people(path: Path) -> PeopleFile:
     return PeopleFile(path, tuple(sets))
 
 
-def find_pairs(file: PairsFile, paths: Sequence[str]) -> FoundPairs:
+def find_pairs(file: PairsFile, paths: Sequence[str]) -> tuple[Int64Array, BoolArray, Int64Array]:
     """Finds the pairs' images in a corpus by the names of their files, in any folder and with any suffix.
 
     Args:
         file: The pairs.
         paths: Of each example of the corpus, in the order of ids: ``images_deepfunneled/NAME/NAME_0001.jpg``.
+
+    Returns:
+        Example ids, (P, 2) int64; whether both images are of one person, (P,) bool; and the fold, (P,) int64.
 
     Raises:
         InputError: An image of a pair is not in the corpus, or is there twice.
@@ -180,14 +160,12 @@ def find_pairs(file: PairsFile, paths: Sequence[str]) -> FoundPairs:
     for pair in file.pairs:
         for name, stem in zip(pair.names, pair.stems, strict=True):
             if len(found[stem]) != 1:
-                raise _not_one(
-                    file.path, pair.line, name, stem, [paths[example_id] for example_id in found[stem]], paths
-                )
-    return FoundPairs(
-        ids_P2=np.array([[found[stem][0] for stem in pair.stems] for pair in file.pairs], dtype=np.int64),
-        is_same_P=np.array([pair.names[0] == pair.names[1] for pair in file.pairs]),
-        fold_P=np.array([pair.fold for pair in file.pairs], dtype=np.int64),
-        line_P=np.array([pair.line for pair in file.pairs], dtype=np.int64),
+                places = [paths[example_id] for example_id in found[stem]]
+                raise _not_one(file.path, pair.line, name, stem, places, paths)
+    return (
+        np.array([[found[stem][0] for stem in pair.stems] for pair in file.pairs], dtype=np.int64),
+        np.array([pair.names[0] == pair.names[1] for pair in file.pairs]),
+        np.array([pair.fold for pair in file.pairs], dtype=np.int64),
     )
 
 

@@ -1,7 +1,6 @@
 """Publishes a corpus from whatever writes its examples: a source that is read, or a corpus that is relabelled."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from pipeline import progress
@@ -10,7 +9,6 @@ from pipeline.corpus.split import Split
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
 from pipeline.storage.leases import acquire_pins
-from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.publish import Transaction, VersionedDataset
 
 
@@ -45,14 +43,14 @@ def publish_corpus(
     transaction = dataset.begin(0 if latest is None else latest.number + 1)
     being_written = f"{dataset.data_folder(transaction.number, transaction.writer)}/"
     lease = acquire_pins(dataset.store, f"writing of corpus {transaction.number}", being_written)
-    with lease.renewing(), ExitStack() as cleanup:
-        cleanup.callback(_discard, dataset.store, transaction)
-        writer = write(transaction)
-        check_usable(origin.source, split, writer)
+    with lease.renewing():
+        with transaction.rollback_on_error():  # once the manifest is sent, its parts may be in use, whatever the answer
+            writer = write(transaction)
+            check_usable(origin.source, split, writer)
         fingerprint = split.fingerprint(writer.fingerprint)
         if latest is not None and (latest.source_key, latest.fingerprint) == (origin.source_key, fingerprint):
+            transaction.roll_back()
             return latest, False
-        cleanup.pop_all()  # once the manifest is sent, its parts may be in use, whatever the answer
         manifest = CorpusManifest(
             **transaction.manifest_fields(),
             **vars(origin),
@@ -118,8 +116,3 @@ def _rejections(writer: CorpusWriter) -> str:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in writer.quarantined.most_common())
     first = writer.first_rejected
     return f"{total} entries were rejected ({reasons}), first {first.path} ({first.detail})"
-
-
-def _discard(store: ObjectStore, transaction: Transaction[CorpusManifest]) -> None:
-    for part in transaction.parts:
-        store.delete(part.key)

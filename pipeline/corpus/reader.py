@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus.payloads import payload_of
-from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, from_parquet
+from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest, corpora, from_parquet
 from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.publish import VersionedDataset
@@ -55,7 +55,7 @@ class Corpus:
         Raises:
             InputError: The workspace has none yet, or not that one.
         """
-        dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+        dataset = corpora(workspace)
         manifest = dataset.latest() if number is None else read_or_tombstone(dataset, number)
         if manifest is None:
             raise InputError(f"{workspace.store.uri} holds no corpus: run jobs.prepare on it first")

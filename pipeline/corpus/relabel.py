@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline import progress
 from pipeline.corpus.publishing import Origin, publish_corpus
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
+from pipeline.corpus.schema import QUARANTINE, CorpusManifest, corpora, from_parquet
 from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.errors import InputError
@@ -75,7 +75,7 @@ def relabel(
         UnavailableError: The workspace's storage fails.
     """
     old = corpus.manifest
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    dataset = corpora(workspace)
     newest = dataset.latest()
     if not changes.label_of:
         return old, False
@@ -94,7 +94,7 @@ def relabel(
 
 def chain_of(workspace: Workspace, newest: CorpusManifest) -> list[CorpusManifest]:
     """A corpus and those that it was relabelled from, newest first: example ids mean the same in all of them."""
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    dataset = corpora(workspace)
     chain, numbers = [newest], set(dataset.numbers())
     while chain[-1].num_relabelled and chain[-1].parent in numbers:
         chain.append(dataset.read(chain[-1].parent))

@@ -10,7 +10,8 @@ from pydantic import field_validator
 
 from pipeline.corpus.payloads import IMAGE_TYPE, PAYLOADS, Payload, payload_of
 from pipeline.errors import CorruptDataError
-from pipeline.storage.publish import Manifest
+from pipeline.storage.publish import Manifest, VersionedDataset
+from pipeline.storage.workspace import Workspace
 
 EXAMPLES, LABELS, QUARANTINE = "examples", "labels", "quarantine"
 """Roles of parts. File names of the last two start with "_", which readers of Parquet folders skip."""
@@ -50,6 +51,11 @@ class CorpusManifest(Manifest):
     quarantined: dict[str, int]
 
     _known_payload = field_validator("payload")(lambda name: payload_of(name).name)
+
+
+def corpora(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
+    """The corpora of a workspace."""
+    return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
 def examples_schema(payload: Payload[Any], vector_dim: int | None) -> pa.Schema:

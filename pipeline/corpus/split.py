@@ -22,8 +22,11 @@ class Split:
     test_labels: frozenset[str] | None = None
 
     def is_test(self, label: str) -> bool:
-        """Whether a label is kept for evaluation."""
-        return is_test_label(label, self.test_fraction) if self.test_labels is None else label in self.test_labels
+        """Whether a label is kept for evaluation: as listed, or by a hash of its name: new labels move no old one."""
+        if self.test_labels is not None:
+            return label in self.test_labels
+        draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) / 2**64
+        return draw < self.test_fraction
 
     def fingerprint(self, content: str) -> str:
         """The fingerprint of a corpus: of its examples (``content``) and of which of them are kept for evaluation.
@@ -42,12 +45,6 @@ class Split:
         if self.test_labels is None:
             return f"corpus.test_fraction {self.test_fraction}"
         return f"the {len(self.test_labels)} labels of corpus.test_people"
-
-
-def is_test_label(label: str, test_fraction: float) -> bool:
-    """Tells whether a label is kept for evaluation: by a hash of its name, so new labels move no old one."""
-    draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) / 2**64
-    return draw < test_fraction
 
 
 def read_split(config: CorpusConfig) -> Split:

@@ -12,8 +12,6 @@ ExportDType = Literal["float32", "float16", "int8"]
 VECTOR = "vector.list.element"
 """Parquet's name of the numbers."""
 
-_ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
-
 
 def export_part(
     example_ids: range,
@@ -35,7 +33,7 @@ def export_part(
         dtype: What is stored.
         facts: Go into the file's metadata: which checkpoint, which corpus.
     """
-    flat = pa.array(vectors_ND.astype(dtype, copy=False).ravel(), type=_ARROW_TYPES[dtype])
+    flat = pa.array(vectors_ND.astype(dtype, copy=False).ravel())
     columns = {
         "example_id": pa.array(np.arange(example_ids.start, example_ids.stop)),
         "id": pa.array(sources, pa.string()),

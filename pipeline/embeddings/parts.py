@@ -23,15 +23,10 @@ from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.workspace import Workspace
 
 DType = Literal["float32", "float16"]
-_ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 def embeddings_key(
-    weights_digest: str,
-    corpus_fingerprint: str,
-    part_sizes: Sequence[int],
-    transform_digest: str,
-    computed: str,
+    weights_digest: str, corpus_fingerprint: str, part_sizes: Sequence[int], transform_digest: str, computed: str
 ) -> str:
     """The key of an embedding: 32 hex digits.
 
@@ -74,7 +69,7 @@ class EmbeddingParts:
             dtype: What to store.
         """
         num_rows, num_dims = vectors_ND.shape
-        flat = pa.array(vectors_ND.astype(dtype).ravel(), type=_ARROW_TYPES[dtype])
+        flat = pa.array(vectors_ND.astype(dtype).ravel())
         table = pa.table(
             {
                 "example_id": pa.array(np.arange(first_id, first_id + num_rows)),
@@ -104,11 +99,7 @@ class EmbeddingParts:
             ) from error
         expected = (self.key.encode(), num_rows, first_id)
         ids = table["example_id"]
-        found = (
-            (table.schema.metadata or {}).get(b"key"),
-            len(table),
-            ids[0].as_py() if len(table) else first_id,
-        )
+        found = ((table.schema.metadata or {}).get(b"key"), len(table), ids[0].as_py() if len(table) else first_id)
         if found != expected:
             raise CorruptDataError(
                 f"embedding part {name} in {self.workspace.store.uri} is not the part its name says: "

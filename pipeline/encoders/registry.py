@@ -30,6 +30,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "zf96": ZF96,
     "identity": Identity,
 }
+"""By name. Each is called with C of its input and D of its output, H and W in pixels, and options of its own."""
 
 NOT_OF_IMAGES = {"identity": "vector"}
 """What those take that take no images."""

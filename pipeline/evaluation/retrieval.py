@@ -62,11 +62,7 @@ class Retrieval:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able document: the metrics and the counts behind them."""
-        counts = {
-            "num_examples": self.num_examples,
-            "num_eligible": self.num_eligible,
-            "num_queries": self.num_queries,
-        }
+        counts = {"num_examples": self.num_examples, "num_eligible": self.num_eligible, "num_queries": self.num_queries}
         return self.metrics() | counts
 
 

@@ -21,13 +21,7 @@ class HasMetrics(Protocol):
 
 @dataclass(frozen=True)
 class SweepRow:
-    """Figures of merit at one value.
-
-    Attributes:
-        value: Of the quantity.
-        metrics: Figures of merit by name.
-        standard_errors: Of those that have one, by the same names.
-    """
+    """Figures of merit by name at one value of the quantity, and the standard errors of those that have one."""
 
     value: float
     metrics: Mapping[str, float]

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import corpora
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import GenerationManifest
@@ -88,8 +87,7 @@ def corpus_of(workspace: Workspace, manifest: GenerationManifest) -> Corpus:
     Raises:
         InputError: The workspace has it no more.
     """
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    for corpus in dataset.newest_first():
+    for corpus in corpora(workspace).newest_first():
         if corpus.fingerprint == manifest.corpus_fingerprint:
             return Corpus.open(workspace, corpus.number)
     raise InputError(

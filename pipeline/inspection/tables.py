@@ -42,17 +42,12 @@ def text_table(
 
 @dataclass(frozen=True)
 class FittingTable:
-    """A table where the terminal is wide enough; else a record for each row, with the columns below each other.
-
-    Attributes:
-        columns: Headings.
-        rows: Cells.
-        right: Columns that are aligned right.
-    """
+    """A table where the terminal is wide enough; else a record for each row, with the columns below each other."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: Sequence[str] = ()
+    """Columns that are aligned right."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Chooses by the terminal's width."""

@@ -15,14 +15,7 @@ _ATTEMPTS = ((MAX_SIDE, 80), (MAX_SIDE, 50), (64, 60), (48, 50), (32, 50), (24, 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image in a page.
-
-    Attributes:
-        uri: ``data:image/…;base64,…``.
-        width: In pixels.
-        height: In pixels.
-        is_pixelated: Whether it is enlarged pixel by pixel.
-    """
+    """An image in a page, as ``data:image/…;base64,…``; a pixelated one is enlarged pixel by pixel."""
 
     uri: str
     width: int

@@ -9,17 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline import __version__
 
 LAST_NUMBER = 999_999_999
-_LIBRARIES = (
-    "boto3",
-    "faiss-cpu",
-    "faiss-gpu-cu12",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "pydantic",
-    "ray",
-    "torch",
-)
+_LIBRARIES = ("boto3", "faiss-cpu", "faiss-gpu-cu12", "numpy", "pillow", "pyarrow", "pydantic", "ray", "torch")
 
 Count = Annotated[int, Field(ge=0)]
 

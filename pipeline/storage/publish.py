@@ -42,9 +42,7 @@ class VersionedDataset(Generic[M]):
 
     def numbers(self) -> list[int]:
         """Returns the published numbers, ascending; files that are not manifests are ignored."""
-        folder = f"{self.prefix}/manifests/"
-        names = (key.removeprefix(folder) for key in self.store.list(folder))
-        return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
+        return numbers_in(self.store, f"{self.prefix}/manifests/")
 
     def latest(self) -> M | None:
         """Returns the manifest with the highest number, or None if nothing is published."""
@@ -190,10 +188,11 @@ class Transaction(Generic[M]):
         try:
             yield
         except BaseException:
-            self._roll_back()
+            self.roll_back()
             raise
 
-    def _roll_back(self) -> None:
+    def roll_back(self) -> None:
+        """Deletes the parts that were put."""
         with suppress(PipelineError):  # the error that led here is the one to report; jobs.prune deletes what is left
             for part in self.parts:
                 self.delete_part(part)
@@ -221,7 +220,7 @@ class Transaction(Generic[M]):
         document = (manifest.model_dump_json(indent=2) + "\n").encode()
         tombstone = dataset.tombstone_key(self.number)
         if dataset.store.exists(tombstone):  # a writer that slept that long must not take a number that is free again
-            self._roll_back()
+            self.roll_back()
             return dataset.parse(tombstone, dataset.store.get(tombstone), self.number), False
         reach(Failpoint.MANIFEST)
         created = dataset.store.create(dataset.manifest_key(self.number), document)
@@ -230,8 +229,14 @@ class Transaction(Generic[M]):
             return manifest, True
         committed = dataset.read(self.number)
         if committed.writer != self.writer:
-            self._roll_back()
+            self.roll_back()
         return committed, committed.writer == self.writer
+
+
+def numbers_in(store: ObjectStore, folder: str) -> list[int]:
+    """Returns the numbers of the manifests in a folder, ascending; other files are ignored."""
+    names = (key.removeprefix(folder) for key in store.list(folder))
+    return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
 
 
 def _is_directly_in(folder: str, key: str) -> bool:

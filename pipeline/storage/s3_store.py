@@ -49,12 +49,7 @@ _REFUSED_CODES = {
     "InvalidAccessKeyId", "InvalidToken", "NotSignedUp", "SignatureDoesNotMatch", "TokenRefreshRequired",
     "UnauthorizedAccess",
 }  # fmt: skip
-_BUCKET_CODES = {
-    "NoSuchBucket",
-    "InvalidBucketName",
-    "PermanentRedirect",
-    "IllegalLocationConstraintException",
-}
+_BUCKET_CODES = {"NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "IllegalLocationConstraintException"}
 _BODY_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 
 T = TypeVar("T")

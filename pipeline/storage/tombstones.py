@@ -5,32 +5,25 @@ becomes a tombstone, and no reader finds the version any more. A grace period la
 read the manifest before has had that long, or holds a lease (see ``retention``).
 """
 
-import re
 from typing import Generic, TypeVar
 
 from pipeline.failpoints import Failpoint, reach
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectMissingError
-from pipeline.storage.publish import NotPublishedError, VersionedDataset
+from pipeline.storage.publish import NotPublishedError, VersionedDataset, numbers_in
 
 M = TypeVar("M", bound=Manifest)
 
 
 class Tombstones(Generic[M]):
-    """The tombstones of one dataset, by number.
-
-    Args:
-        dataset: The dataset.
-    """
+    """The tombstones of one dataset, by number."""
 
     def __init__(self, dataset: VersionedDataset[M]) -> None:
         self._dataset = dataset
 
     def numbers(self) -> list[int]:
         """Returns the numbers that have a tombstone, ascending."""
-        folder = f"{self._dataset.prefix}/retired/"
-        names = (key.removeprefix(folder) for key in self._dataset.store.list(folder))
-        return [int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{9}\.json", name)]
+        return numbers_in(self._dataset.store, f"{self._dataset.prefix}/retired/")
 
     def read(self, number: int) -> M:
         """Returns the manifest in a tombstone; its parts may be gone. Errors as ``VersionedDataset.read``."""

@@ -24,10 +24,7 @@ class NeighbourTally:
         self._num_pending = 0
 
     def add(
-        self,
-        label_T: npt.NDArray[np.int32],
-        neighbour_T: npt.NDArray[np.int32],
-        d_an_T: npt.NDArray[np.float32],
+        self, label_T: npt.NDArray[np.int32], neighbour_T: npt.NDArray[np.int32], d_an_T: npt.NDArray[np.float32]
     ) -> None:
         """Counts T triplets: label codes of anchor and negative, and their squared distance."""
         keys = label_T.astype(np.int64) * self._num_labels + neighbour_T

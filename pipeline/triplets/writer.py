@@ -67,10 +67,7 @@ TRIPLET_ENCODINGS = {field.name: _ENCODINGS[field.type] for field in TRIPLETS}
 
 def add_side_tables(transaction: Transaction[GenerationManifest], quarantine: pa.Table, neighbours: pa.Table) -> None:
     """Puts the quarantine and the neighbours table beside the triplets."""
-    for role, table, schema in (
-        ("quarantine", quarantine, QUARANTINE),
-        ("neighbours", neighbours, NEIGHBOURS),
-    ):
+    for role, table, schema in (("quarantine", quarantine, QUARANTINE), ("neighbours", neighbours, NEIGHBOURS)):
         transaction.add_part(role, f"{role}.parquet", serialise(table.cast(schema), None), len(table))
 
 

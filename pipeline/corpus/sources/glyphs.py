@@ -46,14 +46,10 @@ class Glyphs:
     """
 
     payload = IMAGE
+    description = "glyphs of the fonts in matplotlib"
 
     def __init__(self, config: GlyphsConfig) -> None:
         self._config = config
-
-    @property
-    def description(self) -> str:
-        """Kind and place."""
-        return "glyphs of the fonts in matplotlib"
 
     @property
     def num_entries(self) -> int:

@@ -28,11 +28,7 @@ class ImageArchive:
 
     def __init__(self, file: Path, limits: ImageLimits) -> None:
         self._file, self._limits = file, limits
-
-    @property
-    def description(self) -> str:
-        """Kind and place."""
-        return f"image archive {self._file}"
+        self.description = f"image archive {file}"
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Yields each member once, as an item or rejected; empty folders come last.

@@ -25,11 +25,7 @@ class ImageFolder:
 
     def __init__(self, root: Path, limits: ImageLimits) -> None:
         self._root, self._limits = root, limits
-
-    @property
-    def description(self) -> str:
-        """Kind and place."""
-        return f"image folder {self._root}"
+        self.description = f"image folder {root}"
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Yields each entry under the root once, as an item or rejected."""

@@ -39,7 +39,7 @@ class ParquetSource:
     payload: Payload[Any]
 
     def __init__(self, path: Path, limits: ImageLimits) -> None:
-        self._path, self._limits = path, limits
+        self.description, self._limits = f"parquet {path}", limits
         found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         self._files = [file for file in found if not file.name.startswith(("_", "."))]
         if not self._files:
@@ -48,11 +48,6 @@ class ParquetSource:
             names = first.schema_arrow.names
         self.payload = payload_of(next((name for name in _READERS if name in names), VECTOR.name))
         self.num_entries: int | None = sum(self._check(file) for file in self._files)
-
-    @property
-    def description(self) -> str:
-        """Kind and place."""
-        return f"parquet {self._path}"
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Yields each row once, by file name, then in the file's order.

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -44,20 +43,31 @@ def find_backbone(name: str) -> Callable[..., nn.Module]:
     package, _, model = name.partition("/")
     library = _import(package, name)
     if package == "torchvision":
-        known = library.models.list_models(module=library.models)
-        is_known, build = model in known, _torchvision
+        known, listing, build = library.models.list_models(module=library.models), "torchvision.models", _torchvision
+        is_known = model in known
     else:
-        known = library.list_models()
-        is_known, build = library.is_model(model), _timm
+        known, listing, build = library.list_models(), "timm", _timm
+        is_known = library.is_model(model)
     if not is_known:
         close = difflib.get_close_matches(model, known, MOST_SUGGESTIONS)
-        listing = "torchvision.models.list_models()" if package == "torchvision" else "timm.list_models()"
         raise InputError(
             f"encoder.name {name!r}: {package} {library.__version__} has no model {model!r}"
             + (f"; close are {', '.join(close)}" if close else "")
-            + f"; {listing} lists all"
+            + f"; {listing}.list_models() lists all"
         )
-    return partial(build, library, model)
+
+    def construct(
+        *,
+        in_channels: int,
+        embedding_dim: int,
+        height: int,
+        width: int,
+        **options: Any,  # noqa: ANN401  # whatever the model takes
+    ) -> nn.Module:
+        _refuse_weights(options)
+        return build(library, model, in_channels, embedding_dim, options)
+
+    return construct
 
 
 def _import(package: str, name: str) -> ModuleType:
@@ -73,16 +83,8 @@ def _import(package: str, name: str) -> ModuleType:
 
 
 def _torchvision(
-    library: ModuleType,
-    model: str,
-    *,
-    in_channels: int,
-    embedding_dim: int,
-    height: int,
-    width: int,
-    **options: Any,  # noqa: ANN401  # whatever the model takes
+    library: ModuleType, model: str, in_channels: int, embedding_dim: int, options: dict[str, Any]
 ) -> nn.Module:
-    _refuse_weights(options)
     if model in WITH_AUXILIARY_HEADS:
         options = {"aux_logits": False, "init_weights": True, **options}
     network: nn.Module = library.models.get_model(model, weights=None, num_classes=embedding_dim, **options)
@@ -93,17 +95,7 @@ def _torchvision(
     return network
 
 
-def _timm(
-    library: ModuleType,
-    model: str,
-    *,
-    in_channels: int,
-    embedding_dim: int,
-    height: int,
-    width: int,
-    **options: Any,  # noqa: ANN401  # whatever the model takes
-) -> nn.Module:
-    _refuse_weights(options)
+def _timm(library: ModuleType, model: str, in_channels: int, embedding_dim: int, options: dict[str, Any]) -> nn.Module:
     network: nn.Module = library.create_model(
         model, pretrained=False, num_classes=embedding_dim, in_chans=in_channels, **options
     )

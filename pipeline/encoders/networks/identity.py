@@ -9,14 +9,7 @@ class Identity(nn.Module):
     """Passes vectors through; only the L2 normalisation around it changes them."""
 
     def __init__(self, in_channels: int, embedding_dim: int, height: int, width: int) -> None:
-        """Takes the keywords of every registered network.
-
-        Args:
-            in_channels: Unused: a vector has no channels.
-            embedding_dim: D, the length of the corpus' vectors.
-            height: Unused.
-            width: Unused.
-        """
+        """Takes the keywords of every registered network; ``embedding_dim`` is the length of the corpus' vectors."""
         super().__init__()
         self.embedding_dim = embedding_dim
 

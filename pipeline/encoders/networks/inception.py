@@ -1,5 +1,6 @@
 """The Inception module that FaceNet's NN2 to NN4, NNS1 and NNS2 are made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,3 +64,15 @@ class Inception(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
         return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+def stack_inceptions(
+    channels: int, table: Mapping[str, InceptionShape], norm: PaperNormName = "batch"
+) -> tuple[nn.Sequential, int]:
+    """The modules of a table by name, one behind the other, on a map of ``channels``; and the channels behind them."""
+    stack = nn.Sequential()
+    for name, shape in table.items():
+        module = Inception(channels, shape, norm)
+        stack.add_module(name, module)
+        channels = module.out_channels
+    return stack, channels

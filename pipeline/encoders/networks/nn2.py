@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.networks.inception import Inception, InceptionShape
+from pipeline.encoders.networks.inception import InceptionShape, stack_inceptions
 from pipeline.encoders.networks.layers import (
     PaperNormName,
     check_paper_norm,
@@ -51,14 +51,7 @@ class NN2(nn.Module):
     def __init__(
         self, in_channels: int, embedding_dim: int, height: int, width: int, *, norm: PaperNormName = "batch"
     ) -> None:
-        """Builds the network.
-
-        Args:
-            in_channels: C of the input.
-            embedding_dim: D of the output.
-            height: Unused: the last map is averaged, whatever its size.
-            width: Unused, as the height.
-            norm: ``batch``: BatchNorm behind every convolution; ``lrn``: as in the paper.
+        """Builds the network; height and width do not matter, as the last map is averaged, whatever its size.
 
         Raises:
             ValueError: An unknown norm.
@@ -76,12 +69,7 @@ class NN2(nn.Module):
                 pool2=halving_pool(),
             )
         )
-        self.inceptions = nn.Sequential()
-        channels = 192
-        for name, shape in self.table.items():
-            module = Inception(channels, shape, norm)
-            self.inceptions.add_module(name, module)
-            channels = module.out_channels
+        self.inceptions, channels = stack_inceptions(192, self.table, norm)
         self.head = nn.Linear(channels, embedding_dim)
         initialise(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs

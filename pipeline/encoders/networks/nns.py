@@ -1,79 +1,49 @@
 """Face encoders of the size of FaceNet's small Inception networks NNS1 and NNS2."""
 
-from dataclasses import dataclass
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.encoders.networks.inception import Inception, InceptionShape
+from pipeline.encoders.networks.inception import InceptionShape, stack_inceptions
 from pipeline.encoders.networks.layers import conv_norm_relu, grid_pool, halving_pool, initialise
-
-
-@dataclass(frozen=True)
-class SmallInceptionPlan:
-    """What NNS1 and NNS2 differ in.
-
-    Attributes:
-        stem_channels: Of the 7×7 convolution.
-        stem_stride: Of the 7×7 convolution; a max pool then halves the map.
-        table: The Inception modules.
-        grid: Rows and columns of the last map that are flattened into the hidden layer.
-        hidden_units: Width of the hidden layer.
-    """
-
-    stem_channels: int
-    stem_stride: int
-    table: tuple[InceptionShape, ...]
-    grid: tuple[int, int]
-    hidden_units: int
-
-    @property
-    def stride(self) -> int:
-        """Pixels of a side of the image for one cell of the last map."""
-        stride = 2 * self.stem_stride
-        for shape in self.table:
-            stride *= shape.stride
-        return stride
 
 
 class SmallInception(nn.Module):
     """A stem, Inception modules, and one hidden layer over the cells of the last map."""
 
-    plan: ClassVar[SmallInceptionPlan]
+    stem_channels: ClassVar[int]
+    stem_stride: ClassVar[int]
+    """Of the 7×7 convolution; a max pool then halves the map."""
+    table: ClassVar[tuple[InceptionShape, ...]]
+    grid: ClassVar[tuple[int, int]]
+    """Rows and columns of the last map that are flattened into the hidden layer."""
+    hidden_units: ClassVar[int]
 
     def __init__(self, in_channels: int, embedding_dim: int, height: int, width: int) -> None:
         """Builds the network.
-
-        Args:
-            in_channels: C of the input, 3 in the paper.
-            embedding_dim: D of the output, 128 in the paper.
-            height: H of the input in pixels.
-            width: W of the input in pixels.
 
         Raises:
             ValueError: The image is so small that less than one cell would be left of it.
         """
         super().__init__()
-        plan = self.plan
-        if min(height, width) < plan.stride:
-            raise ValueError(f"images must have at least {plan.stride}x{plan.stride} pixels, not {height}x{width}")
+        stride = 2 * self.stem_stride * math.prod(shape.stride for shape in self.table)  # pixels a cell of the last map
+        if min(height, width) < stride:
+            raise ValueError(f"images must have at least {stride}x{stride} pixels, not {height}x{width}")
         self.stem = nn.Sequential(
-            conv_norm_relu(in_channels, plan.stem_channels, kernel=7, stride=plan.stem_stride),
+            conv_norm_relu(in_channels, self.stem_channels, kernel=7, stride=self.stem_stride),
             halving_pool(),
         )
-        modules, channels = [], plan.stem_channels
-        for shape in plan.table:
-            module = Inception(channels, shape)
-            modules.append(module)
-            channels = module.out_channels
-        self.inceptions = nn.Sequential(*modules)
-        self.pool, num_cells = grid_pool((-(-height // plan.stride), -(-width // plan.stride)), plan.grid)
+        self.inceptions, channels = stack_inceptions(
+            self.stem_channels, {str(i): shape for i, shape in enumerate(self.table)}
+        )
+        self.pool, num_cells = grid_pool((-(-height // stride), -(-width // stride)), self.grid)
         self.head = nn.Sequential(
-            nn.Linear(num_cells * channels, plan.hidden_units, bias=False),
-            nn.BatchNorm1d(plan.hidden_units),
+            nn.Linear(num_cells * channels, self.hidden_units, bias=False),
+            nn.BatchNorm1d(self.hidden_units),
             nn.ReLU(inplace=True),
-            nn.Linear(plan.hidden_units, embedding_dim),
+            nn.Linear(self.hidden_units, embedding_dim),
         )
         initialise(self.stem)
         initialise(self.inceptions)
@@ -97,22 +67,20 @@ class NNS1(SmallInception):
     accepted; larger maps are averaged down to 6×6 cells.
     """
 
-    plan = SmallInceptionPlan(
-        stem_channels=32,
-        stem_stride=2,
-        table=(
-            InceptionShape(conv1=16, conv3=(24, 32), conv5=(8, 16), pool=8),  # 42×42 at NNS1's input
-            InceptionShape(conv1=0, conv3=(32, 64), conv5=(8, 16), pool=0, stride=2),  # 21×21
-            InceptionShape(conv1=48, conv3=(48, 80), conv5=(8, 16), pool=32),
-            InceptionShape(conv1=0, conv3=(64, 96), conv5=(16, 32), pool=0, stride=2),  # 11×11
-            InceptionShape(conv1=128, conv3=(64, 128), conv5=(16, 32), pool=32),
-            InceptionShape(conv1=0, conv3=(112, 192), conv5=(24, 48), pool=0, stride=2),  # 6×6
-            InceptionShape(conv1=192, conv3=(160, 320), conv5=(24, 64), pool=64),
-            InceptionShape(conv1=192, conv3=(160, 320), conv5=(24, 64), pool=64),
-        ),
-        grid=(6, 6),
-        hidden_units=1024,
+    stem_channels = 32
+    stem_stride = 2
+    table = (
+        InceptionShape(conv1=16, conv3=(24, 32), conv5=(8, 16), pool=8),  # 42×42 at NNS1's input
+        InceptionShape(conv1=0, conv3=(32, 64), conv5=(8, 16), pool=0, stride=2),  # 21×21
+        InceptionShape(conv1=48, conv3=(48, 80), conv5=(8, 16), pool=32),
+        InceptionShape(conv1=0, conv3=(64, 96), conv5=(16, 32), pool=0, stride=2),  # 11×11
+        InceptionShape(conv1=128, conv3=(64, 128), conv5=(16, 32), pool=32),
+        InceptionShape(conv1=0, conv3=(112, 192), conv5=(24, 48), pool=0, stride=2),  # 6×6
+        InceptionShape(conv1=192, conv3=(160, 320), conv5=(24, 64), pool=64),
+        InceptionShape(conv1=192, conv3=(160, 320), conv5=(24, 64), pool=64),
     )
+    grid = (6, 6)
+    hidden_units = 1024
 
 
 class NNS2(SmallInception):
@@ -129,18 +97,16 @@ class NNS2(SmallInception):
     Images from 64×64 on are accepted; larger maps are averaged down to 3×2 cells.
     """
 
-    plan = SmallInceptionPlan(
-        stem_channels=16,
-        stem_stride=4,
-        table=(
-            InceptionShape(conv1=16, conv3=(16, 24), conv5=(4, 8), pool=8),  # 18×15 at NNS2's input
-            InceptionShape(conv1=0, conv3=(24, 48), conv5=(8, 16), pool=0, stride=2),  # 9×8
-            InceptionShape(conv1=32, conv3=(32, 64), conv5=(8, 16), pool=16),
-            InceptionShape(conv1=0, conv3=(48, 96), conv5=(8, 16), pool=0, stride=2),  # 5×4
-            InceptionShape(conv1=80, conv3=(64, 128), conv5=(16, 32), pool=32),
-            InceptionShape(conv1=0, conv3=(96, 192), conv5=(16, 32), pool=0, stride=2),  # 3×2
-            InceptionShape(conv1=160, conv3=(160, 320), conv5=(16, 48), pool=48),
-        ),
-        grid=(3, 2),
-        hidden_units=896,
+    stem_channels = 16
+    stem_stride = 4
+    table = (
+        InceptionShape(conv1=16, conv3=(16, 24), conv5=(4, 8), pool=8),  # 18×15 at NNS2's input
+        InceptionShape(conv1=0, conv3=(24, 48), conv5=(8, 16), pool=0, stride=2),  # 9×8
+        InceptionShape(conv1=32, conv3=(32, 64), conv5=(8, 16), pool=16),
+        InceptionShape(conv1=0, conv3=(48, 96), conv5=(8, 16), pool=0, stride=2),  # 5×4
+        InceptionShape(conv1=80, conv3=(64, 128), conv5=(16, 32), pool=32),
+        InceptionShape(conv1=0, conv3=(96, 192), conv5=(16, 32), pool=0, stride=2),  # 3×2
+        InceptionShape(conv1=160, conv3=(160, 320), conv5=(16, 48), pool=48),
     )
+    grid = (3, 2)
+    hidden_units = 896

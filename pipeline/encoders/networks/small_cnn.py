@@ -29,13 +29,8 @@ class SmallCNN(nn.Module):
     ) -> None:
         """Builds the network.
 
-        Args:
-            in_channels: C of the input.
-            embedding_dim: D of the output.
-            height: H of the input in pixels.
-            width: W of the input in pixels.
-            base_width: Channels of the first convolution; the later ones have 2, 4 and 4 times as many.
-            norm: ``batch`` or ``group``; see `make_norm`.
+        The first convolution has ``base_width`` channels, the later ones 2, 4 and 4 times as many; for ``norm`` see
+        `make_norm`.
 
         Raises:
             ValueError: An unknown norm, or a base width that is not positive or does not suit the norm.

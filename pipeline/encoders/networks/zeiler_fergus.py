@@ -36,14 +36,7 @@ class ZeilerFergus(nn.Module):
     def __init__(
         self, in_channels: int, embedding_dim: int, height: int, width: int, *, norm: PaperNormName = "batch"
     ) -> None:
-        """Builds the network.
-
-        Args:
-            in_channels: C of the input.
-            embedding_dim: D of the output.
-            height: H of the input in pixels.
-            width: W of the input in pixels.
-            norm: What rnorm1 and rnorm2 are: ``batch``, BatchNorm; ``lrn``, local response normalisation.
+        """Builds the network; ``norm`` says what rnorm1 and rnorm2 are: BatchNorm or local response normalisation.
 
         Raises:
             ValueError: An unknown norm.

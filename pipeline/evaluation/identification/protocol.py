@@ -92,14 +92,7 @@ class OpenSet:
         return OpenSetPoint(far, point.threshold, rate, point.actual_far, accepted.resolves(far))
 
     def curve(self, num_points: int = 400) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """DIR for a logarithmic FAR axis.
-
-        Args:
-            num_points: Points, evenly spaced in log FAR from one false alarm to an alarm at every probe.
-
-        Returns:
-            FAR, ascending, and DIR; (num_points,) float64 each.
-        """
+        """FAR, evenly spaced in its logarithm from one false alarm to all, and DIR there; (num_points,) float64."""
         fars = np.geomspace(1 / len(self.unmated), 1.0, num_points)
         return fars, np.array([self.at_far(far).dir for far in fars])
 

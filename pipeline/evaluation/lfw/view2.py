@@ -185,11 +185,7 @@ def score_view1(
 
 
 def _score_fold(
-    fold: int,
-    others: tuple[int, ...],
-    train_pairs: Verification,
-    test_pairs: Verification,
-    fars: Sequence[float],
+    fold: int, others: tuple[int, ...], train_pairs: Verification, test_pairs: Verification, fars: Sequence[float]
 ) -> FoldScore:
     """Scores a fold's pairs by the thresholds that the pairs of the other folds give."""
     threshold = train_pairs.best_threshold()

@@ -27,12 +27,7 @@ KIND_GAP = 0.7
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """The images of examples, and the names of their labels.
-
-    Attributes:
-        image_of: Image of an example by its id, of any size and mode.
-        names: Of the label codes.
-    """
+    """The image of an example by its id, of any size and mode, and the names of the label codes."""
 
     image_of: Callable[[int], Image.Image]
     names: Names

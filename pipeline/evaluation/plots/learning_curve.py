@@ -21,17 +21,15 @@ GROUPS = MappingProxyType(
         "Equal error rate": r".*eer",
     }
 )
-NO_ERRORS: Mapping[int, Mapping[str, float]] = MappingProxyType({})
 PANEL_WIDTH, PANEL_HEIGHT = 5.5, 4.0
 LEGEND_COLUMNS = 2
 
 Points = Sequence[tuple[int, Mapping[str, float]]]
+Errors = Mapping[int, Mapping[str, float]]
 
 
 def plot_learning_curve(
-    points: Points,
-    standard_errors: Mapping[int, Mapping[str, float]] = NO_ERRORS,
-    groups: Mapping[str, str] = GROUPS,
+    points: Points, standard_errors: Errors = MappingProxyType({}), groups: Mapping[str, str] = GROUPS
 ) -> bytes:
     """Plots metrics over training steps, one panel for each group of metrics.
 
@@ -66,9 +64,9 @@ def plot_learning_curve(
     return to_png(figure)
 
 
-def has_curve(points: Points, groups: Mapping[str, str] = GROUPS) -> bool:
+def has_curve(points: Points) -> bool:
     """Whether ``plot_learning_curve`` finds a metric to plot."""
-    return bool(_panels(points, groups))
+    return bool(_panels(points, GROUPS))
 
 
 def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -81,14 +79,7 @@ def _panels(points: Points, groups: Mapping[str, str]) -> dict[str, dict[str, st
     return {title: lines for title, lines in panels.items() if lines}
 
 
-def _plot_metric(
-    axes: Axes,
-    points: Points,
-    standard_errors: Mapping[int, Mapping[str, float]],
-    metric: str,
-    name: str,
-    place: int,
-) -> None:
+def _plot_metric(axes: Axes, points: Points, standard_errors: Errors, metric: str, name: str, place: int) -> None:
     steps = [step for step, values in points if metric in values]
     means = np.array([values[metric] for _, values in points if metric in values])
     errors = np.array([standard_errors.get(step, {}).get(metric, np.nan) for step in steps])

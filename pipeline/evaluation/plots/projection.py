@@ -1,7 +1,6 @@
 """Projections of embeddings to the plane. N: examples, D: embedding dimension."""
 
 import importlib
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,23 +19,11 @@ Method = Literal["pca", "t_sne", "umap"]
 MIN_NEIGHBOURS_EXAMPLES = 8
 PERPLEXITY = 30
 NUM_NEIGHBOURS = 15
+# Labels in colour (of equally frequent ones, those of lower codes), and points at most.
+NUM_LABELS = 12
+NUM_POINTS = 5_000
 NAME_WIDTH = 2.2
 TITLE_WIDTH = 5.0
-
-
-@dataclass(frozen=True)
-class PointSampling:
-    """Limits and seed of the sample of examples in a projection.
-
-    Attributes:
-        seed: Seeds the sample.
-        num_labels: Labels in colour; of equally frequent ones, those of lower codes.
-        num_points: Points at most.
-    """
-
-    seed: int = 0
-    num_labels: int = 12
-    num_points: int = 5_000
 
 
 def project(vectors_ND: npt.NDArray[np.float32], method: Method, seed: int) -> npt.NDArray[np.float32]:
@@ -83,7 +70,9 @@ def project(vectors_ND: npt.NDArray[np.float32], method: Method, seed: int) -> n
     return np.asarray(reducer.fit_transform(vectors_ND), dtype=np.float32)
 
 
-def sample_points(labels_N: npt.ArrayLike, sampling: PointSampling) -> npt.NDArray[np.int64]:
+def sample_points(
+    labels_N: npt.ArrayLike, seed: int, num_labels: int = NUM_LABELS, num_points: int = NUM_POINTS
+) -> npt.NDArray[np.int64]:
     """Samples the examples that are shown.
 
     The most frequent labels get up to half of the points: sampled with the same chance as all others, their examples
@@ -91,17 +80,18 @@ def sample_points(labels_N: npt.ArrayLike, sampling: PointSampling) -> npt.NDArr
 
     Args:
         labels_N: (N,) integer label codes.
-        sampling: The seed, and how many.
+        seed: Seeds the sample.
+        num_labels: Labels in colour, whose examples are favoured.
+        num_points: At most so many examples.
 
     Returns:
         Rows in ascending order, int64; all where there are few enough.
     """
     labels = np.asarray(labels_N)
-    num_points = sampling.num_points
     if len(labels) <= num_points:
         return np.arange(len(labels))
-    rng = np.random.default_rng(sampling.seed)
-    is_coloured = np.isin(labels, _most_frequent(labels, sampling.num_labels))
+    rng = np.random.default_rng(seed)
+    is_coloured = np.isin(labels, _most_frequent(labels, num_labels))
     coloured = rng.permutation(np.flatnonzero(is_coloured))
     others = rng.permutation(np.flatnonzero(~is_coloured))
     num_coloured = min(len(coloured), max(num_points // 2, num_points - len(others)))
@@ -113,16 +103,16 @@ def plot_projection(
     labels_N: npt.ArrayLike,
     names: Names,
     title: str,
-    sampling: PointSampling = PointSampling(),
+    num_labels: int = NUM_LABELS,
 ) -> bytes:
     """Plots projected embeddings, the most frequent labels in colours and all others grey.
 
     Args:
-        points_N2: (N, 2), see ``project``.
+        points_N2: (N, 2), see ``project``; all of them are shown.
         labels_N: (N,) integer label codes.
         names: Of the label codes.
         title: Such as "t-SNE, step 1500".
-        sampling: Which points are shown where there are too many, and how many labels in colour.
+        num_labels: Labels in colour.
 
     Returns:
         A PNG of one panel.
@@ -133,14 +123,12 @@ def plot_projection(
     labels = np.asarray(labels_N)
     if not len(labels):
         raise ValueError("there is no point to plot")
-    shown = sample_points(labels, sampling)
     figure, (axes,) = new_panels(1, 9.0, 6.5)
-    _scatter(axes, points_N2[shown], labels[shown], names, _most_frequent(labels, sampling.num_labels))
+    _scatter(axes, points_N2, labels, names, _most_frequent(labels, num_labels))
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=(), yticks=())
     num_all = len(np.unique(labels))
-    note = f"{len(shown):,} of {len(labels):,} examples" if len(shown) < len(labels) else f"{len(labels):,} examples"
-    axes.set_xlabel(f"{note} of {num_all:,} label{'s' if num_all > 1 else ''}")
+    axes.set_xlabel(f"{len(labels):,} examples of {num_all:,} label{'s' if num_all > 1 else ''}")
     style_axes(axes, shorten_to_width(title, TITLE_WIDTH, 12, "bold"))
     axes.legend(
         loc="center left",

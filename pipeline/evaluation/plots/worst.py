@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Float64Array
+from pipeline.arrays import Float32Array, Float64Array
 
 MAX_TILE_VALUES = 4_000_000
 # Anchors that are searched again at a time.
@@ -18,15 +18,7 @@ DECIMALS = 12
 
 @dataclass(frozen=True)
 class Pair:
-    """Two examples.
-
-    Attributes:
-        first: Id of the example with the lower row.
-        second: Id of the example with the higher row.
-        first_label: Label code of the first.
-        second_label: Label code of the second.
-        distance: Squared L2.
-    """
+    """Two examples by id, that of the lower row first, with the codes of their labels and their squared L2 distance."""
 
     first: int
     second: int
@@ -67,11 +59,7 @@ class WorstPairs:
 
 
 def find_worst_pairs(
-    vectors_ND: npt.NDArray[np.float32],
-    labels_N: npt.ArrayLike,
-    ids: npt.ArrayLike,
-    limits: SearchLimits,
-    seed: int,
+    vectors_ND: Float32Array, labels_N: npt.ArrayLike, ids: npt.ArrayLike, limits: SearchLimits, seed: int
 ) -> WorstPairs:
     """Finds the nearest pairs of different labels and the farthest pairs of one label.
 

@@ -123,14 +123,7 @@ class Verification:
         return float(roc_auc_score(is_same, -np.concatenate([self.same, self.different])))
 
     def roc_curve(self, num_points: int = 400) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The ROC for a logarithmic FAR axis.
-
-        Args:
-            num_points: Points, evenly spaced in log FAR from one different pair to all of them.
-
-        Returns:
-            FAR, ascending, and VAL; (num_points,) float64 each.
-        """
+        """FAR, evenly spaced in its logarithm from one different pair to all, and VAL there; (num_points,) float64."""
         fars = np.geomspace(1 / len(self.different), 1.0, num_points)
         return fars, np.array([self.at_far(far).val for far in fars])
 

@@ -18,16 +18,7 @@ from pipeline.storage.object_store import open_store
 
 @dataclass(frozen=True)
 class ExportedTriplets:
-    """An export that was written.
-
-    Attributes:
-        uri: Of its folder.
-        layout: Of a row.
-        generation: Number of the triplets' generation.
-        num_triplets: Rows in all.
-        num_shards: Files of rows.
-        num_bytes: Of these files.
-    """
+    """An export that was written; the bytes are those of its shards."""
 
     uri: str
     layout: Format

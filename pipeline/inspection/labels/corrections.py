@@ -14,14 +14,7 @@ from pipeline.storage.workspace import Workspace
 
 @dataclass(frozen=True)
 class AppliedCorrections:
-    """The outcome of a list.
-
-    Attributes:
-        corpus: Manifest of the corpus with the new labels.
-        is_new: Whether it was published for this list.
-        changes: Of labels, against the corpus before.
-        num_blank: Rows without a new label.
-    """
+    """What a list led to: the corpus with its labels, whether that is new, and the changes against the one before."""
 
     corpus: CorpusManifest
     is_new: bool

@@ -35,12 +35,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class CorrectionList:
-    """A list that was read.
-
-    Attributes:
-        by_id: Rows with a new label, by example id.
-        num_blank: Rows without a new label.
-    """
+    """A list that was read: its rows with a new label by example id, and how many have none."""
 
     by_id: Mapping[int, Correction]
     num_blank: int

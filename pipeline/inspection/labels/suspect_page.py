@@ -22,20 +22,11 @@ MAX_CARDS = 400
 MAX_BYTES = 15_000_000
 THUMBNAIL_CHARS = 10_000_000
 """Of all thumbnails of a page together."""
-MAX_THUMBNAIL_CHARS = 20_000
 
 
 @dataclass(frozen=True)
 class SuspectCard:
-    """A suspect with the examples that it is compared with.
-
-    Attributes:
-        suspect: The suspect.
-        example: The same as it is shown.
-        own: Examples of its label.
-        suggested: Examples of the suggested label.
-        new_label: Initial answer; may be empty.
-    """
+    """A suspect beside examples of its label and of the suggested one; the answer to begin with may be empty."""
 
     suspect: Suspect
     example: PageExample
@@ -118,9 +109,7 @@ def _cards(corpus: Corpus, suspects: SuspectList, options: PageOptions) -> list[
         for suspect in rows
     ]
     ids = [suspect.example_id for suspect in rows] + [example for pair in compared for ids in pair for example in ids]
-    # The page holds a thumbnail as often as it is shown, so each gets its share of the page's limit.
-    max_chars = min(MAX_THUMBNAIL_CHARS, THUMBNAIL_CHARS // max(1, len(ids)))
-    examples = read_examples(corpus, ids, options.transform, max_chars)
+    examples = read_examples(corpus, ids, options.transform, THUMBNAIL_CHARS)
     return [
         SuspectCard(
             suspect,

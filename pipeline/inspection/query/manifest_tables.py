@@ -70,13 +70,9 @@ def _generation_row(manifest: GenerationManifest) -> dict[str, Any]:
 
 
 def _checkpoint_row(manifest: CheckpointManifest) -> dict[str, Any]:
-    return {
-        "step": manifest.step,
-        "parent": manifest.parent,
-        "generation": manifest.generation,
+    copied = ("step", "parent", "generation", "weights_digest", "corpus_fingerprint")
+    return {name: getattr(manifest, name) for name in copied} | {
         "created_at": _time(manifest.created_at),
-        "weights_digest": manifest.weights_digest,
-        "corpus_fingerprint": manifest.corpus_fingerprint,
         "encoder": manifest.encoder.name,
         "metrics": list(manifest.metrics.items()),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import QUARANTINE, CorpusManifest
+from pipeline.corpus.schema import QUARANTINE, corpora
 from pipeline.inspection.generation import OpenGeneration, corpus_of, open_generation
 from pipeline.inspection.query.manifest_tables import checkpoint_table, generation_table
 from pipeline.inspection.temporary import writing
@@ -97,8 +97,7 @@ class Catalog:
         return f"SELECT example_id, label, is_test, {PATH} AS path FROM examples"
 
     def _quarantine(self) -> str:
-        dataset = VersionedDataset(self._workspace.store, self._workspace.corpus_prefix, CorpusManifest)
-        rejected = self._verified(dataset, self._corpus.manifest.parts_of(QUARANTINE))
+        rejected = self._verified(corpora(self._workspace), self._corpus.manifest.parts_of(QUARANTINE))
         selects = []
         for generation in self._generations_shown:
             manifest, labels = generation.manifest, self._labels(generation.corpus)

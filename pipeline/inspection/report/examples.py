@@ -1,12 +1,14 @@
 """The examples that a page shows: their labels, paths and thumbnails."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import TransformConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.inspection.thumbnails import Thumbnail, make_thumbnail
 from pipeline.progress import stage
+
+MAX_THUMBNAIL_CHARS = 20_000
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,15 @@ class PageExample:
 
 
 def read_examples(
-    corpus: Corpus, ids: Iterable[int], transform: TransformConfig, max_chars: int
+    corpus: Corpus, ids: Sequence[int], transform: TransformConfig, thumbnail_chars: int
 ) -> dict[int, PageExample]:
     """Reads examples: each part of the corpus that holds some of them once, one part at a time.
 
     Args:
         corpus: Theirs.
-        ids: Example ids, in any order, repeated or not.
+        ids: Example ids, in any order, as often as the page shows them.
         transform: Says what the encoder sees of them.
-        max_chars: Greatest length of a thumbnail's URI.
+        thumbnail_chars: Of all thumbnails of the page together, each of which it holds as often as it is shown.
 
     Raises:
         CorruptDataError: A part is not what its manifest records.
@@ -43,6 +45,7 @@ def read_examples(
     ids_of_part: dict[int, list[int]] = {}
     for example_id in sorted(set(ids)):
         ids_of_part.setdefault(corpus.part_of(example_id), []).append(example_id)
+    max_chars = min(MAX_THUMBNAIL_CHARS, thumbnail_chars // max(1, len(ids)))
     payload, examples = corpus.payload, {}
     view = None if payload.viewer is None else payload.viewer(transform)
     with stage("examples for the report", len(ids_of_part), "parts") as advance:

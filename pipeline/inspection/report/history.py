@@ -113,13 +113,7 @@ class _SeriesBinner:
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """The course of a run's training.
-
-    Attributes:
-        manifests: Its checkpoints, by step.
-        loss: Over the steps.
-        active_share: Of a batch's triplets, over the steps.
-    """
+    """The checkpoints of a run by step, and the loss and the active share of a batch's triplets over the steps."""
 
     manifests: Sequence[CheckpointManifest]
     loss: BinnedSeries

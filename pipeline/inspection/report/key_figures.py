@@ -13,13 +13,7 @@ MAX_METRICS = 3
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A key figure.
-
-    Attributes:
-        name: Of the figure.
-        value: Formatted.
-        comparison: With the figure before, or its step.
-    """
+    """A figure under its name, formatted, and what it is compared with: the figure before, or its step."""
 
     name: str
     value: str

@@ -1,7 +1,8 @@
-"""The report's page: gathers the data of a run, and renders them as an HTML document."""
+"""The report's page: gathers the data of a run, renders them as an HTML document, and writes it into the workspace."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
@@ -24,9 +25,40 @@ from pipeline.triplets.reader import generations
 MAX_BYTES = 15_000_000
 THUMBNAIL_CHARS = 9_000_000
 """Of all thumbnails of a page together; MAX_TRIPLETS_PER_SHEET and MAX_TEXT of document.py bound the rest."""
-MAX_THUMBNAIL_CHARS = 20_000
-MAX_TRIPLETS_PER_SHEET, MAX_GENERATIONS = 200, 64
+NUM_GENERATIONS, TRIPLETS_PER_SHEET = 8, 48
+MAX_GENERATIONS, MAX_TRIPLETS_PER_SHEET = 64, 200
 NUM_HUBS, NUM_DIFF_LABELS, NUM_REFUSALS, NUM_FIGURES = 24, 8, 5, 24
+
+
+def write_report(
+    workspace: Workspace,
+    config: RunConfig,
+    num_generations: int = NUM_GENERATIONS,
+    triplets_per_sheet: int = TRIPLETS_PER_SHEET,
+    copy: Path | None = None,
+) -> str:
+    """Writes the run's report into the workspace, where it replaces an older one, and to a local file, ``copy``.
+
+    See `render_report` for what is written.
+
+    Returns:
+        The report's path, or its URI.
+
+    Raises:
+        InputError: As `render_report` has it; or the workspace or the copy cannot be written.
+        CorruptDataError: Something stored is not what was published.
+    """
+    page = render_report(workspace, config, num_generations, triplets_per_sheet)
+    if copy is not None:
+        try:
+            copy.write_bytes(page)
+        except OSError as error:
+            raise InputError(
+                f"the report cannot be written to {copy} ({error.strerror or error}): name another --out"
+            ) from error
+    workspace.store.put(workspace.report_key, page)
+    path = workspace.store.local_path(workspace.report_key)
+    return str(path) if path is not None else workspace.uri_of(workspace.report_key)
 
 
 def render_report(workspace: Workspace, config: RunConfig, num_generations: int, triplets_per_sheet: int) -> bytes:
@@ -79,8 +111,6 @@ def _generation_context(
     groups = quarantine_groups(newest, -(-triplets_per_sheet // 2))
     hubs = recent.statistics.hubs(NUM_HUBS)
     shown = list(example_ids(sheets, groups, hubs))
-    # The page holds a thumbnail as often as it is shown, so each gets its share of the page's limit.
-    max_chars = min(MAX_THUMBNAIL_CHARS, THUMBNAIL_CHARS // max(1, len(shown)))
     num_dims = checkpoint.encoder.embedding_dim if checkpoint is not None else None
     distances = [distance for sheet in sheets for row in sheet.rows for distance in (row.d_ap, row.d_an)]
     empty_reasons = set(newest.manifest.quarantined) - {group.reason for group in groups}
@@ -103,7 +133,7 @@ def _generation_context(
         "none_found": {reason: known.words for reason, known in REASONS.items() if reason in empty_reasons},
         "hubs": hubs,
         "mean_negatives": recent.statistics.num_triplets / max(1, num_negatives),
-        "examples": read_examples(newest.corpus, shown, transform, max_chars),
+        "examples": read_examples(newest.corpus, shown, transform, THUMBNAIL_CHARS),
     }
 
 

@@ -3,27 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 
-from pipeline.corpus.schema import CorpusManifest
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.inspection.report.generations import RecentGenerations
 from pipeline.inspection.report.history import TrainingHistory
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 
 
 @dataclass(frozen=True)
 class ManifestRecord:
-    """A manifest that a page was made from.
-
-    Attributes:
-        name: Of the generation, checkpoint or corpus.
-        key: In the workspace.
-        sha256: Of its bytes.
-        created_at: By the clock of its writer.
-        num_bytes: Of its parts.
-    """
+    """A manifest that a page was made from: the time is by its writer's clock, the bytes are those of its parts."""
 
     name: str
     key: str
@@ -38,9 +28,8 @@ def collect_provenance(
     """The corpus, the generations shown, the checkpoint of the newest, and the newest checkpoint."""
     records = []
     if recent is not None:
-        corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-        corpus = recent.newest.corpus.manifest
-        records.append(_record("corpus", corpora.manifest_key(corpus.number), corpus, workspace))
+        corpus = recent.newest.corpus
+        records.append(_record("corpus", corpus.manifest_key, corpus.manifest, workspace))
         for manifest in (overview.manifest for overview in recent.overviews):
             key = generations(workspace).manifest_key(manifest.number)
             records.append(_record(f"generation {manifest.number}", key, manifest, workspace))

@@ -21,14 +21,7 @@ MAX_REASONS = 12
 
 @dataclass(frozen=True)
 class Sheet:
-    """Some triplets under a heading.
-
-    Attributes:
-        name: For the filter.
-        title: Heading.
-        caption: How they were chosen.
-        rows: The triplets.
-    """
+    """Some triplets under a heading: a name for the filter, and a caption that says how they were chosen."""
 
     name: str
     title: str
@@ -38,15 +31,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class QuarantineGroup:
-    """The entries of a quarantine that have the same reason and treatment.
-
-    Attributes:
-        reason: Why they are there.
-        excluded: Whether they were excluded from mining.
-        detail: The finding and the treatment.
-        num_rows: How many there are.
-        rows: The best founded of them, in the columns of QUARANTINE.
-    """
+    """Entries of a quarantine of one reason and treatment: how many, and the best founded as rows of QUARANTINE."""
 
     reason: str
     excluded: bool

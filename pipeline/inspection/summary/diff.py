@@ -59,11 +59,7 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class LabelDiff(PairCounts):
-    """The diff for the anchors of a label.
-
-    Attributes:
-        label: Its name.
-    """
+    """The diff for the anchors of a label."""
 
     label: str
 

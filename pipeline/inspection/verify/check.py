@@ -9,14 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich import box
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.inspection.findings import Findings
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.query.predicates import Eligibility
 from pipeline.inspection.sampling import sample_rows
+from pipeline.inspection.tables import text_table
 from pipeline.inspection.triplet_pass import TripletPass, read_table
 from pipeline.inspection.verify.stored_vectors import read_vectors, vectors_unavailable_reason
 from pipeline.mining.verify import TOLERANCE
@@ -100,12 +99,8 @@ def format_check(report: Mapping[str, Any]) -> list[RenderableType]:
             f"distances of {distances['num_triplets']:,} triplets computed again: they differ by at most "
             f"{distances['largest_difference']:.1e}"
         )
-    table = Table(box=box.SIMPLE)
-    table.add_column("holds")
-    table.add_column("of", justify="right")
-    for name, num in report["checked"].items():
-        table.add_row(Text(name), f"{num:,}")
-    return [*lines, table]
+    rows = [(name, f"{num:,}") for name, num in report["checked"].items()]
+    return [*lines, text_table("", ("holds", "of"), rows, right=("of",), frame=box.SIMPLE)]
 
 
 def _check_side_tables(generation: OpenGeneration, findings: Findings) -> Eligibility:

@@ -45,10 +45,7 @@ def _scan_tile(queries: Queries, a_norm_A: npt.NDArray[np.float64], tile: Shard,
     for first in range(0, len(queries.labels_A), ANCHORS_PER_TILE):
         anchors = slice(first, first + ANCHORS_PER_TILE)
         distances_AC = approximate_distances(
-            queries.vectors_AD[anchors].astype(np.float32, copy=False),
-            a_norm_A[anchors],
-            candidates_CD,
-            c_norm_C,
+            queries.vectors_AD[anchors].astype(np.float32, copy=False), a_norm_A[anchors], candidates_CD, c_norm_C
         )
         distances_AC[queries.labels_A[anchors, None] == tile.labels_N[None, :]] = np.inf
         start, end = np.searchsorted(queries.row_P, [first, first + ANCHORS_PER_TILE])

@@ -38,10 +38,6 @@ def _open_reference(shard: Shard, config: MiningConfig, device: str) -> ShardSea
     return lambda queries, num_negatives: (reference.scan(queries, shard, num_negatives), 0)
 
 
-def _open_native(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
-    return native.NativeScan(shard)
-
-
 def _open_triton(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
     from pipeline.mining.backends.triton import TritonScan  # noqa: PLC0415 — brings torch, which others do without
 
@@ -56,7 +52,7 @@ def _open_faiss(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
 BACKENDS: dict[str, Backend] = {
     # Only the actors' nodes need have a GPU: TritonScan looks there.
     "triton": Backend(_open_triton, lambda: None, keeps_state=True, needs_gpu=True),
-    "native": Backend(_open_native, native.unavailable_reason),
+    "native": Backend(lambda shard, config, device: native.NativeScan(shard), native.unavailable_reason),
     "reference": Backend(_open_reference, lambda: None),
     "faiss": Backend(_open_faiss, faiss.unavailable_reason, is_exact=False, keeps_state=True),
 }

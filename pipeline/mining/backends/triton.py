@@ -49,12 +49,7 @@ class TritonScan:
     10^8, since a float64 sum depends on its order; that of float16 vectors is exact.)
     """
 
-    def __init__(
-        self,
-        shard: Shard,
-        device: str = "cuda",
-        tile: Tile | None = None,
-    ) -> None:
+    def __init__(self, shard: Shard, device: str = "cuda", tile: Tile | None = None) -> None:
         """Uploads a shard.
 
         Args:

@@ -101,8 +101,7 @@ def _folder(context: EvaluationContext) -> Path:
 
 
 def _listed_pairs(context: EvaluationContext, file: Path) -> ListedPairs:
-    pairs = find_pairs(read_pairs(file), context.paths)
-    return ListedPairs(pairs.ids_P2, pairs.is_same_P, pairs.fold_P)
+    return ListedPairs(*find_pairs(read_pairs(file), context.paths))
 
 
 def _trained_codes(context: EvaluationContext) -> npt.NDArray[np.int64] | None:

@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.corpus.cache import ExampleCache
 from pipeline.evaluation.plots.faces import LabelledImages, plot_worst_pairs
 from pipeline.evaluation.plots.matrix import plot_distance_matrix, sample_label_examples
-from pipeline.evaluation.plots.projection import PointSampling, plot_projection, project, sample_points
+from pipeline.evaluation.plots.projection import plot_projection, project, sample_points
 from pipeline.evaluation.plots.worst import SearchLimits, WorstPairs, find_worst_pairs
 from pipeline.evaluation.verification.protocol import evaluate_pairs
 from pipeline.stages.evaluate.context import EvaluationContext
@@ -54,7 +54,7 @@ def plot(context: EvaluationContext, results: Mapping[str, WorstPairsResult]) ->
     worst, threshold = results[context.name].worst, results[context.name].threshold
     examples, names, seed = context.evaluation_set, context.corpus.label_names, context.config.seed
     method = context.config.evaluation.projection
-    sampled = sample_points(examples.labels_N, PointSampling(seed))
+    sampled = sample_points(examples.labels_N, seed)
     points_N2 = project(examples.vectors_ND[sampled], method, seed)
     title = f"{METHOD_NAMES[method]}, {context.name}"
     plots = {"projection.png": plot_projection(points_N2, examples.labels_N[sampled], names, title)}

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import AuditRefusedError, PipelineError
-from pipeline.inspection.report import write_report
+from pipeline.inspection.report.page import write_report
 from pipeline.progress import log
 from pipeline.runtime import metrics
 from pipeline.runtime.actor_pool import ActorPool

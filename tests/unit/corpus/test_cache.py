@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus.cache import ExampleCache, default_cache_dir
+from pipeline.corpus.cache import ExampleCache, cache_root
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError, UnavailableError
 from tests.unit.corpus.samples import faces, folder_config, make_corpus, write_folder
@@ -95,7 +95,7 @@ def test_default_folder_is_this_users_alone(corpus: Corpus, tmp_path: Path, monk
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     check(ExampleCache(corpus))
     folder = tmp_path / "tmp" / f"motherlode-cache-{os.getuid()}"
-    assert default_cache_dir() == folder
+    assert cache_root(None) == folder
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -112,7 +112,7 @@ def test_default_folder_that_others_could_fill_is_refused(
         folder.mkdir()
         folder.chmod(0o777)
     with pytest.raises(InputError, match="not a folder of this user alone"):
-        default_cache_dir()
+        cache_root(None)
 
 
 def test_folder_that_cannot_be_made_is_unavailable_and_names_the_setting(corpus: Corpus, tmp_path: Path) -> None:

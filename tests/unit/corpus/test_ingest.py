@@ -7,7 +7,7 @@ from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
 from pipeline.corpus import publishing
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.schema import CorpusManifest, from_parquet
-from pipeline.corpus.split import is_test_label
+from pipeline.corpus.split import Split
 from pipeline.errors import InputError
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -149,7 +149,7 @@ def test_split_without_a_test_label_is_published_with_a_warning(
     folder: Path, workspace: Workspace, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fraction = 1e-6
-    assert not any(is_test_label(f"person_{i}", fraction) for i in range(4))
+    assert not any(Split(fraction).is_test(f"person_{i}") for i in range(4))
     _, published = run_prepare(folder_config(folder, test_fraction=fraction), workspace)
     assert published
     assert "warning: corpus.test_fraction" in capfd.readouterr().err

@@ -139,18 +139,17 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["images_deepfunneled/{}.jpg", "lfw.v2/{}.png", "{}.webp", "{}", "a/b.c/{}"])
 def test_images_are_found_by_their_names_in_any_folder_with_any_suffix(tmp_path: Path, form: str) -> None:
     paths = [form.format(path.removeprefix("images/").removesuffix(".jpg")) for path in PATHS]
-    found = find_pairs(read_pairs(write(tmp_path / "pairs.txt", PAIRS)), paths)
-    assert found.ids_P2.dtype == np.int64
-    assert found.ids_P2.tolist() == [[0, 1], [1, 2], [0, 3], [3, 2], [4, 5], [9, 17], [4, 6], [17, 5]]
-    assert found.is_same_P.tolist() == [True, True, False, False] * 2
-    assert found.fold_P.tolist() == [0] * 4 + [1] * 4
-    assert found.line_P.tolist() == list(range(2, 10))
+    ids_P2, is_same_P, fold_P = find_pairs(read_pairs(write(tmp_path / "pairs.txt", PAIRS)), paths)
+    assert ids_P2.dtype == np.int64
+    assert ids_P2.tolist() == [[0, 1], [1, 2], [0, 3], [3, 2], [4, 5], [9, 17], [4, 6], [17, 5]]
+    assert is_same_P.tolist() == [True, True, False, False] * 2
+    assert fold_P.tolist() == [0] * 4 + [1] * 4
 
 
 def test_other_images_of_the_corpus_do_not_matter(tmp_path: Path) -> None:
     file = read_pairs(write(tmp_path / "pairs.txt", PAIRS))
     paths = ["other/x/0001.jpg", *PATHS, "other/y/0001.jpg"]  # the same stem twice, but no pair names it
-    np.testing.assert_array_equal(find_pairs(file, paths).ids_P2, find_pairs(file, PATHS).ids_P2 + 1)
+    np.testing.assert_array_equal(find_pairs(file, paths)[0], find_pairs(file, PATHS)[0] + 1)
 
 
 def test_a_matched_pair_of_a_person_with_one_image_is_named_by_its_line(tmp_path: Path) -> None:
@@ -203,14 +202,14 @@ def test_the_official_files_hold_their_published_numbers_and_fit_one_another() -
     labels = np.repeat(np.arange(len(names)), [counts[name] for name in names])
     codes = find_people(people, names, labels)
 
-    view_2 = find_pairs(read_pairs(lfw_folder() / "pairs.txt"), paths)
-    assert np.bincount(2 * view_2.fold_P + view_2.is_same_P).tolist() == [300] * 20
-    np.testing.assert_array_equal(labels[view_2.ids_P2[:, 0]] == labels[view_2.ids_P2[:, 1]], view_2.is_same_P)
+    ids_P2, is_same_P, fold_P = find_pairs(read_pairs(lfw_folder() / "pairs.txt"), paths)
+    assert np.bincount(2 * fold_P + is_same_P).tolist() == [300] * 20
+    np.testing.assert_array_equal(labels[ids_P2[:, 0]] == labels[ids_P2[:, 1]], is_same_P)
     for fold in range(10):
-        assert np.isin(labels[view_2.ids_P2[view_2.fold_P == fold]], codes[fold]).all()
+        assert np.isin(labels[ids_P2[fold_P == fold]], codes[fold]).all()
 
     for name, num_people, num_pairs in (("Train", 4038, 2200), ("Test", 1711, 1000)):
         (members,) = read_people(lfw_folder() / f"peopleDev{name}.txt").sets
-        view_1 = find_pairs(read_pairs(lfw_folder() / f"pairsDev{name}.txt"), paths)
-        assert (len(members), len(view_1.ids_P2), view_1.is_same_P.sum()) == (num_people, num_pairs, num_pairs // 2)
-        assert {names[code] for code in labels[view_1.ids_P2].ravel()} <= {person.name for person in members}
+        ids_P2, is_same_P, _ = find_pairs(read_pairs(lfw_folder() / f"pairsDev{name}.txt"), paths)
+        assert (len(members), len(ids_P2), is_same_P.sum()) == (num_people, num_pairs, num_pairs // 2)
+        assert {names[code] for code in labels[ids_P2].ravel()} <= {person.name for person in members}

@@ -237,7 +237,7 @@ def test_a_new_payload_is_summarised_and_reported_without_a_picture(
     sounds: OpenGeneration, config: RunConfig, tmp_path: Path
 ) -> None:
     assert summarise(sounds, num_hubs=3)["num_triplets"] == 30
-    examples = read_examples(sounds.corpus, [11, 2, 2], TRANSFORM, max_chars=1000)
+    examples = read_examples(sounds.corpus, [11, 2, 2], TRANSFORM, thumbnail_chars=1000)
     found = [(shown.example_id, shown.label, shown.path, shown.thumbnail) for shown in examples.values()]
     assert found == [(2, "label 0", PATHS[2], None), (11, "label 3", PATHS[11], None)]
     page = render_report(sounds.workspace, config, num_generations=1, triplets_per_sheet=4)

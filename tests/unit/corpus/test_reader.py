@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.split import is_test_label
+from pipeline.corpus.split import Split
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, folder_config, make_corpus, run_prepare, write_folder, write_tar
@@ -41,7 +41,7 @@ def test_unknown_example_is_an_index_error(corpus: Corpus, example_id: int) -> N
 def test_test_examples_are_those_of_test_labels(tmp_path: Path) -> None:
     config = folder_config(write_folder(tmp_path / "faces", faces(20, 2)), test_fraction=0.4)
     corpus = make_corpus(tmp_path, config)
-    expected = [is_test_label(corpus.label_names[code], 0.4) for code in corpus.labels]
+    expected = [Split(0.4).is_test(corpus.label_names[code]) for code in corpus.labels]
     assert corpus.is_test.dtype == np.bool_
     assert corpus.is_test.tolist() == expected
     assert 0 < corpus.is_test.sum() < 40

@@ -13,7 +13,7 @@ from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import Changes, chain_of, find_changes, relabel
 from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
-from pipeline.corpus.split import is_test_label
+from pipeline.corpus.split import Split
 from pipeline.errors import InputError
 from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
@@ -187,7 +187,7 @@ def test_labels_that_the_examples_have_already_change_nothing(prepared: Corpus, 
 def test_moves_between_training_and_test_labels_are_counted(folder: Path, workspace: Workspace) -> None:
     run_prepare(folder_config(folder, test_fraction=0.5), workspace)
     corpus = Corpus.open(workspace)
-    test = [name for name in corpus.label_names if is_test_label(name, 0.5)]
+    test = [name for name in corpus.label_names if Split(0.5).is_test(name)]
     training = [name for name in corpus.label_names if name not in test]
     assert len(test) >= 1 and len(training) >= 2
     of_test, of_training = (int(np.flatnonzero(corpus.is_test == side)[0]) for side in (True, False))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import CorpusConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.split import Split, is_test_label, read_split
+from pipeline.corpus.split import Split, read_split
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
@@ -81,20 +81,20 @@ def test_listed_people_who_are_not_there_are_counted(
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_test_fraction_only_adds_test_labels(label: str, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    assert is_test_label(label, high) or not is_test_label(label, low)
+    assert Split(high).is_test(label) or not Split(low).is_test(label)
 
 
 @given(st.text())
 def test_fractions_zero_and_one_keep_none_and_all(label: str) -> None:
-    assert not is_test_label(label, 0.0)
-    assert is_test_label(label, 1.0)
+    assert not Split(0.0).is_test(label)
+    assert Split(1.0).is_test(label)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.8])
 def test_share_of_test_labels_is_near_the_fraction(fraction: float) -> None:
-    share = np.mean([is_test_label(label, fraction) for label in LABELS])
+    share = np.mean([Split(fraction).is_test(label) for label in LABELS])
     assert abs(share - fraction) < 0.03
 
 
 def test_split_of_known_labels_never_moves() -> None:
-    assert [label for label in LABELS[:12] if is_test_label(label, 0.2)] == KNOWN_TEST_LABELS
+    assert [label for label in LABELS[:12] if Split(0.2).is_test(label)] == KNOWN_TEST_LABELS

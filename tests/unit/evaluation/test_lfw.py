@@ -308,11 +308,10 @@ def test_the_official_folds_are_scored_as_by_scikit_learn() -> None:
     paths = [f"{name}/{name}_{n:04d}.jpg" for name in names for n in range(1, counts[name] + 1)]
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(len(names), 16))[labels] + 1.2 * rng.normal(size=(len(labels), 16))
-    found = find_pairs(read_pairs(lfw_folder() / "pairs.txt"), paths)
     data = LfwLike(
         embeddings=(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32),
         labels=labels,
-        pairs=ListedPairs(found.ids_P2, found.is_same_P, found.fold_P),
+        pairs=ListedPairs(*find_pairs(read_pairs(lfw_folder() / "pairs.txt"), paths)),
         people=list(find_people(people, names, labels)),
     )
     result = view2(data, max_pairs=20_000, fars=(1e-3,))

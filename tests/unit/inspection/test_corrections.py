@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.split import is_test_label
+from pipeline.corpus.split import Split
 from pipeline.errors import InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import folder_config, png, run_prepare, write_folder
@@ -159,8 +159,8 @@ def test_examples_that_move_into_the_evaluation_are_said_aloud(
 ) -> None:
     workspace = Workspace.open(str(tmp_path / "workspace"), "main")
     names = [f"person_{i}" for i in range(20)]
-    test = next(name for name in names if is_test_label(name, 0.2))
-    training = [name for name in names if not is_test_label(name, 0.2)][:2]
+    test = next(name for name in names if Split(0.2).is_test(name))
+    training = [name for name in names if not Split(0.2).is_test(name)][:2]
     files = {f"{name}/{i}.png": png(10 * place + i) for place, name in enumerate((*training, test)) for i in range(3)}
     run_prepare(folder_config(write_folder(tmp_path / "faces", files), test_fraction=0.2), workspace)
     publish_found(workspace, [])

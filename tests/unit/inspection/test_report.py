@@ -15,8 +15,7 @@ from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.errors import CorruptDataError, InputError
 from pipeline.inspection.generation import open_generation
-from pipeline.inspection.report import write_report
-from pipeline.inspection.report.page import MAX_BYTES, MAX_TRIPLETS_PER_SHEET, render_report
+from pipeline.inspection.report.page import MAX_BYTES, MAX_TRIPLETS_PER_SHEET, render_report, write_report
 from pipeline.inspection.report.sheets import hardest_labels
 from pipeline.inspection.summary.statistics import collect_statistics
 from pipeline.mining.triplets import Triplets

@@ -15,7 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from pipeline.config import RunConfig
-from pipeline.inspection.report import write_report
+from pipeline.inspection.report.page import write_report
 from tests.unit.inspection.report_samples import IMAGE, SCRIPT, finished_run, put_refusal
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.evaluation.plots.projection import Method, PointSampling, plot_projection, project, sample_points
+from pipeline.evaluation.plots.projection import Method, plot_projection, project, sample_points
 from pipeline.plotting import GRID, PALETTE
 from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, palette_colors, pixels
 from tests.unit.evaluation.samples import unit_vectors
@@ -72,11 +72,10 @@ def test_chosen_points_are_as_many_as_allowed_and_favour_the_coloured(
     codes: list[int], num_labels: int, num_points: int, seed: int
 ) -> None:
     labels = np.array(codes, dtype=np.int64)
-    sampling = PointSampling(seed, num_labels, num_points)
-    rows = sample_points(labels, sampling)
+    rows = sample_points(labels, seed, num_labels, num_points)
     assert len(rows) == min(len(labels), num_points)
     assert (np.diff(rows) > 0).all()
-    np.testing.assert_array_equal(rows, sample_points(labels, sampling))
+    np.testing.assert_array_equal(rows, sample_points(labels, seed, num_labels, num_points))
     # Of equally frequent labels the lower code: the oracle is a plain sort.
     frequent = sorted(set(codes), key=lambda code: (-codes.count(code), code))[:num_labels]
     num_coloured = int(np.isin(labels[rows], frequent).sum())
@@ -87,8 +86,7 @@ def test_the_most_frequent_labels_are_coloured_and_the_rest_is_grey() -> None:
     labels = np.repeat(np.arange(30), np.arange(31, 1, -1))
     points = np.random.default_rng(0).normal(size=(len(labels), 2))
     names = [f"person {code}" for code in range(30)]
-    sampling = (PointSampling(num_labels=number) for number in (4, 2))
-    some, fewer = (pixels(plot_projection(points, labels, names, "PCA", limits)) for limits in sampling)
+    some, fewer = (pixels(plot_projection(points, labels, names, "PCA", number)) for number in (4, 2))
     assert palette_colors(some) == set(PALETTE[:4])
     assert palette_colors(fewer) == set(PALETTE[:2])
     assert amount(fewer, GRID) > amount(some, GRID)
@@ -99,8 +97,7 @@ def test_any_number_of_labels_stays_within_the_picture(num_labels: int) -> None:
     labels = np.arange(60) % num_labels
     names = dict.fromkeys(range(num_labels), "王小明, a name without end, " * 9)
     points = np.random.default_rng(0).normal(size=(60, 2))
-    title, sampling = "a title without end " * 20, PointSampling(num_labels=20)
-    picture = pixels(plot_projection(points, labels, names, title, sampling))
+    picture = pixels(plot_projection(points, labels, names, "a title without end " * 20, num_labels=20))
     assert picture.shape == (975, 1350, 3)
     assert not ink_at_the_edge(picture)
 
