@@ -4,9 +4,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the processes of a test run share few cores
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -21,8 +23,9 @@ settings.load_profile("no clock")  # what an example takes depends on who else i
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One SeaweedFS server for the whole session."""
-    with run_s3_server(tmp_path_factory.mktemp("s3_server")) as server:
+    """One SeaweedFS server for the whole session; its clients share what botocore reads of S3, and begin at once."""
+    with run_s3_server(tmp_path_factory.mktemp("s3_server")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
         yield server
 
 
