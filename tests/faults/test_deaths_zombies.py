@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.storage.publish import Manifest, Transaction, VersionedDataset
+from pipeline.storage.publish import Manifest, VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.s3_server import S3Server
+from tests.unit.storage.samples import manifest_of
 
 SEED = 14
 
@@ -25,10 +26,6 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
     return Workspace.open(f"s3://{server.bucket}/zombies", "main")
 
 
-def manifest(transaction: Transaction[Manifest]) -> Manifest:
-    return Manifest(**transaction.manifest_fields(), parent=None, seed=SEED, config_digest="c" * 64)
-
-
 @pytest.mark.parametrize("kind", ["generations", "checkpoints"])
 def test_a_transaction_that_ends_after_another_was_committed_is_invisible(workspace: Workspace, kind: str) -> None:
     dataset = VersionedDataset(workspace.store, f"runs/main/{kind}", Manifest)
@@ -37,11 +34,11 @@ def test_a_transaction_that_ends_after_another_was_committed_is_invisible(worksp
     successor = dataset.begin(3)
     for name in ("a", "b"):
         successor.add_part("rows", name, b"timely", 1)
-    published, ours = successor.commit(manifest(successor))
+    published, ours = successor.commit(manifest_of(successor))
     assert ours
     document = workspace.store.get(dataset.manifest_key(3))
     late.add_part("rows", "b", b"late", 1)
-    committed, late_won = late.commit(manifest(late))
+    committed, late_won = late.commit(manifest_of(late))
     print(f"seed {SEED}: transaction {late.writer} of {kind} 3 ended after {successor.writer} was committed")
     assert not late_won and committed == published == dataset.latest()
     assert workspace.store.get(dataset.manifest_key(3)) == document

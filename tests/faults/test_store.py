@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import UnavailableError
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore, open_store
-from pipeline.storage.publish import Transaction, VersionedDataset
+from pipeline.storage.publish import Transaction
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -19,6 +19,7 @@ from pipeline.triplets.writer import TripletWriter
 from tests.faults.store_faults import conflict, delay, drop_answer, ignore_condition, internal_error, reset
 from tests.faults.store_proxy import FOREVER, Fault, StoreProxy
 from tests.support.s3_server import S3Server
+from tests.unit.storage.samples import manifest_of, things
 
 READ_TIMEOUT_S = 1.0
 late = functools.partial(delay, seconds=1.5 * READ_TIMEOUT_S)
@@ -30,15 +31,11 @@ def store(store_proxy: StoreProxy, s3_environment: S3Server) -> S3Store:
     return S3Store(s3_environment.bucket, uuid.uuid4().hex, read_timeout_s=READ_TIMEOUT_S)
 
 
-def things(store: ObjectStore) -> VersionedDataset[Manifest]:
-    return VersionedDataset(store, "things", Manifest)
-
-
 def begin(store: ObjectStore) -> tuple[Transaction[Manifest], Manifest]:
     """A transaction on number 0 with one part, and its manifest."""
     transaction = things(store).begin(0)
     transaction.add_part("rows", "part.bin", b"rows" * 10_000, num_rows=1)
-    return transaction, Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64)
+    return transaction, manifest_of(transaction)
 
 
 @pytest.mark.parametrize(

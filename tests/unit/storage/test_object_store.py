@@ -135,7 +135,7 @@ def test_the_probe_accepts_conditional_creates_and_leaves_nothing(store: ObjectS
     assert store.list("") == []
 
 
-class _Overwriting(LocalStore):
+class Overwriting(LocalStore):
     """As gateways that ignore If-None-Match."""
 
     def create(self, key: str, data: bytes) -> bool:
@@ -161,7 +161,7 @@ class _Losing(LocalStore):
         return False
 
 
-@pytest.mark.parametrize("kind", [_Overwriting, _OverwritingInSilence, _AlwaysYes, _Losing])
+@pytest.mark.parametrize("kind", [Overwriting, _OverwritingInSilence, _AlwaysYes, _Losing])
 def test_the_probe_refuses_by_name_a_store_whose_create_is_not_conditional(
     kind: type[LocalStore], tmp_path: Path
 ) -> None:
