@@ -1,7 +1,5 @@
 import hashlib
 import math
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,13 +44,6 @@ def test_what_was_published_is_read_back_with_its_parts(store: ObjectStore) -> N
     assert (part.num_bytes, part.num_rows) == (500, 100)
 
 
-def test_nothing_is_visible_before_the_manifest_is(store: ObjectStore) -> None:
-    transaction = _things(store).begin(0)
-    transaction.add_part("rows", "a", b"x", 1)
-    assert _things(store).numbers() == []
-    assert _things(store).latest() is None
-
-
 def test_the_latest_is_the_highest_number_not_the_last_written(store: ObjectStore) -> None:
     for number in (10, 200, 3):
         _publish(store, number)
@@ -70,11 +61,16 @@ def test_other_files_among_the_manifests_are_ignored(store: ObjectStore) -> None
     assert _things(store).numbers() == [1]
 
 
-def test_a_commit_that_comes_second_returns_the_manifest_of_the_first(store: ObjectStore) -> None:
+def test_a_writer_that_was_thought_dead_and_commits_second_is_invisible(store: ObjectStore) -> None:
+    late = _things(store).begin(0)
+    late.add_part("rows", "part-0.bin", b"late", 1)
     winner, _ = _publish(store, 0, "winner")
-    committed, ours = _publish(store, 0, "loser")
-    assert (committed, ours) == (winner, False)
-    assert _things(store).read(0) == winner
+    document = store.get(_things(store).manifest_key(0))
+    late.add_part("rows", "part-1.bin", b"late", 1)
+    assert late.commit(_manifest(late, "loser")) == (winner, False)
+    assert _things(store).numbers() == [0] and _things(store).read(0) == winner
+    assert store.get(_things(store).manifest_key(0)) == document
+    assert _things(store).read_part(winner.parts[0]) == b"winner" * 100
 
 
 def test_a_refused_create_that_meets_its_own_manifest_is_a_success(store: ObjectStore) -> None:
@@ -89,27 +85,6 @@ def test_two_transactions_on_one_number_never_share_a_key(store: ObjectStore) ->
     parts = [_things(store).begin(5).add_part("rows", "part-0", data, 1) for data in (b"one", b"two")]
     assert parts[0].key != parts[1].key
     assert [_things(store).read_part(part) for part in parts] == [b"one", b"two"]
-
-
-def test_of_racing_threads_one_wins_each_number_and_all_agree(store: ObjectStore) -> None:
-    barrier = threading.Barrier(8)
-
-    def race(thing: str) -> list[tuple[ThingManifest, bool]]:
-        """Publishes three numbers, each at the same moment as all other racers."""
-        results = []
-        for number in range(3):
-            barrier.wait(60)
-            results.append(_publish(store, number, thing))
-        return results
-
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(race, "abcdefgh"))
-    things = _things(store)
-    for number, outcomes in enumerate(zip(*results, strict=True)):
-        manifest = things.read(number)
-        assert [ours for _, ours in outcomes].count(True) == 1
-        assert all(committed == manifest for committed, _ in outcomes), "all agree on what was published"
-        assert things.read_part(manifest.parts[0]) == manifest.thing.encode() * 100
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,6 @@ from tests.unit.encoders import samples
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(str(tmp_path), "main")
-
-
-@pytest.fixture
 def found(workspace: Workspace) -> Corpus:
     """A corpus that keeps some labels for evaluation."""
     return glyph_corpus(workspace, 30, 0.4)
