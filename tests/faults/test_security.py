@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
-from pipeline.errors import CorruptDataError
-from pipeline.storage.publish import VersionedDataset
-from pipeline.storage.workspace import Workspace
 from tests.support.jobs import succeed
-from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
+from tests.unit.corpus.samples import write_folder
 from tests.unit.jobs.test_cli import assert_refused, job
 
 FEW = ("--corpus.source.glyphs.max_labels=20", "--corpus.source.glyphs.image_size=16", "--corpus.test_fraction=0.4")
@@ -35,17 +30,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(prepared: Path, tmp_path: Path) -> Path:
     """A copy of it, below a folder of its own."""
     return Path(shutil.copytree(prepared, tmp_path / "own" / "workspace"))
-
-
-def test_yaml_that_python_would_run_and_keys_that_nobody_knows_are_refused(tmp_path: Path) -> None:
-    file, mark = tmp_path / "run.yaml", tmp_path / "mark"
-    file.write_text(f"workspace: !!python/object/apply:os.mkdir ['{mark}']\n")
-    assert_refused(job("prepare", "--config", file), "run.yaml is not YAML (line 1")
-    file.write_text("run: &a [x]\nseed: *a\n")
-    assert_refused(job("prepare", "--config", file), "line 2: aliases are not taken")
-    file.write_text("cluster: {runtime_env: {env_vars: {A: b}}}\n")
-    assert_refused(job("prepare", "--config", file), "unknown key 'cluster.runtime_env'")
-    assert not mark.exists() and list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(
@@ -156,17 +140,3 @@ def test_a_job_that_meets_a_forged_manifest_says_so_and_reads_nothing_else(works
         file.write_text(whole.replace('"key": "corpus/data/', f'"key": "{elsewhere}/'))
         ended = job("mine", "--workspace", workspace, *FEW)
         assert ended.code == 4 and "names the part" in ended.words and SECRET not in ended.words
-
-
-def test_a_corpus_is_read_from_its_own_parts_alone(tmp_path: Path) -> None:
-    """A whole, well-formed part of another corpus, with the right digest, is still not this corpus's."""
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    for per_label in (3, 4):
-        files = write_folder(tmp_path / f"faces-{per_label}", faces(4, per_label))
-        run_prepare(folder_config(files), workspace)
-    theirs, ours = (Corpus.open(workspace, number).manifest.parts_of("examples")[0] for number in (0, 1))
-    key = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).manifest_key(1)
-    forged = workspace.store.get(key).decode().replace(ours.key, theirs.key).replace(ours.sha256, theirs.sha256)
-    workspace.store.put(key, forged.replace(str(ours.num_bytes), str(theirs.num_bytes)).encode())
-    with pytest.raises(CorruptDataError, match="not in its folder"):
-        Corpus.open(workspace)

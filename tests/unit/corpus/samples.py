@@ -2,16 +2,18 @@
 
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
+from pipeline.corpus import publishing
 from pipeline.corpus.images import ImageLimits
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
@@ -106,6 +108,18 @@ def quarantined(workspace: Workspace, number: int = 0) -> list[dict[str, str]]:
 
 def run_prepare(config: CorpusConfig, workspace: Workspace, again: bool = False) -> tuple[CorpusManifest, bool]:
     return prepare(config, workspace, seed=7, config_digest="c" * 64, again=again)
+
+
+def overtake(monkeypatch: pytest.MonkeyPatch, publish: Callable[[], CorpusManifest]) -> list[CorpusManifest]:
+    """Lets another one publish just before the next commit; what it has published is in the list then."""
+    check, published = publishing.check_usable, list[CorpusManifest]()
+
+    def overtaken(*args: object) -> None:
+        monkeypatch.setattr(publishing, "check_usable", check)
+        published.append(publish())
+
+    monkeypatch.setattr(publishing, "check_usable", overtaken)
+    return published
 
 
 def glyph_corpus(workspace: Workspace, max_labels: int, test_fraction: float = 0.0) -> Corpus:
