@@ -16,7 +16,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import TripletWriter
-from tests.faults.store_faults import conflict, delay, drop_answer, ignore_condition, internal_error, reset
+from tests.faults.store_faults import conflict, delay, drop_answer, internal_error, reset
 from tests.faults.store_proxy import FOREVER, Fault, StoreProxy
 from tests.support.s3_server import S3Server
 from tests.unit.storage.samples import manifest_of, things
@@ -76,17 +76,6 @@ def test_a_commit_that_nobody_hears_of_stands_whole_and_who_comes_next_finds_it(
     assert things(store).read_part(manifest.parts[0]) == b"rows" * 10_000, "its parts were not deleted"
     following, late_manifest = begin(store)
     assert following.commit(late_manifest) == (manifest, False)
-
-
-def test_a_store_that_ignores_conditional_creates_is_refused_by_name(store: S3Store, store_proxy: StoreProxy) -> None:
-    store_proxy.inject(ignore_condition, on="^PUT ", times=FOREVER)
-    assert [store.create("a", b"first"), store.create("a", b"second")] == [True, True], "the fault is real"
-    with pytest.raises(UnavailableError, match=f"{store.uri} does not honour conditional creates") as caught:
-        Workspace(store, "main").check_writable()
-    assert caught.value.exit_code == 4
-    store_proxy.mend()
-    Workspace(store, "main").check_writable()
-    assert store.list("") == ["a"], "the probe leaves nothing"
 
 
 def numbered(num_rows: int) -> pa.Table:
