@@ -107,11 +107,6 @@ def test_a_store_that_was_used_can_be_pickled_and_used_again(store: ObjectStore)
     assert copy.uri == store.uri
 
 
-def test_the_uri_of_a_store_opens_it_again(store: ObjectStore) -> None:
-    store.put("a", b"x")
-    assert open_store(store.uri).get("a") == b"x"
-
-
 def test_a_file_uri_names_a_local_folder(tmp_path: Path) -> None:
     open_store(f"file://{tmp_path}/with%20space").put("a", b"x")
     assert (tmp_path / "with space" / "a").read_bytes() == b"x"
