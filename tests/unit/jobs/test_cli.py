@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from PIL import Image
 
 from jobs.cli import Report, run_job
 from tests.support.jobs import call
 from tests.support.s3_server import S3Server
-
-JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "plan", "doctor")
+from tests.unit.corpus.samples import png, write_folder
 
 
 class Ended(NamedTuple):
@@ -39,25 +37,6 @@ def assert_refused(ended: Ended, *expected: str) -> None:
     assert len(lines) == 1 and ended.words.strip().splitlines()[-1] == lines[0], ended.words
     for words in expected:
         assert words in lines[0], lines[0]
-
-
-def picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (8, 8), 128).save(path)
-
-
-@pytest.mark.parametrize("name", JOBS)
-def test_help_all_shows_every_setting_with_its_meaning_and_the_exit_codes(name: str) -> None:
-    ended = job(name, "--help", "all")
-    assert ended.code == 0
-    for words in (
-        "--config",
-        "--training.steps_per_round",
-        "after so many steps",
-        "exit codes",
-        "refused by the audit",
-    ):
-        assert words in ended.out
 
 
 def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(tmp_path: Path) -> None:
@@ -112,8 +91,7 @@ def test_a_corpus_that_cannot_form_a_triplet_is_refused_and_nothing_published(
 ) -> None:
     source, workspace = tmp_path / "people", tmp_path / "w"
     source.mkdir()
-    for name in images:
-        picture(source / name)
+    write_folder(source, dict.fromkeys(images, png()))
     flags = ("--workspace", workspace, "--corpus.source.kind=image_folder", "--corpus.source.path", source)
     assert_refused(job("prepare", *flags), expected)
     assert not list(workspace.rglob("manifests/*")) and not list(workspace.rglob("*.parquet"))
