@@ -4,12 +4,17 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the processes of a test run share few cores
 
+import functools
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pipeline.storage.object_store import ObjectStore, open_store
+from pipeline.storage.workspace import Workspace
 from tests.faults.store_proxy import StoreProxy, run_store_proxy
 from tests.support.s3_server import S3Server, run_s3_server
 from tests.support.small_disk import small_disk
@@ -21,8 +26,9 @@ settings.load_profile("no clock")  # what an example takes depends on who else i
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One SeaweedFS server for the whole session."""
-    with run_s3_server(tmp_path_factory.mktemp("s3_server")) as server:
+    """One SeaweedFS server for the whole session; its clients share what botocore reads of S3, and begin at once."""
+    with run_s3_server(tmp_path_factory.mktemp("s3_server")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
         yield server
 
 
@@ -42,6 +48,21 @@ def store_proxy(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> It
     with run_store_proxy(s3_environment) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of every kind, so that a test holds for all of them."""
+    if request.param == "local":
+        return open_store(str(tmp_path / "store"))
+    server: S3Server = request.getfixturevalue("s3_environment")
+    return open_store(f"s3://{server.bucket}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty one in a folder."""
+    return Workspace.open(str(tmp_path / "workspace"), "main")
 
 
 @pytest.fixture

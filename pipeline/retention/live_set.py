@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from pipeline.config import RetentionConfig
+from pipeline.corpus.schema import corpora
 from pipeline.encoders.checkpoint_names import CHECKPOINT
 from pipeline.encoders.checkpoints import CheckpointManifest
-from pipeline.retention.snapshot import Run, Snapshot, corpora, newest
+from pipeline.retention.snapshot import Run, Snapshot, newest
 from pipeline.storage.workspace import Workspace
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipeline.corpus.schema import LABELS, CorpusManifest
+from pipeline.corpus.schema import LABELS, CorpusManifest, corpora
 from pipeline.encoders.checkpoints import STEPS, CheckpointManifest, checkpoints
 from pipeline.storage.leases import list_leases
 from pipeline.storage.object_store import Entry
@@ -90,11 +90,6 @@ class Snapshot:
     def below(self, prefix: str) -> list[Entry]:
         """Returns the objects in a folder."""
         return [entry for key, entry in self.entries.items() if key.startswith(prefix)]
-
-
-def corpora(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
-    """Returns the dataset of the workspace's corpora."""
-    return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
 def _manifests(dataset: VersionedDataset[Any]) -> dict[int, Any]:

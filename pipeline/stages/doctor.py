@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline import progress
 from pipeline.config import RunConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import corpora
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.encoders.registry import build_encoder
 from pipeline.errors import PipelineError, UnavailableError
@@ -22,7 +22,6 @@ from pipeline.runtime.session import required_resources, session
 from pipeline.stages.node_facts import describe_room, differences, look_at_node, look_at_nodes
 from pipeline.storage.leases import list_leases
 from pipeline.storage.manifest import library_versions
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.speed import measure_speed
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
@@ -137,7 +136,7 @@ def _store(config: RunConfig) -> str:
 
 def _contents(config: RunConfig) -> str:
     workspace = Workspace.open(config.workspace, config.run)
-    if VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).latest() is None:
+    if corpora(workspace).latest() is None:
         return "no corpus yet: run jobs.prepare"
     corpus = Corpus.open(workspace)
     return (

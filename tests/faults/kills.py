@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import corpora
 from pipeline.encoders.checkpoints import checkpoints
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
 from pipeline.storage.keys import TEMPORARY_PREFIX
@@ -83,8 +83,7 @@ class Outcome:
 def datasets(folder: Path, run: str = "main") -> tuple[VersionedDataset[Any], ...]:
     """The corpora, the checkpoints and the generations of a workspace."""
     workspace = Workspace.open(str(folder), run)
-    corpora = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    return corpora, checkpoints(workspace), generations(workspace)
+    return corpora(workspace), checkpoints(workspace), generations(workspace)
 
 
 def numbers_of(folder: Path, run: str = "main") -> str:

@@ -5,7 +5,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from pipeline.config import CorpusConfig, EncoderConfig, RunConfig
 from pipeline.corpus.cache import SOURCE_DIGEST, ExampleCache
 from pipeline.corpus.lfw_files import read_pairs
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import corpora
 from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.sources.image_folder import ImageFolder
 from pipeline.corpus.sources.parquet import ParquetSource
@@ -76,7 +76,7 @@ class Place:
 
     def dataset(self, kind: str) -> VersionedDataset[Any]:
         found: dict[str, VersionedDataset[Any]] = {
-            "corpus": VersionedDataset(self.store, self.workspace.corpus_prefix, CorpusManifest),
+            "corpus": corpora(self.workspace),
             "checkpoint": checkpoints(self.workspace),
             "generation": generations(self.workspace),
         }
@@ -104,87 +104,36 @@ class Place:
         return open_generation(Workspace.open(self.store.uri, "main"))
 
 
-def weights(place: Place, data: bytes) -> object:
-    return load_weights(place.dataset("checkpoint"), place.plant("checkpoint", 4, "encoder", data))
+Reader: TypeAlias = Callable[[Place, bytes], object]
 
 
-def trainer_state(place: Place, data: bytes) -> object:
-    return load_trainer_state(place.dataset("checkpoint"), place.plant("checkpoint", 4, "trainer", data))
+def part(kind: str, number: int, role: str, read: Callable[[Place], object]) -> Reader:
+    """Reads after the first part of a role was replaced."""
+
+    def plant(place: Place, data: bytes) -> object:
+        place.plant(kind, number, role, data)
+        return read(place)
+
+    return plant
 
 
-def steps(place: Place, data: bytes) -> object:
-    place.plant("checkpoint", 4, "steps", data)
-    return read_training(place.workspace)
+def stored(key: Callable[[Place], str], read: Callable[[Place], object]) -> Reader:
+    """Reads after an object was put."""
+
+    def plant(place: Place, data: bytes) -> object:
+        place.store.put(key(place), data)
+        return read(place)
+
+    return plant
 
 
-def examples(place: Place, data: bytes) -> object:
-    place.plant("corpus", 0, "examples", data)
-    return Corpus.open(place.workspace).read_part(0)
+def manifest(kind: str) -> Reader:
+    return stored(lambda place: place.dataset(kind).manifest_key(0), lambda place: place.dataset(kind).read(0))
 
 
-def labels(place: Place, data: bytes) -> object:
-    place.plant("corpus", 0, "labels", data)
-    return Corpus.open(place.workspace)
-
-
-def embeddings(place: Place, data: bytes) -> object:
-    place.store.put(f"{place.workspace.embeddings_prefix(KEY)}/000000.parquet", data)
-    return EmbeddingParts(place.workspace, KEY).read(0, 0, 10)
-
-
-def triplets(place: Place, data: bytes) -> object:
-    place.plant("generation", 0, "triplets", data)
-    return place.reopened().reader.shard(0)["anchor"]
-
-
-def triplets_by_sql(place: Place, data: bytes) -> object:
-    place.plant("generation", 0, "triplets", data)
+def select_triplets(place: Place) -> object:
     with SqlSession.of(place.reopened()) as session:
         return session.select("FROM triplets").fetch()
-
-
-def quarantine(place: Place, data: bytes) -> object:
-    place.plant("generation", 0, "quarantine", data)
-    return place.reopened().reader.quarantine()["reason"]
-
-
-def neighbours(place: Place, data: bytes) -> object:
-    place.plant("generation", 0, "neighbours", data)
-    return place.reopened().reader.neighbours()["label"]
-
-
-def manifest_of(kind: str) -> Callable[[Place, bytes], object]:
-    def read(place: Place, data: bytes) -> object:
-        dataset = place.dataset(kind)
-        place.store.put(dataset.manifest_key(0), data)
-        return dataset.read(0)
-
-    return read
-
-
-def tombstone(place: Place, data: bytes) -> object:
-    dataset = place.dataset("checkpoint")
-    place.store.put(Tombstones(dataset).key(2), data)
-    return read_history(dataset)
-
-
-def refusal(place: Place, data: bytes) -> object:
-    place.store.put(place.workspace.refusal_key(4), data)
-    return read_refusals(place.workspace)
-
-
-def lease(place: Place, data: bytes) -> object:
-    place.store.put(f"{leases.PREFIX}/planted.json", data)
-    return leases.list_leases(place.store)
-
-
-def evaluation(place: Place, data: bytes) -> object:
-    place.store.put(f"{place.workspace.evaluation_prefix(4)}/verification.json", data)
-    return read_evaluations(place.workspace)
-
-
-def arm_result(place: Place, data: bytes) -> object:
-    return ArmResult.model_validate_json(data)
 
 
 def cache_of_examples(place: Place, data: bytes) -> object:
@@ -200,7 +149,7 @@ def cache_of_examples(place: Place, data: bytes) -> object:
     return None
 
 
-def pretrained(suffix: str) -> Callable[[Place, bytes], object]:
+def pretrained(suffix: str) -> Reader:
     def read(place: Place, data: bytes) -> object:
         file = place.file(f"weights{suffix}", data)
         config = EncoderConfig(name="small_cnn", embedding_dim=8, pretrained=str(file))
@@ -209,25 +158,38 @@ def pretrained(suffix: str) -> Callable[[Place, bytes], object]:
     return read
 
 
-READERS: dict[str, Callable[[Place, bytes], object]] = {
-    "weights": weights,
-    "trainer state": trainer_state,
-    "steps": steps,
-    "examples": examples,
-    "labels": labels,
-    "embeddings": embeddings,
-    "triplets": triplets,
-    "triplets by SQL": triplets_by_sql,
-    "quarantine": quarantine,
-    "neighbours": neighbours,
-    "manifest of a corpus": manifest_of("corpus"),
-    "manifest of a checkpoint": manifest_of("checkpoint"),
-    "manifest of a generation": manifest_of("generation"),
-    "tombstone": tombstone,
-    "refusal": refusal,
-    "lease": lease,
-    "evaluation": evaluation,
-    "result of a comparison": arm_result,
+READERS: dict[str, Reader] = {
+    "weights": lambda place, data: load_weights(
+        place.dataset("checkpoint"), place.plant("checkpoint", 4, "encoder", data)
+    ),
+    "trainer state": lambda place, data: load_trainer_state(
+        place.dataset("checkpoint"), place.plant("checkpoint", 4, "trainer", data)
+    ),
+    "steps": part("checkpoint", 4, "steps", lambda place: read_training(place.workspace)),
+    "examples": part("corpus", 0, "examples", lambda place: Corpus.open(place.workspace).read_part(0)),
+    "labels": part("corpus", 0, "labels", lambda place: Corpus.open(place.workspace)),
+    "embeddings": stored(
+        lambda place: f"{place.workspace.embeddings_prefix(KEY)}/000000.parquet",
+        lambda place: EmbeddingParts(place.workspace, KEY).read(0, 0, 10),
+    ),
+    "triplets": part("generation", 0, "triplets", lambda place: place.reopened().reader.shard(0)["anchor"]),
+    "triplets by SQL": part("generation", 0, "triplets", select_triplets),
+    "quarantine": part("generation", 0, "quarantine", lambda place: place.reopened().reader.quarantine()["reason"]),
+    "neighbours": part("generation", 0, "neighbours", lambda place: place.reopened().reader.neighbours()["label"]),
+    "manifest of a corpus": manifest("corpus"),
+    "manifest of a checkpoint": manifest("checkpoint"),
+    "manifest of a generation": manifest("generation"),
+    "tombstone": stored(
+        lambda place: Tombstones(place.dataset("checkpoint")).key(2),
+        lambda place: read_history(place.dataset("checkpoint")),
+    ),
+    "refusal": stored(lambda place: place.workspace.refusal_key(4), lambda place: read_refusals(place.workspace)),
+    "lease": stored(lambda place: f"{leases.PREFIX}/planted.json", lambda place: leases.list_leases(place.store)),
+    "evaluation": stored(
+        lambda place: f"{place.workspace.evaluation_prefix(4)}/verification.json",
+        lambda place: read_evaluations(place.workspace),
+    ),
+    "result of a comparison": lambda place, data: ArmResult.model_validate_json(data),
     "cache of examples": cache_of_examples,
     "pretrained weights": pretrained(".safetensors"),
     "pretrained pickle": pretrained(".pt"),

@@ -3,13 +3,9 @@
 import sys
 
 from pipeline.storage.object_store import open_store
-from pipeline.storage.publish import Manifest, VersionedDataset
+from tests.unit.storage.samples import manifest_of, things
 
 NUMBERS, PARTS = range(2), range(2)
-
-
-def dataset(uri: str) -> VersionedDataset[Manifest]:
-    return VersionedDataset(open_store(uri), "things", Manifest)
 
 
 def part_of(number: int, part: int) -> bytes:
@@ -17,14 +13,12 @@ def part_of(number: int, part: int) -> bytes:
 
 
 def publish(uri: str) -> None:
-    things = dataset(uri)
-    for number in sorted(set(NUMBERS) - set(things.numbers())):
-        transaction = things.begin(number)
+    dataset = things(open_store(uri))
+    for number in sorted(set(NUMBERS) - set(dataset.numbers())):
+        transaction = dataset.begin(number)
         for part in PARTS:
             transaction.add_part("thing", f"{part}.bin", part_of(number, part), 1)
-        assert transaction.commit(
-            Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64)
-        )[1]
+        assert transaction.commit(manifest_of(transaction))[1]
 
 
 if __name__ == "__main__":

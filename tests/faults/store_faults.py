@@ -60,13 +60,9 @@ def stall(exchange: Exchange, seconds: float) -> None:
 def flip(exchange: Exchange) -> None:
     """One bit of the answer's body is another."""
     answer = exchange.forward()
-    exchange.answer(replace(answer, body=_flipped(answer.body)))
-
-
-def flip_upload(exchange: Exchange) -> None:
-    """One bit of what is uploaded is another."""
-    request = exchange.request_body
-    exchange.answer(exchange.forward(replace(request, body=_flipped(request.body))))
+    flipped = bytearray(answer.body)
+    flipped[len(flipped) // 2] ^= 1
+    exchange.answer(replace(answer, body=bytes(flipped)))
 
 
 def ignore_condition(exchange: Exchange) -> None:
@@ -78,8 +74,3 @@ def ignore_condition(exchange: Exchange) -> None:
     request = AWSRequest(exchange.command, f"http://{host}{exchange.path}", headers | checksums, body)
     S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", REGION).add_auth(request)
     exchange.answer(exchange.forward(Message(tuple(request.headers.items()), body)))
-
-
-def _flipped(body: bytes) -> bytes:
-    middle = len(body) // 2
-    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body

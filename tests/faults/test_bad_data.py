@@ -7,16 +7,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.support.jobs import ROOT, command, environment, succeed
-from tests.unit.corpus.samples import encode, write_folder
+from tests.unit.corpus.samples import encode, quarantined, write_folder
 
 BOMB_SIDE = 20_000
 MAX_IMAGE_BYTES, MEMORY_LIMIT_BYTES = 2**21, 1.5 * 2**30
@@ -112,7 +109,7 @@ def test_broken_and_hostile_images_are_quarantined_unread_and_the_others_are_min
 
     workspace = Workspace.open(str(tmp_path / "w"), "main")
     corpus = Corpus.open(workspace)
-    rejected = rejections(workspace)
+    rejected = quarantined(workspace)
     assert {row["path"]: row["reason"] for row in rejected} == expected
     assert all(row["detail"] for row in rejected) and "root:" not in str(rejected), "and nothing of what they hold"
     paths = [path for part in range(corpus.num_parts) for path in corpus.read_paths(part)]
@@ -123,11 +120,3 @@ def test_broken_and_hostile_images_are_quarantined_unread_and_the_others_are_min
     triplets = Generation(dataset, dataset.read(0)).shard(0)
     per_label = np.bincount(corpus.labels)
     assert mined["num_triplets"] == len(triplets) == (per_label * (per_label - 1)).sum(), "every pair is answered"
-
-
-def rejections(workspace: Workspace) -> list[dict[str, str]]:
-    """The rows of the corpus's quarantine."""
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    parts = dataset.read(0).parts_of(QUARANTINE)
-    rows: list[dict[str, str]] = pa.concat_tables(from_parquet(dataset.read_part(part)) for part in parts).to_pylist()
-    return rows

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import BandConfig
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import EXAMPLES, LABELS, CorpusManifest
+from pipeline.corpus.schema import EXAMPLES, LABELS
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
 from tests.support.jobs import run, succeed, vectors
@@ -98,9 +96,7 @@ def stored_vectors(workspace: Path, corpus: Corpus) -> npt.NDArray[np.floating]:
 
 def test_vectors_that_are_no_points_never_become_examples(mined: Path) -> None:
     place = Workspace.open(str(mined / "w"), "main")
-    dataset = VersionedDataset(place.store, place.corpus_prefix, CorpusManifest)
-    (part,) = dataset.read(0).parts_of("quarantine")
-    rows = pq.read_table(pa.BufferReader(dataset.read_part(part))).to_pylist()
+    rows = samples.quarantined(place)
     assert {row["path"]: row["reason"] for row in rows} == {name: reason for name, (_, reason) in BROKEN.items()}
     assert not set(Corpus.open(place).label_names) & {f"of-{name}" for name in BROKEN}
 

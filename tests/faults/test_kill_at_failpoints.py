@@ -189,11 +189,7 @@ def test_a_loop_killed_with_its_train_workers_leaves_no_process_and_ends_where_t
     undisturbed: Callable[[str], Undisturbed], tmp_path: Path
 ) -> None:
     loop = undisturbed("loop")
-    own = {
-        f"{Failpoint.CHECKPOINT}, arrival 1",
-        f"{Failpoint.CHECKPOINT_PUBLISHED}, arrival 1",
-        f"{Failpoint.MANIFEST_CREATED}, arrival 4",
-    }
+    own = all_of({Failpoint.CHECKPOINT: (1,), Failpoint.CHECKPOINT_PUBLISHED: (1,), Failpoint.MANIFEST_CREATED: (4,)})
     families = kill_until_it_succeeds("loop", loop, OF_LOOP, own, tmp_path)
     assert families[-1], "the last one had processes to leave behind"
     assert list(loop.outcome.triplets) == [0, 1, 2], "nothing is published twice"

@@ -9,10 +9,12 @@ import pytest
 
 from pipeline.failpoints import Failpoint, arrivals
 from pipeline.storage.keys import TEMPORARY_PREFIX
+from pipeline.storage.object_store import open_store
 from tests.faults.kills import Reader, armed
-from tests.faults.publish_two import NUMBERS, PARTS, dataset, part_of, publish
+from tests.faults.publish_two import NUMBERS, PARTS, part_of, publish
 from tests.support.jobs import ROOT, environment
 from tests.support.s3_server import S3Server
+from tests.unit.storage.samples import things
 
 ARRIVALS_A_NUMBER = {
     Failpoint.FILE_WRITTEN: len(PARTS) + 1,
@@ -28,18 +30,18 @@ PLACES = [place for place in Failpoint if place.startswith(("store.", "publish."
 
 def kill_and_go_on(uri: str, place: Failpoint, arrival: int, folder: Path) -> None:
     """Kills a publisher at one arrival and publishes what is missing, before the eyes of a reader."""
-    things, command = dataset(uri), [sys.executable, "-m", "tests.faults.publish_two", uri]
-    with Reader([things]) as reader:
+    dataset, command = things(open_store(uri)), [sys.executable, "-m", "tests.faults.publish_two", uri]
+    with Reader([dataset]) as reader:
         environ = environment(**armed(folder, {place: [arrival]}))
         assert subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == -signal.SIGKILL
         assert arrivals(folder, place) == arrival
         reader.look()
         num_done = (arrival if place in BEHIND_THE_COMMIT else arrival - 1) // ARRIVALS_A_NUMBER[place]
-        print(f"killed at {place}, arrival {arrival}: published {things.numbers()}")
-        assert things.numbers() == list(range(num_done)), "the old or the complete new"
+        print(f"killed at {place}, arrival {arrival}: published {dataset.numbers()}")
+        assert dataset.numbers() == list(range(num_done)), "the old or the complete new"
         publish(uri)
-    stored = [[things.read_part(part) for part in things.read(number).parts] for number in NUMBERS]
-    assert things.numbers() == list(NUMBERS)
+    stored = [[dataset.read_part(part) for part in dataset.read(number).parts] for number in NUMBERS]
+    assert dataset.numbers() == list(NUMBERS)
     assert stored == [[part_of(number, part) for part in PARTS] for number in NUMBERS]
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -74,17 +73,6 @@ def connect(uri: str, mark: Path, environ: dict[str, str]) -> subprocess.Popen[b
     return subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=DEVNULL, stderr=DEVNULL)
 
 
-@contextmanager
-def cleanup(processes: Iterable[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Ends them with the block."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
 def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
     cluster: TokenCluster, tmp_path: Path
 ) -> None:
@@ -124,12 +112,16 @@ def test_jobs_logs_and_state_answer_whoever_has_the_token_and_nobody_else(
         for number, uri in enumerate(doors)
         for who, badge in (("stranger", {}), ("guesser", guesser))
     }
-    with cleanup(tries.values()):
+    try:
         for number, uri in enumerate(doors):
             mark_of_owner = marks / f"{number}-owner"
             while connect(uri, mark_of_owner, stranger | owner).wait(timeout=START_TIMEOUT_S) != 0:
                 assert time.monotonic() < deadline  # Ray's client gives a loaded machine half a minute
         time.sleep(MORE_TIME_S)  # strangers are not told no: they are left to try
+    finally:
+        for process in tries.values():
+            process.kill()
+            process.wait()
     assert sorted(path.name for path in marks.iterdir()) == ["0-owner", "1-owner"]
     submission = [RAY, "job", "submit", "--", "touch", str(mark)]
     assert subprocess.run(submission, env=stranger | {"RAY_ADDRESS": address}, check=False).returncode != 0

@@ -10,15 +10,16 @@ import pytest
 from pipeline.errors import UnavailableError
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore, open_store
-from pipeline.storage.publish import Transaction, VersionedDataset
+from pipeline.storage.publish import Transaction
 from pipeline.storage.s3_store import S3Store
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import TripletWriter
-from tests.faults.store_faults import conflict, delay, drop_answer, ignore_condition, internal_error, reset
+from tests.faults.store_faults import conflict, delay, drop_answer, internal_error, reset
 from tests.faults.store_proxy import FOREVER, Fault, StoreProxy
 from tests.support.s3_server import S3Server
+from tests.unit.storage.samples import manifest_of, things
 
 READ_TIMEOUT_S = 1.0
 late = functools.partial(delay, seconds=1.5 * READ_TIMEOUT_S)
@@ -30,15 +31,11 @@ def store(store_proxy: StoreProxy, s3_environment: S3Server) -> S3Store:
     return S3Store(s3_environment.bucket, uuid.uuid4().hex, read_timeout_s=READ_TIMEOUT_S)
 
 
-def things(store: ObjectStore) -> VersionedDataset[Manifest]:
-    return VersionedDataset(store, "things", Manifest)
-
-
 def begin(store: ObjectStore) -> tuple[Transaction[Manifest], Manifest]:
     """A transaction on number 0 with one part, and its manifest."""
     transaction = things(store).begin(0)
     transaction.add_part("rows", "part.bin", b"rows" * 10_000, num_rows=1)
-    return transaction, Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="c" * 64)
+    return transaction, manifest_of(transaction)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +76,6 @@ def test_a_commit_that_nobody_hears_of_stands_whole_and_who_comes_next_finds_it(
     assert things(store).read_part(manifest.parts[0]) == b"rows" * 10_000, "its parts were not deleted"
     following, late_manifest = begin(store)
     assert following.commit(late_manifest) == (manifest, False)
-
-
-def test_a_store_that_ignores_conditional_creates_is_refused_by_name(store: S3Store, store_proxy: StoreProxy) -> None:
-    store_proxy.inject(ignore_condition, on="^PUT ", times=FOREVER)
-    assert [store.create("a", b"first"), store.create("a", b"second")] == [True, True], "the fault is real"
-    with pytest.raises(UnavailableError, match=f"{store.uri} does not honour conditional creates") as caught:
-        Workspace(store, "main").check_writable()
-    assert caught.value.exit_code == 4
-    store_proxy.mend()
-    Workspace(store, "main").check_writable()
-    assert store.list("") == ["a"], "the probe leaves nothing"
 
 
 def numbered(num_rows: int) -> pa.Table:

@@ -7,18 +7,17 @@ import pytest
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import UnavailableError
 from pipeline.storage.keys import TEMPORARY_PREFIX
-from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import open_store
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import TINY, run, succeed
 from tests.support.small_disk import fill
+from tests.unit.storage.samples import manifest_of, things
 
 
 def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room(disk: Path) -> None:
     store = open_store(str(disk / "store"))
-    things = VersionedDataset(store, "things", Manifest)
-    transaction = things.begin(0)
+    dataset = things(store)
+    transaction = dataset.begin(0)
     transaction.add_part("rows", "first.bin", b"first", 1)
     ballast = fill(disk, 100_000)
     with pytest.raises(UnavailableError, match=r"no space left to write .*second\.bin") as caught:
@@ -28,14 +27,12 @@ def test_a_full_disk_is_a_clear_error_and_publishing_succeeds_once_there_is_room
     assert not list(disk.rglob(f"{TEMPORARY_PREFIX}*"))
     fill(disk, 0)
     with pytest.raises(UnavailableError, match="no space left"):
-        transaction.commit(Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=""))
-    assert things.numbers() == []
+        transaction.commit(manifest_of(transaction))
+    assert dataset.numbers() == []
     ballast.unlink()
-    committed, ours = transaction.commit(
-        Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest="")
-    )
-    assert ours and things.read(0) == committed
-    assert things.read_part(committed.parts[0]) == b"first"
+    committed, ours = transaction.commit(manifest_of(transaction))
+    assert ours and dataset.read(0) == committed
+    assert dataset.read_part(committed.parts[0]) == b"first"
 
 
 def test_a_job_on_a_full_disk_publishes_nothing_and_succeeds_once_there_is_room(disk: Path) -> None:

@@ -1,8 +1,8 @@
 """What KubeRay 1.7's API reference says of RayCluster, RayJob and RayCronJob, as strict JSON schemas of our own.
 
 Source: "KubeRay CRD API reference" in Ray's documentation (docs.ray.io, Kubernetes, references). A field that is not
-listed is refused. Pod templates and the like are Kubernetes' own kinds, and are judged by its own schemas:
-``parts_of_core`` lists them.
+listed is refused: those that the manifests use are, and another one comes here from the reference with its first use.
+Pod templates and the like are Kubernetes' own kinds, and are judged by its own schemas: ``parts_of_core`` lists them.
 """
 
 from collections.abc import Iterator
@@ -21,56 +21,31 @@ def _object(required: tuple[str, ...] = (), **fields: Schema) -> Schema:
     return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
 
-AUTH = _object(mode={"enum": ["token", "disabled"]}, secretName=TEXT, enableK8sTokenAuth=FLAG)
+AUTH = _object(mode={"enum": ["token", "disabled"]})
 
-AUTOSCALER = _object(
-    resources=CORE,
-    image=TEXT,
-    imagePullPolicy={"enum": ["Always", "IfNotPresent", "Never"]},
-    securityContext=CORE,
-    idleTimeoutSeconds=COUNT,
-    upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
-    env={"type": "array", "items": CORE},
-    envFrom={"type": "array", "items": CORE},
-    volumeMounts={"type": "array", "items": CORE},
-    version={"enum": ["v1", "v2"]},
-)
+AUTOSCALER = _object(resources=CORE, securityContext=CORE, idleTimeoutSeconds=COUNT)
 
 HEAD = _object(
     ("template",),
     template=CORE,
-    headService=CORE,
     enableIngress=FLAG,
     rayStartParams=TEXTS,
     serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
-    resources=TEXTS,
-    labels=TEXTS,
 )
 
 WORKERS = _object(
     ("groupName", "template", "minReplicas", "maxReplicas"),
-    suspend=FLAG,
     groupName={"type": "string", "pattern": "^[a-z][-a-z0-9]*[a-z0-9]$"},
-    replicas=COUNT,
     minReplicas=COUNT,
     maxReplicas={"type": "integer", "minimum": 1},
-    idleTimeoutSeconds=COUNT,
     rayStartParams=TEXTS,
     template=CORE,
-    scaleStrategy=_object(workersToDelete={"type": "array", "items": TEXT}),
-    numOfHosts=COUNT,
-    resources=TEXTS,
-    labels=TEXTS,
 )
 
 CLUSTER_SPEC = _object(
     ("headGroupSpec", "rayVersion"),
-    suspend=FLAG,
-    managedBy=TEXT,
     autoscalerOptions=AUTOSCALER,
-    headServiceAnnotations=TEXTS,
     enableInTreeAutoscaling=FLAG,
-    gcsFaultToleranceOptions=CORE,
     headGroupSpec=HEAD,
     rayVersion=TEXT,
     workerGroupSpecs={"type": "array", "items": WORKERS, "minItems": 1},
@@ -79,25 +54,13 @@ CLUSTER_SPEC = _object(
 
 JOB_SPEC = _object(
     ("entrypoint",),
-    activeDeadlineSeconds={"type": "integer", "minimum": 1},
     backoffLimit=COUNT,
     rayClusterSpec=CLUSTER_SPEC,
     submitterPodTemplate=CORE,
-    metadata=TEXTS,
     clusterSelector=TEXTS,
-    submitterConfig=_object(backoffLimit=COUNT),
-    managedBy=TEXT,
-    deletionStrategy=CORE,
     entrypoint=TEXT,
-    runtimeEnvYAML=TEXT,
-    jobId=TEXT,
-    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-    entrypointResources=TEXT,
-    entrypointNumCpus={"type": "number"},
-    entrypointNumGpus={"type": "number"},
     ttlSecondsAfterFinished=COUNT,
     shutdownAfterJobFinishes=FLAG,
-    suspend=FLAG,
 )
 # A job brings a cluster or names one; one that stands is not its to shut down or to try again with.
 JOB_SPEC |= {
@@ -112,11 +75,11 @@ JOB_SPEC |= {
     "then": {"required": ["shutdownAfterJobFinishes"]},
 }
 
-CRON_SPEC = _object(("schedule", "jobTemplate"), schedule=TEXT, jobTemplate=JOB_SPEC, suspend=FLAG)
+CRON_SPEC = _object(("schedule", "jobTemplate"), schedule=TEXT, jobTemplate=JOB_SPEC)
 
 
 def _kind(kind: str, spec: Schema) -> Schema:
-    metadata = _object(("name", "namespace"), name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS)
+    metadata = _object(("name", "namespace"), name=TEXT, namespace=TEXT)
     named = {"apiVersion": {"const": "ray.io/v1"}, "kind": {"const": kind}}
     return _object(("apiVersion", "kind", "metadata", "spec"), **named, metadata=metadata, spec=spec)
 
@@ -143,7 +106,7 @@ def parts_of_core(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
     for cluster in cluster_specs(document):
         templates += [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
         if options := cluster.get("autoscalerOptions"):
-            fields = ("resources", "securityContext", "env", "envFrom", "volumeMounts")
+            fields = ("resources", "securityContext")
             sidecar = {"name": "autoscaler"} | {name: options[name] for name in fields if name in options}
             templates.append({"spec": {"containers": [sidecar]}})
     for template in templates:

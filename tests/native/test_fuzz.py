@@ -48,34 +48,30 @@ def test_any_shard_and_any_question_is_answered_or_refused(data: st.DataObject) 
         np.testing.assert_array_equal(found.id_PM, scan(queries, shard, m).id_PM)
 
 
-@settings(max_examples=NUM_EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None:
-    """The module checks what the Python in front of it has checked already."""
-    draw = data.draw
-    n, a, d, p, m = 40, 7, 16, 9, 2
-    first_pair = np.linspace(0, p, a + 1).astype(np.int64)
-    arguments: list[object] = [
+def scan_arguments(n: int, a: int, d: int, p: int, m: int) -> list[object]:
+    """What the module takes: ``n`` candidates and ``a`` anchors of ``d`` dimensions, ``p`` pairs, ``m`` negatives."""
+    return [
         np.zeros((n, d), np.float32),
         np.arange(n),
         np.zeros(n, np.int32),
         bytes(SPAN_BYTES * (-(-n // SPAN))),
         np.zeros((a, d), np.float32),
         np.ones(a, np.int32),
-        first_pair,
+        np.linspace(0, p, a + 1).astype(np.int64),
         np.zeros(p, np.float32),
         np.ones(p, np.float32),
         np.full((p, m), np.inf, np.float32),
         np.full((p, m), 2**62),
-        n,
-        a,
-        d,
-        m,
-        False,
-        0,
-        0,
-        True,
+        *(n, a, d, m, False, 0, 0, True),
     ]
+
+
+@settings(max_examples=NUM_EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None:
+    """The module checks what the Python in front of it has checked already."""
+    draw = data.draw
+    arguments = scan_arguments(40, 7, 16, 9, 2)
     module = native.import_native()
     assert module.scan(*arguments)[2] > 0, "unspoilt, they are taken"
     place = draw(st.integers(0, 16))
@@ -101,44 +97,16 @@ def test_arrays_that_do_not_go_together_are_refused(data: st.DataObject) -> None
 
 @pytest.mark.parametrize("first_pair", [[1, 5, 9], [0, 9, 8], [0, -1, 9], [0, 2**62, 9], [-(2**63), 0, 9]], ids=str)
 def test_pairs_that_point_outside_are_refused(first_pair: list[int]) -> None:
-    module = native.import_native()
-    one = np.zeros((2, 4), np.float32)
-    bounds = np.zeros(9, np.float32)
-    best, ids = np.full((9, 1), np.inf, np.float32), np.zeros((9, 1), np.int64)
-    spans = bytes(SPAN_BYTES)
-    labels, pairs = np.zeros(2, np.int32), np.array(first_pair)
+    arguments = scan_arguments(2, 2, 4, 9, 1)
+    arguments[6] = np.array(first_pair)
     with pytest.raises(ValueError, match="first_pair"):
-        module.scan(
-            one,
-            np.arange(2),
-            labels,
-            spans,
-            one,
-            labels,
-            pairs,
-            bounds,
-            bounds,
-            best,
-            ids,
-            2,
-            2,
-            4,
-            1,
-            False,
-            0,
-            0,
-            True,
-        )
+        native.import_native().scan(*arguments)
 
 
 def test_bounds_that_do_not_ascend_are_refused() -> None:
-    module = native.import_native()
-    one, labels = np.zeros((1, 4), np.float32), np.zeros(1, np.int32)
-    best, ids = np.full((2, 1), np.inf, np.float32), np.zeros((2, 1), np.int64)
-    lower, upper = np.array([1.0, 0.5], np.float32), np.array([2.0, 2.0], np.float32)
-    pairs, spans = np.array([0, 2]), bytes(SPAN_BYTES)
-    for bounds in ((lower, upper), (np.array([np.nan, 1], np.float32), upper)):
+    arguments = scan_arguments(1, 1, 4, 2, 1)
+    arguments[8] = np.array([2.0, 2.0], np.float32)
+    for lower in ([1.0, 0.5], [np.nan, 1.0]):
+        arguments[7] = np.array(lower, np.float32)
         with pytest.raises(ValueError, match="ascend"):
-            module.scan(
-                one, np.arange(1), labels, spans, one, labels, pairs, *bounds, best, ids, 1, 1, 4, 1, False, 0, 0, True
-            )
+            native.import_native().scan(*arguments)

@@ -4,12 +4,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import corpora
 from pipeline.encoders.checkpoint_names import find_checkpoint
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
 from pipeline.errors import InputError
 from pipeline.progress import log
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.tombstones import read_history
 from pipeline.storage.workspace import Workspace
 
@@ -66,7 +65,7 @@ def _training_labels(workspace: Workspace, fingerprint: str, corpus: Corpus) -> 
     """The labels of ``corpus`` that were training labels of the corpus with this fingerprint."""
     if fingerprint == corpus.fingerprint:
         return ~np.array([corpus.split.is_test(name) for name in corpus.label_names], dtype=np.bool_)
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
+    dataset = corpora(workspace)
     for manifest in reversed(read_history(dataset)):  # the labels of those that were pruned stay
         if manifest.fingerprint == fingerprint:
             trained_on = Corpus(dataset, manifest)

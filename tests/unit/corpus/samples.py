@@ -2,20 +2,22 @@
 
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from pipeline.config import CorpusConfig, SourceConfig
+from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
+from pipeline.corpus import publishing
 from pipeline.corpus.images import ImageLimits
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest
+from pipeline.corpus.schema import QUARANTINE, CorpusManifest, corpora, from_parquet
 from pipeline.corpus.sources.items import Item, Rejected
 from pipeline.storage.workspace import Workspace
 
@@ -91,8 +93,35 @@ def parquet_config(path: Path, **options: Any) -> CorpusConfig:  # noqa: ANN401
     return CorpusConfig(source=SourceConfig(kind="parquet", path=str(path)), **options)
 
 
+def quarantined(workspace: Workspace, number: int = 0) -> list[dict[str, str]]:
+    """The rows of a corpus's quarantine."""
+    dataset = corpora(workspace)
+    parts = dataset.read(number).parts_of(QUARANTINE)
+    rows: list[dict[str, str]] = pa.concat_tables(from_parquet(dataset.read_part(part)) for part in parts).to_pylist()
+    return rows
+
+
 def run_prepare(config: CorpusConfig, workspace: Workspace, again: bool = False) -> tuple[CorpusManifest, bool]:
     return prepare(config, workspace, seed=7, config_digest="c" * 64, again=again)
+
+
+def overtake(monkeypatch: pytest.MonkeyPatch, publish: Callable[[], CorpusManifest]) -> list[CorpusManifest]:
+    """Lets another one publish just before the next commit; what it has published is in the list then."""
+    check, published = publishing.check_usable, list[CorpusManifest]()
+
+    def overtaken(*args: object) -> None:
+        monkeypatch.setattr(publishing, "check_usable", check)
+        published.append(publish())
+
+    monkeypatch.setattr(publishing, "check_usable", overtaken)
+    return published
+
+
+def glyph_corpus(workspace: Workspace, max_labels: int, test_fraction: float = 0.0) -> Corpus:
+    """Two small drawings of each of some characters."""
+    source = SourceConfig(glyphs=GlyphsConfig(max_labels=max_labels, max_faces=2, image_size=16))
+    run_prepare(CorpusConfig(source=source, test_fraction=test_fraction), workspace)
+    return Corpus.open(workspace)
 
 
 def make_corpus(tmp_path: Path, config: CorpusConfig) -> Corpus:

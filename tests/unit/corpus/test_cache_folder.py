@@ -1,3 +1,4 @@
+import hashlib
 import mmap
 import shutil
 import signal
@@ -114,7 +115,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 PROGRAM = """
-import sys
+import hashlib, sys
 from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
@@ -130,7 +131,7 @@ cache = ExampleCache(corpus, sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 cache.build()
-print("built", flush=True)
+print("built", hashlib.sha256(b"".join(cache.content(i) for i in range(12))).hexdigest(), sep="\\n", flush=True)
 sys.stdin.readline()
 """
 
@@ -165,10 +166,15 @@ def tell(process: "subprocess.Popen[str]") -> None:
 
 
 def lines_until_built(process: "subprocess.Popen[str]") -> list[str]:
-    return list(iter(lambda: line_of(process), "built"))
+    """What a process says until it has built its cache, from which it then reads all contents as they are."""
+    lines = list(iter(lambda: line_of(process), "built"))
+    assert line_of(process) == hashlib.sha256(b"".join(faces().values())).hexdigest()
+    return lines
 
 
-def test_processes_that_need_a_part_at_once_fetch_it_once(corpus: Corpus, tmp_path: Path) -> None:
+def test_processes_that_need_a_part_at_once_fetch_it_once_and_all_read_the_right_contents(
+    corpus: Corpus, tmp_path: Path
+) -> None:
     with readers(tmp_path, 3) as processes:
         for one in processes:
             tell(one)

@@ -3,20 +3,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import CorpusConfig, GlyphsConfig, SourceConfig
-from pipeline.corpus import publishing
 from pipeline.corpus.reader import Corpus
-from pipeline.corpus.schema import CorpusManifest, from_parquet
 from pipeline.corpus.split import Split
 from pipeline.errors import InputError
-from pipeline.storage.publish import VersionedDataset
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import (
     faces,
     folder_config,
+    overtake,
     parquet_config,
     png,
+    quarantined,
     run_prepare,
     write_folder,
     write_tar,
@@ -44,10 +42,7 @@ def test_first_prepare_publishes_corpus_zero(folder: Path, workspace: Workspace)
     assert manifest.source_key == config.digest()
     assert manifest.quarantined == {"stray_file": 1}
     assert [part.num_rows for part in manifest.parts_of("examples")] == [5, 5, 2]
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    (quarantine,) = manifest.parts_of("quarantine")
-    rows = from_parquet(dataset.read_part(quarantine)).to_pylist()
-    assert [(row["path"], row["reason"]) for row in rows] == [("person_0/.DS_Store", "stray_file")]
+    assert [(row["path"], row["reason"]) for row in quarantined(workspace)] == [("person_0/.DS_Store", "stray_file")]
 
 
 def test_same_request_is_answered_without_reading_the_source(folder: Path, workspace: Workspace) -> None:
@@ -110,12 +105,6 @@ def test_vectors_become_a_corpus(tmp_path: Path, workspace: Workspace) -> None:
     np.testing.assert_array_equal(stored.column("vector").to_pylist(), vectors)
 
 
-def test_glyphs_become_a_corpus(workspace: Workspace) -> None:
-    source = SourceConfig(glyphs=GlyphsConfig(max_labels=5, max_faces=2))
-    manifest, _ = run_prepare(CorpusConfig(source=source, test_fraction=0.0), workspace)
-    assert (manifest.num_labels, manifest.num_examples, manifest.quarantined) == (5, 10, {})
-
-
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -166,16 +155,9 @@ def test_failure_half_way_leaves_nothing(tmp_path: Path, workspace: Workspace) -
 def test_lost_race_returns_the_winner_and_keeps_only_its_parts(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = publishing.check_usable
-    winner: list[CorpusManifest] = []
-
-    def overtaken(*args: object) -> None:
-        monkeypatch.setattr(publishing, "check_usable", check)
-        winner.append(run_prepare(folder_config(folder, examples_per_part=3), workspace)[0])
-
-    monkeypatch.setattr(publishing, "check_usable", overtaken)
+    winner = overtake(monkeypatch, lambda: run_prepare(folder_config(folder, examples_per_part=3), workspace)[0])
     committed, ours = run_prepare(folder_config(folder), workspace)
-    assert (committed, ours) == (winner[0], False)
+    assert ([committed], ours) == (winner, False)
     data = [key for key in objects(workspace) if "/data/" in key]
     assert sorted(data) == sorted(part.key for part in committed.parts)
 

@@ -46,17 +46,19 @@ def test_a_header_of_one_number_is_a_single_set(tmp_path: Path) -> None:
     ]
 
 
-def test_people_are_read_by_set(tmp_path: Path) -> None:
-    file = read_people(write(tmp_path / "people.txt", PEOPLE))
-    assert file.sets == (
-        (Person("Al", 3, 3), Person("Bo", 1, 4)),
-        (Person("Di", 2, 6), Person("Ed", 12, 7), Person("Flo", 1, 8)),
-    )
-
-
-def test_people_of_view_1_are_one_set(tmp_path: Path) -> None:
-    file = read_people(write(tmp_path / "peopleDevTest.txt", ["2", "Al\t3", "Bo\t1"]))
-    assert file.sets == ((Person("Al", 3, 2), Person("Bo", 1, 3)),)
+@pytest.mark.parametrize(
+    ("lines", "sets"),
+    [
+        (
+            PEOPLE,
+            ((Person("Al", 3, 3), Person("Bo", 1, 4)), (Person("Di", 2, 6), Person("Ed", 12, 7), Person("Flo", 1, 8))),
+        ),
+        (["2", "Al\t3", "Bo\t1"], ((Person("Al", 3, 2), Person("Bo", 1, 3)),)),
+    ],
+    ids=["ten folds", "view 1, a single set"],
+)
+def test_people_are_read_by_set(tmp_path: Path, lines: list[str], sets: tuple[tuple[Person, ...], ...]) -> None:
+    assert read_people(write(tmp_path / "people.txt", lines)).sets == sets
 
 
 def test_windows_line_ends_and_blank_lines_at_the_end_change_nothing(tmp_path: Path) -> None:
@@ -152,24 +154,20 @@ def test_other_images_of_the_corpus_do_not_matter(tmp_path: Path) -> None:
     np.testing.assert_array_equal(find_pairs(file, paths)[0], find_pairs(file, PATHS)[0] + 1)
 
 
-def test_a_matched_pair_of_a_person_with_one_image_is_named_by_its_line(tmp_path: Path) -> None:
-    file = read_pairs(write(tmp_path / "pairs.txt", changed(PAIRS, 3, "Bo\t1\t2")))
-    with pytest.raises(
-        InputError, match=r"pairs\.txt line 3 names image Bo_0002, .* not in the corpus \(it has 1 of Bo"
-    ):
-        find_pairs(file, PATHS)
-
-
-def test_a_pair_of_a_person_whom_the_corpus_lacks_is_named_by_its_line(tmp_path: Path) -> None:
-    file = read_pairs(write(tmp_path / "pairs.txt", changed(PAIRS, 8, "Di\t1\tGus\t1")))
-    with pytest.raises(InputError, match=r"line 8 names image Gus_0001, .* \(it has 0 of Gus\)"):
-        find_pairs(file, PATHS)
-
-
-def test_an_image_that_the_corpus_holds_twice_is_refused(tmp_path: Path) -> None:
-    file = read_pairs(write(tmp_path / "pairs.txt", PAIRS))
-    with pytest.raises(InputError, match=r"line 2 .* Al_0001, .* holds 2 times \(images/Al/.* and copy/Al_0001\.png\)"):
-        find_pairs(file, [*PATHS, "copy/Al_0001.png"])
+@pytest.mark.parametrize(
+    ("lines", "more", "message"),
+    [
+        (changed(PAIRS, 3, "Bo\t1\t2"), [], r"pairs\.txt line 3 .* Bo_0002, .* not in the corpus \(it has 1 of Bo"),
+        (changed(PAIRS, 8, "Di\t1\tGus\t1"), [], r"line 8 names image Gus_0001, .* \(it has 0 of Gus\)"),
+        (PAIRS, ["c/Al_0001.png"], r"line 2 .* Al_0001, .* holds 2 times \(images/Al/.* and c/Al_0001\.png\)"),
+    ],
+    ids=["a matched pair of a person with one image", "a person whom the corpus lacks", "an image that is there twice"],
+)
+def test_a_pair_that_the_corpus_does_not_have_once_is_named_by_its_line(
+    tmp_path: Path, lines: list[str], more: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        find_pairs(read_pairs(write(tmp_path / "pairs.txt", lines)), [*PATHS, *more])
 
 
 def test_people_are_found_among_the_labels(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pipeline.corpus.payloads import IMAGE, IMAGE_TYPE, PAYLOADS, VECTOR, Conten
 from pipeline.corpus.publishing import Origin, publish_corpus
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import find_changes, relabel
-from pipeline.corpus.schema import CorpusManifest, examples_schema, from_parquet, to_parquet
+from pipeline.corpus.schema import CorpusManifest, corpora, examples_schema, from_parquet, to_parquet
 from pipeline.corpus.sources.items import Item
 from pipeline.corpus.split import Split
 from pipeline.corpus.transform import Alter, Transform
@@ -45,7 +45,7 @@ from pipeline.stages.embed.worker import EncodeWorker
 from pipeline.stages.evaluate.leakage import trained_labels
 from pipeline.stages.evaluate.robustness import unavailable_reason
 from pipeline.stages.job import Job
-from pipeline.storage.publish import Transaction, VersionedDataset
+from pipeline.storage.publish import Transaction
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import png
 from tests.unit.encoders.samples import checkpoint
@@ -111,8 +111,7 @@ def publish(workspace: Workspace, payload: Payload[Any]) -> Corpus:
         writer.finish()
         return writer
 
-    dataset = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
-    publish_corpus(dataset, None, Split(0.0), Origin("a test", "k" * 64, 0, "c" * 64), write)
+    publish_corpus(corpora(workspace), None, Split(0.0), Origin("a test", "k" * 64, 0, "c" * 64), write)
     return Corpus.open(workspace)
 
 
@@ -199,7 +198,7 @@ def test_fingerprints_never_change(payload: Payload[Any], contents: Sequence[Any
 
 def test_a_payload_of_another_version_is_named(workspace: Workspace) -> None:
     publish(workspace, VECTOR)
-    key = VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest).manifest_key(0)
+    key = corpora(workspace).manifest_key(0)
     workspace.store.put(key, workspace.store.get(key).replace(b'"vector"', b'"smell"'))
     with pytest.raises(CorruptDataError, match="payload 'smell' is none of image, vector, sound"):
         Corpus.open(workspace)

@@ -5,7 +5,6 @@ import pytest
 
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import Split
-from pipeline.errors import CorruptDataError, InputError
 from pipeline.storage.workspace import Workspace
 from tests.unit.corpus.samples import faces, folder_config, make_corpus, run_prepare, write_folder, write_tar
 
@@ -54,19 +53,3 @@ def test_open_takes_the_newest_corpus(tmp_path: Path, workspace: Workspace) -> N
     corpus = Corpus.open(workspace)
     assert corpus.manifest == newest
     assert corpus.fingerprint == newest.fingerprint
-
-
-def test_workspace_without_a_corpus_is_an_input_error_that_says_what_to_run(workspace: Workspace) -> None:
-    with pytest.raises(InputError, match=r"run jobs\.prepare"):
-        Corpus.open(workspace)
-
-
-def test_changed_part_is_corrupt_data(tmp_path: Path, corpus: Corpus) -> None:
-    file = tmp_path / "workspace" / corpus.manifest.parts_of("examples")[1].key
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.chmod(0o644)
-    file.write_bytes(content)
-    corpus.read_part(0)
-    with pytest.raises(CorruptDataError):
-        corpus.read_part(1)

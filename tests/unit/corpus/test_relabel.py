@@ -7,19 +7,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpus import publishing
 from pipeline.corpus import writer as writer_module
 from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.corpus.relabel import Changes, chain_of, find_changes, relabel
-from pipeline.corpus.schema import QUARANTINE, CorpusManifest, from_parquet
+from pipeline.corpus.schema import CorpusManifest, corpora
 from pipeline.corpus.split import Split
 from pipeline.errors import InputError
-from pipeline.storage.publish import VersionedDataset
+from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.workspace import Workspace
-from tests.support.s3_server import S3Server
 from tests.unit.corpus.memory import peaks
-from tests.unit.corpus.samples import faces, folder_config, parquet_config, png, run_prepare, write_folder
+from tests.unit.corpus.samples import (
+    faces,
+    folder_config,
+    overtake,
+    parquet_config,
+    png,
+    quarantined,
+    run_prepare,
+    write_folder,
+)
 
 SEED, CONFIG = 5, "d" * 64
 
@@ -28,10 +35,6 @@ def change(workspace: Workspace, wanted: Mapping[int, str]) -> tuple[Changes, Co
     corpus = Corpus.open(workspace)
     changes = find_changes(corpus, wanted)
     return changes, *relabel(workspace, corpus, changes, SEED, CONFIG)
-
-
-def dataset(workspace: Workspace) -> VersionedDataset[CorpusManifest]:
-    return VersionedDataset(workspace.store, workspace.corpus_prefix, CorpusManifest)
 
 
 def contents(workspace: Workspace) -> dict[str, str]:
@@ -76,18 +79,18 @@ def test_the_manifest_keeps_the_request_and_says_what_changed(prepared: Corpus, 
     kept = ("source_key", "num_examples", "num_labels", "payload", "vector_dim", "test_fraction", "test_labels")
     assert all(getattr(new, name) == getattr(old, name) for name in kept)
     assert new.quarantined == old.quarantined == {"stray_file": 1, "undecodable": 1}
-    quarantines = [
-        from_parquet(dataset(workspace).read_part(manifest.parts_of(QUARANTINE)[0])) for manifest in (old, new)
-    ]
-    assert quarantines[0].equals(quarantines[1])
+    assert quarantined(workspace, 0) == quarantined(workspace, 1)
 
 
-def test_the_old_corpus_stays_byte_for_byte(prepared: Corpus, workspace: Workspace) -> None:
+def test_in_every_store_the_old_corpus_stays_byte_for_byte(folder: Path, store: ObjectStore) -> None:
+    workspace = Workspace(store, "main")
+    run_prepare(folder_config(folder, examples_per_part=5), workspace)
     before = contents(workspace)
-    change(workspace, {1: "person_3"})
+    _, manifest, published = change(workspace, {1: "person_3"})
     after = contents(workspace)
-    assert len(after) > len(before) > 0
+    assert published and manifest.number == 1 and len(after) > len(before) > 0
     assert {key: after[key] for key in before} == before
+    assert [row["label"] for row in rows(Corpus.open(workspace))][:3] == ["person_0", "person_3", "person_0"]
 
 
 def test_parts_are_cut_as_before_and_those_without_a_change_hold_the_same_bytes(
@@ -159,7 +162,7 @@ def test_changes_add_up_along_the_chain(prepared: Corpus, workspace: Workspace) 
     _, second, _ = change(workspace, {7: "person_0", 8: "person_0"})
     assert (second.number, second.parent, second.num_relabelled) == (2, 1, 3)
     assert second.source == f"{prepared.manifest.source} with 3 labels changed"
-    assert dataset(workspace).read(1).source == f"{prepared.manifest.source} with 1 label changed"
+    assert corpora(workspace).read(1).source == f"{prepared.manifest.source} with 1 label changed"
     assert [manifest.number for manifest in chain_of(workspace, second)] == [2, 1, 0]
 
 
@@ -172,7 +175,7 @@ def test_a_chain_ends_where_the_source_was_read(prepared: Corpus, folder: Path, 
 
 def test_a_chain_whose_beginning_was_removed_is_as_long_as_it_is(prepared: Corpus, workspace: Workspace) -> None:
     _, newest, _ = change(workspace, {1: "person_3"})
-    workspace.store.delete(dataset(workspace).manifest_key(0))
+    workspace.store.delete(corpora(workspace).manifest_key(0))
     assert chain_of(workspace, newest) == [newest]
 
 
@@ -245,17 +248,10 @@ def test_a_corpus_that_is_not_the_newest_is_not_relabelled(
 def test_lost_race_is_an_error_and_keeps_only_the_winners_parts(
     prepared: Corpus, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = publishing.check_usable
-    winner: list[CorpusManifest] = []
-
-    def overtaken(*args: object) -> None:
-        monkeypatch.setattr(publishing, "check_usable", check)
-        winner.append(change(workspace, {2: "person_2"})[1])
-
-    monkeypatch.setattr(publishing, "check_usable", overtaken)
+    winner = overtake(monkeypatch, lambda: change(workspace, {2: "person_2"})[1])
     with pytest.raises(InputError, match="newer than 0 was published meanwhile, so no label was changed"):
         change(workspace, {1: "person_3"})
-    assert dataset(workspace).latest() == winner[0]
+    assert corpora(workspace).latest() == winner[0]
     named = {part.key for manifest in (prepared.manifest, winner[0]) for part in manifest.parts}
     assert {key for key in contents(workspace) if "/data/" in key} == named
 
@@ -277,18 +273,6 @@ def test_changing_labels_back_gives_the_first_fingerprint(
     _, back, _ = change(workspace, old)
     assert (back.fingerprint == there.fingerprint) == (wanted == old)
     assert back.fingerprint == first.fingerprint
-
-
-def test_a_corpus_on_s3_is_relabelled_like_one_in_a_folder(folder: Path, s3_environment: S3Server) -> None:
-    workspace = Workspace.open(f"s3://{s3_environment.bucket}/relabel", "main")
-    run_prepare(folder_config(folder, examples_per_part=5), workspace)
-    old, before = Corpus.open(workspace), contents(workspace)
-    _, manifest, published = change(workspace, {1: "person_3"})
-    assert published and manifest.number == 1
-    new, after = Corpus.open(workspace), contents(workspace)
-    assert [row["label"] for row in rows(new)][:3] == ["person_0", "person_3", "person_0"]
-    assert new.num_examples == old.num_examples
-    assert {key: after[key] for key in before} == before
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:

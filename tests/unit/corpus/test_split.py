@@ -6,11 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import CorpusConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.corpus.split import Split, read_split
 from pipeline.errors import InputError
-from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
+from tests.unit.corpus.samples import faces, folder_config, make_corpus, write_folder
 
 KNOWN_TEST_LABELS = ["person 3", "person 9"]
 LABELS = [f"person {i}" for i in range(4000)]
@@ -53,12 +51,9 @@ def test_sets_without_a_list_are_refused() -> None:
 
 
 def test_a_prepared_corpus_keeps_exactly_the_listed_people(tmp_path: Path, people: Path) -> None:
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    config = folder_config(
-        write_folder(tmp_path / "faces", faces(6, 2)), test_people=str(people), test_sets=(1, 2), test_fraction=0.9
-    )
-    run_prepare(config, workspace)
-    corpus = Corpus.open(workspace)
+    folder = write_folder(tmp_path / "faces", faces(6, 2))
+    config = folder_config(folder, test_people=str(people), test_sets=(1, 2), test_fraction=0.9)
+    corpus = make_corpus(tmp_path, config)
     assert {corpus.label_names[code] for code in corpus.labels[corpus.is_test]} == {"person_0", "person_1", "person_2"}
 
 
@@ -71,11 +66,9 @@ def test_another_list_is_another_fingerprint() -> None:
 def test_listed_people_who_are_not_there_are_counted(
     tmp_path: Path, people: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    run_prepare(folder_config(write_folder(tmp_path / "faces", faces(6, 2)), test_people=str(people)), workspace)
-    assert "1 of the 4 labels of corpus.test_people are not in the corpus, the first 'person_9'" in " ".join(
-        capfd.readouterr().err.split()
-    )
+    make_corpus(tmp_path, folder_config(write_folder(tmp_path / "faces", faces(6, 2)), test_people=str(people)))
+    words = " ".join(capfd.readouterr().err.split())
+    assert "1 of the 4 labels of corpus.test_people are not in the corpus, the first 'person_9'" in words
 
 
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))

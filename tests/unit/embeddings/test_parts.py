@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.embeddings.parts import DType, EmbeddingParts, embeddings_key
 from pipeline.errors import CorruptDataError
+from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.workspace import Workspace
 
 KEY = embeddings_key("weights", "corpus", [3, 2], "transform", "float32")
@@ -35,11 +36,14 @@ def test_everything_that_a_vector_depends_on_is_in_the_key() -> None:
     assert len({KEY, *others}) == 6
 
 
-def test_the_first_part_written_stands(tmp_path: Path) -> None:
-    ones = np.ones((2, 4), dtype=np.float32)
-    parts(tmp_path).write(0, 0, ones, "float32")
-    parts(tmp_path).write(0, 0, 2 * ones, "float32")
-    np.testing.assert_array_equal(parts(tmp_path).read(0, 0, 2), ones)
+def test_the_first_part_written_stands_and_is_not_touched_by_a_late_actor(store: ObjectStore) -> None:
+    ones, found = np.ones((2, 4), dtype=np.float32), EmbeddingParts(Workspace(store, "main"), KEY)
+    found.write(0, 0, ones, "float32")
+    (key,) = store.list("")
+    stored = store.get(key)
+    found.write(0, 0, 2 * ones, "float32")
+    assert store.list("") == [key] and store.get(key) == stored
+    np.testing.assert_array_equal(found.read(0, 0, 2), ones)
 
 
 def test_a_part_in_the_wrong_place_or_damaged_is_refused(tmp_path: Path) -> None:

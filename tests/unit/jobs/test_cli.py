@@ -1,23 +1,20 @@
 """Bad input answers with one clear sentence and exit code 2, and loses nothing."""
 
+import io
 import json
-import runpy
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from PIL import Image
 
 from jobs.cli import Report, run_job
+from tests.support.jobs import call
 from tests.support.s3_server import S3Server
+from tests.unit.corpus.samples import png, write_folder
 
-JOBS = ("prepare", "mine", "train", "loop", "evaluate", "crossvalidate", "sweep", "export", "plan", "doctor")
 
-
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """How a job ended: exit code, standard output, and what it said to people."""
 
     code: int
@@ -25,24 +22,12 @@ class Ended:
     words: str
 
 
-@pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def job(name: str, *arguments: str | Path) -> Ended:
     """Runs a job in this process, by its command line."""
-
-    def run(name: str, *arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", [f"jobs/{name}.py", *map(str, arguments)])
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        capfd.readouterr()
-        code = 0
-        try:
-            runpy.run_module(f"jobs.{name}", run_name="__main__")
-        except SystemExit as ended:
-            assert isinstance(ended.code, int)
-            code = ended.code
-        captured = capfd.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
+    words = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        return Ended(*call(name, *arguments, stderr=words), words.getvalue())
 
 
 def assert_refused(ended: Ended, *expected: str) -> None:
@@ -54,26 +39,7 @@ def assert_refused(ended: Ended, *expected: str) -> None:
         assert words in lines[0], lines[0]
 
 
-def picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (8, 8), 128).save(path)
-
-
-@pytest.mark.parametrize("name", JOBS)
-def test_help_all_shows_every_setting_with_its_meaning_and_the_exit_codes(job: Callable[..., Ended], name: str) -> None:
-    ended = job(name, "--help", "all")
-    assert ended.code == 0
-    for words in (
-        "--config",
-        "--training.steps_per_round",
-        "after so many steps",
-        "exit codes",
-        "refused by the audit",
-    ):
-        assert words in ended.out
-
-
-def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(job: Callable[..., Ended], tmp_path: Path) -> None:
+def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training: {nun_steps: 5}\n")
     assert_refused(job("mine", "--config", file), "run.yaml", "training.nun_steps")
@@ -85,33 +51,26 @@ def test_an_unknown_key_in_the_file_or_on_the_command_line_is_named(job: Callabl
     assert_refused(job("mine", "--transform.channels", "4"), "command line: transform.channels", "1 or 3 (got 4)")
 
 
-def test_a_number_of_channels_is_taken_from_the_command_line(job: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_number_of_channels_is_taken_from_the_command_line(tmp_path: Path) -> None:
     few = ("--corpus.source.glyphs.max_labels=20", "--corpus.source.glyphs.image_size=16")
     assert job("prepare", "--workspace", tmp_path, *few, "--transform.channels", "3").code == 0
 
 
-@pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n", "\x00"])
-def test_a_file_that_is_no_settings_is_refused(job: Callable[..., Ended], tmp_path: Path, text: str) -> None:
-    file = tmp_path / "run.yaml"
-    file.write_text(text)
-    assert_refused(job("prepare", "--config", file), "run.yaml")
-
-
-def test_missing_paths_are_named(job: Callable[..., Ended], tmp_path: Path) -> None:
+def test_missing_paths_are_named(tmp_path: Path) -> None:
     assert_refused(job("prepare", "--config", tmp_path / "none.yaml"), "none.yaml")
     flags = ("--workspace", tmp_path / "w", "--corpus.source.kind=image_folder")
     assert_refused(job("prepare", *flags, "--corpus.source.path", tmp_path / "nowhere"), "nowhere")
     assert_refused(job("prepare", *flags), "corpus.source.path")
 
 
-def test_values_out_of_range_and_wrong_combinations_are_explained(job: Callable[..., Ended]) -> None:
+def test_values_out_of_range_and_wrong_combinations_are_explained() -> None:
     assert_refused(job("mine", "--mining.band.margin=-1"), "mining.band.margin", "greater than 0")
     assert_refused(job("mine", "--mining.backend=triton"), "gpus_per_actor", "native")
     assert_refused(job("mine", "--mining.band.mode=range", "--mining.band.low=2", "--mining.band.high=1"), "below")
     assert_refused(job("train", "--training.device=cuda"), "cluster.gpus_per_trainer")
 
 
-def test_the_command_line_wins_over_the_file_and_null_means_none(tmp_path: Path, job: Callable[..., Ended]) -> None:
+def test_the_command_line_wins_over_the_file_and_null_means_none(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"workspace: {tmp_path}/w\ncorpus: {{source: {{glyphs: {{max_labels: 5}}}}, test_fraction: 0.5}}\n")
     flags = ("--corpus.test_fraction=0", "--mining.positives.max_per_anchor=null", "--json")
@@ -128,28 +87,27 @@ def test_the_command_line_wins_over_the_file_and_null_means_none(tmp_path: Path,
     ],
 )
 def test_a_corpus_that_cannot_form_a_triplet_is_refused_and_nothing_published(
-    job: Callable[..., Ended], tmp_path: Path, images: list[str], expected: str
+    tmp_path: Path, images: list[str], expected: str
 ) -> None:
     source, workspace = tmp_path / "people", tmp_path / "w"
     source.mkdir()
-    for name in images:
-        picture(source / name)
+    write_folder(source, dict.fromkeys(images, png()))
     flags = ("--workspace", workspace, "--corpus.source.kind=image_folder", "--corpus.source.path", source)
     assert_refused(job("prepare", *flags), expected)
     assert not list(workspace.rglob("manifests/*")) and not list(workspace.rglob("*.parquet"))
 
 
-def test_a_relative_workspace_on_a_cluster_is_refused(job: Callable[..., Ended]) -> None:
+def test_a_relative_workspace_on_a_cluster_is_refused() -> None:
     flags = ("--workspace=build/w", "--cluster.address=auto")
     assert_refused(job("mine", *flags), "relative", "absolute path that every node sees")
 
 
-def test_a_workspace_without_a_corpus_says_what_to_run(job: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_workspace_without_a_corpus_says_what_to_run(tmp_path: Path) -> None:
     for name in ("mine", "train", "loop", "evaluate"):
         assert_refused(job(name, "--workspace", tmp_path / name), "jobs.prepare")
 
 
-def test_a_workspace_that_cannot_be_written_is_refused(job: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_workspace_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a file"
     file.write_text("not a folder")
     for place in (file, file / "below", Path("/proc/motherlode")):
@@ -158,16 +116,14 @@ def test_a_workspace_that_cannot_be_written_is_refused(job: Callable[..., Ended]
     assert file.read_text() == "not a folder"
 
 
-def test_the_doctor_finds_a_new_workspace_healthy_and_names_what_is_not(
-    job: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_the_doctor_finds_a_new_workspace_healthy_and_names_what_is_not(tmp_path: Path) -> None:
     healthy = job("doctor", "--workspace", tmp_path / "w", "--json")
     assert healthy.code == 0 and "run jobs.prepare" in json.loads(healthy.out)["contents"]
     assert_refused(job("doctor", "--workspace", tmp_path / "w", "--encoder.name=none"), "'none' is not known")
 
 
 def test_wrong_s3_credentials_are_refused_without_showing_them(
-    job: Callable[..., Ended], s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")
     ended = job("prepare", "--workspace", f"s3://{s3_environment.bucket}/w")
@@ -175,9 +131,7 @@ def test_wrong_s3_credentials_are_refused_without_showing_them(
     assert "a-wrong-secret" not in ended.words
 
 
-def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(
-    job: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_vectors_for_an_image_encoder_and_images_for_none_are_refused(tmp_path: Path) -> None:
     flags = ("--workspace", tmp_path / "w", "--corpus.source.glyphs.max_labels=5", "--corpus.test_fraction=0")
     assert job("prepare", *flags).code == 0
     assert_refused(job("loop", *flags, "--training.source=random"), "jobs.train")

@@ -61,21 +61,20 @@ def test_a_stopped_program_gives_up_what_it_holds_and_says_that_it_can_go_on(num
         assert ended(process) == (code, "given up\n", f"{WORDS}\n")
 
 
-def test_two_signals_of_one_stop_count_as_one() -> None:
-    with program(f"time.sleep({LONG_S})", f"tell('giving up'); time.sleep({NAP_S})") as process:
+@pytest.mark.parametrize(
+    ("pause_s", "end_s", "expected"),
+    [(0.0, NAP_S, (TERMINATED, "given up\n", f"{WORDS}\n")), (2 * NAP_S, LONG_S, (TERMINATED, "", ""))],
+    ids=["at once", "later"],
+)
+def test_two_signals_at_once_count_as_one_stop_and_a_second_stop_ends_it_at_once(
+    pause_s: float, end_s: float, expected: tuple[int, str, str]
+) -> None:
+    with program(f"time.sleep({LONG_S})", f"tell('giving up'); time.sleep({end_s})") as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None and process.stdout.readline() == "giving up\n"
+        time.sleep(pause_s)
         process.send_signal(signal.SIGTERM)
-        assert ended(process) == (TERMINATED, "given up\n", f"{WORDS}\n")
-
-
-def test_a_second_stop_ends_it_at_once() -> None:
-    with program(f"time.sleep({LONG_S})", f"tell('giving up'); time.sleep({LONG_S})") as process:
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None and process.stdout.readline() == "giving up\n"
-        time.sleep(2 * NAP_S)
-        process.send_signal(signal.SIGTERM)
-        assert ended(process) == (TERMINATED, "", "")
+        assert ended(process) == expected
 
 
 def test_the_command_timeout_stops_it_in_an_orderly_way() -> None:

@@ -5,10 +5,10 @@ import re
 import runpy
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from tests.support.jobs import ROOT, call
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if '__name__ == "__main__"' in path.read_text())
 COMMANDS = runpy.run_module("jobs.triplets")["COMMANDS"]
 SCREEN = 60
+Motherlode: TypeAlias = Callable[..., tuple[int, str, str]]
 LONGER: dict[tuple[str, ...], int] = {("benchmark",): 68}  # by its own flags
 
 
@@ -61,9 +62,8 @@ def settings_of(model: type[BaseModel], before: str = "") -> Iterator[str]:
 @pytest.mark.parametrize(
     "words", [*((job,) for job in JOBS), *(("triplets", command) for command in COMMANDS)], ids=" ".join
 )
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_fits_on_a_screen(words: tuple[str, ...], flag: str) -> None:
-    text = shown(*words, flag)
+def test_help_fits_on_a_screen(words: tuple[str, ...]) -> None:
+    text = shown(*words, "-h")
     assert len(text.splitlines()) < LONGER.get(words, SCREEN)
     assert text.startswith(f"usage: python -m jobs.{' '.join(words)} ")
     assert "exit codes" in text and "refused by the audit" in text
@@ -75,7 +75,7 @@ def test_help_fits_on_a_screen(words: tuple[str, ...], flag: str) -> None:
 
 
 def test_help_shows_the_jobs_own_flags() -> None:
-    assert "--watch" in shown("mine", "--help")
+    assert "--watch" in shown("mine", "--help") == shown("mine", "-h")
     assert "what to measure" in shown("benchmark", "--help")
     assert "--order" in shown("triplets", "show", "--help")
 
@@ -86,7 +86,13 @@ def test_every_setting_is_in_the_help_of_one_section() -> None:
         assert {setting.partition(".")[0] for setting in settings} == {section}
     listed = [setting for settings in sections.values() for setting in settings]
     assert sorted(listed) == sorted(settings_of(RunConfig))
-    assert sorted(listed) == sorted(settings_in(shown("mine", "--help", "all")))
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "triplets"])
+def test_help_all_shows_every_setting_with_its_meaning_and_the_exit_codes(name: str) -> None:
+    text = shown(name, "--help", "all")
+    assert sorted(settings_in(text)) == sorted(settings_of(RunConfig))
+    assert "after so many steps" in text and "exit codes" in text and "refused by the audit" in text
 
 
 @pytest.mark.parametrize("section", ["mining", "mining.audit", "harmonic", "corpus.source", "training.curriculum"])
@@ -128,23 +134,17 @@ def test_help_of_a_command_may_stand_before_its_name() -> None:
 
 
 @pytest.fixture
-def motherlode(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Motherlode":
-    return Motherlode(monkeypatch, capsys)
-
-
-class Motherlode:
+def motherlode(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Motherlode:
     """Runs the console script in this process."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[str]) -> None:
-        self._patch, self._captured = patch, captured
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._patch.setattr(sys, "argv", ["/usr/local/bin/motherlode", *arguments])
-        self._patch.setattr(sys, "path", [*sys.path])
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["/usr/local/bin/motherlode", *arguments])
+        monkeypatch.setattr(sys, "path", [*sys.path])
         with pytest.raises(SystemExit) as ended:
             main()
-        captured = self._captured.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
 
 
 def test_the_console_script_lists_every_job(motherlode: Motherlode) -> None:
@@ -162,10 +162,8 @@ def test_the_console_script_names_itself_in_usage_lines(motherlode: Motherlode) 
     assert motherlode("triplets")[1].startswith("usage: motherlode triplets COMMAND")
     assert motherlode("triplets", "show", "-h")[1].startswith("usage: motherlode triplets show [--config FILE]")
     code, _, words = motherlode("triplets", "shw")
-    assert (code, words) == (
-        2,
-        "error: command line: 'shw' is no command of motherlode triplets: did you mean show?\n",
-    )
+    sentence = "error: command line: 'shw' is no command of motherlode triplets: did you mean show?\n"
+    assert (code, words) == (2, sentence)
 
 
 def test_the_console_script_refuses_an_unknown_job(motherlode: Motherlode) -> None:

@@ -28,14 +28,6 @@ def test_a_float32_between_the_bounds_is_inside_the_float64_band(d_ap: float, ma
         assert np.float32(d_ap) < rounded and float(rounded) < float(np.float32(d_ap)) + margin
 
 
-def test_each_mode_has_its_bounds() -> None:
-    d_ap = np.array([0.5])
-    assert [float(b[0]) for b in band_bounds(BandConfig(mode="hard"), d_ap)] == [-np.inf, np.inf]
-    aware = BandConfig(mode="positive_aware", ratio=2.0, offset=0.25)
-    assert [float(b[0]) for b in band_bounds(aware, d_ap)] == [1.25, np.inf]
-    assert [float(b[0]) for b in band_bounds(BandConfig(mode="range", low=0.5, high=1.5), d_ap)] == [0.5, 1.5]
-
-
 def test_the_config_names_every_mode_of_the_table_and_no_other() -> None:
     assert set(get_args(BandConfig.model_fields["mode"].annotation)) == set(MODES)
 

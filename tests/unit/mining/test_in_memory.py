@@ -6,6 +6,7 @@ from pipeline.mining import in_memory as whole
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from tests.support.oracle import mine, unit_vectors
+from tests.unit.mining.samples import assert_same_triplets
 
 RNG = np.random.default_rng(5)
 LABELS = RNG.integers(0, 40, 300).astype(np.int32)
@@ -22,8 +23,7 @@ def test_one_call_mines_what_blocks_and_shards_mine(mode: str, monkeypatch: pyte
     ours = mine_whole(EXAMPLES, config, seed=3, sample_seed=0)
     theirs = mine(config, VECTORS, LABELS, num_shards=3, seed=3, ids_N=IDS)
     assert len(ours) > 100
-    for mined, expected in zip(vars(ours).values(), vars(theirs).values(), strict=True):
-        np.testing.assert_array_equal(mined, expected)
+    assert_same_triplets(ours, theirs)
 
 
 def test_a_sample_of_candidates_is_all_that_is_seen() -> None:

@@ -12,17 +12,18 @@ from tests.support.oracle import all_distances, unit_vectors
 
 
 def select(
-    config: PositivesConfig, num: int, num_labels: int, seed: int, block: int
+    config: PositivesConfig, num: int, num_labels: int, seed: int, block: int, choice_seed: int = 0
 ) -> tuple[Pairs, np.ndarray, np.ndarray]:
+    """The positives of a random corpus, chosen in blocks of anchors; and its labels and vectors."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_labels, num).astype(np.int32)
     vectors = unit_vectors(rng, labels, 8, 1.0)
     ids = np.arange(num, dtype=np.int64)
-    shards = [Shard(ids[: num // 3], labels[: num // 3], vectors[: num // 3])]
-    shards.append(Shard(ids[num // 3 :], labels[num // 3 :], vectors[num // 3 :]))
+    cuts = (slice(num // 3), slice(num // 3, None))
+    shards = [Shard(ids[rows], labels[rows], vectors[rows]) for rows in cuts]
     groups = LabelGroups(ids, labels)
     parts = [
-        select_positives(config, ShardedVectors(shards), groups, groups.anchors_A[start : start + block], seed)
+        select_positives(config, ShardedVectors(shards), groups, groups.anchors_A[start : start + block], choice_seed)
         for start in range(0, len(groups.anchors_A), block)
     ]
     if not parts:
@@ -57,19 +58,10 @@ def test_a_cap_keeps_the_same_seeded_choice_whatever_the_blocks(policy: str, lim
     config = PositivesConfig.model_validate({"policy": policy, limit: 3})
     whole, _, _ = select(config, 300, 10, 5, 300)
     cut, _, _ = select(config, 300, 10, 5, 7)
-    other_seed = select_again_with_other_seed(config)
+    other_seed, _, _ = select(config, 300, 10, 5, 300, choice_seed=99)
     assert np.bincount(whole.anchor_P).max() == 3
     np.testing.assert_array_equal(whole.positive_P, cut.positive_P)
     assert (whole.positive_P != other_seed.positive_P).any()
-
-
-def select_again_with_other_seed(config: PositivesConfig) -> Pairs:
-    rng = np.random.default_rng(5)
-    labels = rng.integers(0, 10, 300).astype(np.int32)
-    vectors = unit_vectors(rng, labels, 8, 1.0)
-    ids = np.arange(300, dtype=np.int64)
-    groups = LabelGroups(ids, labels)
-    return select_positives(config, ShardedVectors([Shard(ids, labels, vectors)]), groups, groups.anchors_A, seed=99)
 
 
 def test_a_label_with_many_examples_is_capped_without_listing_all_its_pairs() -> None:

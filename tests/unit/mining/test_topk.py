@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.mining.topk import NO_ID, Nearest
-from tests.unit.mining.merging import merge
+from tests.unit.mining.samples import merge
 
 FINDS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.1, 0.2, 0.5]), st.integers(0, 9)), max_size=30)
 

@@ -13,19 +13,12 @@ from tests.support.oracle import unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
 
 
-def world(band: BandConfig, dtype: type[np.floating] = np.float32) -> tuple[Shard, Queries]:
-    shard, queries, _ = grouped_world(band, dtype)
-    return shard, queries
-
-
 def agreement_of(shard: Shard, queries: Queries, mined: Nearest, expected: Nearest) -> verify.Agreement:
     groups = LabelGroups(shard.ids_N, shard.labels_N)
     return verify.compare(mined, verify.check_consistency(queries, mined, ShardedVectors([shard]), groups), expected)
 
 
-def grouped_world(
-    band: BandConfig, dtype: type[np.floating] = np.float32
-) -> tuple[Shard, Queries, npt.NDArray[np.int64]]:
+def world(band: BandConfig, dtype: type[np.floating] = np.float32) -> tuple[Shard, Queries, npt.NDArray[np.int64]]:
     labels = (np.arange(500) // 5).astype(np.int32)
     shard = Shard(np.arange(500), labels, unit_vectors(np.random.default_rng(3), labels, 20, 0.8).astype(dtype))
     groups, vectors = LabelGroups(shard.ids_N, labels), ShardedVectors([shard])
@@ -39,13 +32,13 @@ def test_an_exact_scan_agrees_with_brute_force(
     band: BandConfig, dtype: type[np.floating], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "_CANDIDATES_AT_ONCE", 64)
-    shard, queries = world(band, dtype)
+    shard, queries, _ = world(band, dtype)
     agreement = agreement_of(shard, queries, scan(queries, shard, 3), verify.brute_force(queries, shard, 3))
     assert agreement.num_pairs == len(queries.row_P) > 100 and agreement.share == 1.0
 
 
 def test_a_missed_or_farther_negative_is_seen() -> None:
-    shard, queries = world(BandConfig())
+    shard, queries, _ = world(BandConfig())
     expected = verify.brute_force(queries, shard, 2)
     mined = scan(queries, shard, 2)
     answered = np.flatnonzero(expected.found_PM[:, 1])
@@ -64,7 +57,7 @@ def test_a_sample_of_nothing_agrees() -> None:
 
 
 def test_an_answer_that_is_not_what_it_says_is_seen() -> None:
-    shard, queries, positive_P = grouped_world(BandConfig())
+    shard, queries, positive_P = world(BandConfig())
     mined, expected = scan(queries, shard, 2), verify.brute_force(queries, shard, 2)
     row = int(np.flatnonzero(mined.found_PM[:, 1])[0])
     hard = scan(world(BandConfig(mode="hard"))[1], shard, 2)

@@ -15,7 +15,7 @@ from pipeline.mining.topk import Nearest
 from pipeline.mining.triplets import Triplets
 from pipeline.mining.warm_start import prune_bounds, rescore
 from tests.support.oracle import listed, unit_vectors
-from tests.unit.mining.merging import merge
+from tests.unit.mining.samples import assert_same, merge
 
 Scan: TypeAlias = Callable[[Queries, Shard, int], Nearest]
 
@@ -57,8 +57,7 @@ def test_a_warm_start_changes_no_triplet(num_negatives: int) -> None:
     ):
         known = rescore(old, pairs, queries, ShardedVectors([shard]), groups, num_negatives)
         warm = merge(scan(prune_bounds(queries, known), shard, num_negatives), known)
-        np.testing.assert_array_equal(warm.id_PM, cold.id_PM)
-        np.testing.assert_array_equal(warm.d_an_PM, cold.d_an_PM)
+        assert_same(warm, cold)
 
 
 def test_only_negatives_that_hold_today_are_kept() -> None:

@@ -71,12 +71,6 @@ def test_parts_are_deleted_a_grace_period_after_their_manifest(workspace: Worksp
     }, "there is nothing left to do"  # fmt: skip
 
 
-def test_one_prune_never_writes_a_tombstone_and_deletes_its_parts(workspace: Workspace) -> None:
-    prune(workspace, NO_GRACE)
-    assert numbers(workspace)[1] == [3, 4, 5]
-    assert parts_of(workspace, "generations") == {0, 1, 2, 3, 4, 5}
-
-
 def test_the_history_of_pruned_checkpoints_stays_without_their_weights(workspace: Workspace) -> None:
     prune(workspace, NO_GRACE)
     prune(workspace, NO_GRACE)

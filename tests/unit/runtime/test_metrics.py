@@ -15,16 +15,13 @@ from tests.infra import test_monitoring as monitoring
 PAGE = Path(__file__).parents[3] / "docs" / "observe.md"
 
 
-def test_names_and_labels_are_as_prometheus_wants_them() -> None:
+def test_names_and_labels_are_as_prometheus_wants_them_and_descriptions_as_ray_does() -> None:
     assert max(Counter(metric.name for metric in METRICS).values()) == 1
     for metric in METRICS:
         assert re.fullmatch(r"[a-z][a-z_]*[a-z]", metric.name) and "run" not in metric.labels
         assert not metric.name.endswith("_total"), "Ray adds it"
+        assert metric.description and metric.description.isascii(), "Ray takes no other"
         assert metric.exported_name.endswith("_total") == isinstance(metric, metrics.Counter)
-
-
-def test_descriptions_are_plain_ascii_as_ray_takes_no_other() -> None:
-    assert all(metric.description and metric.description.isascii() for metric in METRICS)
 
 
 def test_the_page_on_observing_lists_exactly_these_metrics() -> None:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.storage import leases
 from pipeline.storage.leases import ActiveLease, Lease, acquire, acquire_pins, find_lease, list_leases
 from pipeline.storage.object_store import ObjectStore, open_store
+from tests.support.raylets import wait_until
 from tests.unit.storage.test_entries import age
 
 
@@ -74,10 +75,7 @@ def test_a_lease_is_renewed_while_it_is_held_and_else_expires(tmp_path: Path, mo
     file = tmp_path / "leases" / "work.json"
     with ours(acquire(store, "work", "")).renewing():
         age(file, 2 * leases.LEASE_DURATION_S)
-        deadline = time.monotonic() + 20.0
-        while find_lease(store, "work") is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert find_lease(store, "work") is not None, "renewed"
+        wait_until("it is renewed", lambda: find_lease(store, "work") is not None)
     ours(acquire(store, "work", ""))  # never renewed
     age(file, 2 * leases.LEASE_DURATION_S)
     assert find_lease(store, "work") is None
@@ -120,10 +118,8 @@ def test_a_holder_that_was_paused_for_too_long_has_lost_its_lease(
     ours(acquire(store, "work", "successor"))
     with paused.renewing():
         time.sleep(0.3)
-        found = find_lease(store, "work")
-        assert found is not None and found.record.purpose == "successor"
-    found = find_lease(store, "work")
-    assert found is not None and found.record.purpose == "successor", "nor does it release that lease"
+        assert [lease.record.purpose for lease in list_leases(store)] == ["successor"]
+    assert [lease.record.purpose for lease in list_leases(store)] == ["successor"], "nor does it release that lease"
 
 
 def test_an_object_that_is_not_a_lease_is_ignored(store: ObjectStore) -> None:
@@ -164,7 +160,5 @@ def test_a_lease_whose_record_was_removed_is_written_again(tmp_path: Path, monke
     store = open_store(str(tmp_path))
     with acquire_pins(store, "reading", "a").renewing():
         store.delete(store.list("leases")[0])
-        deadline = time.monotonic() + 20.0
-        while not store.list("leases") and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until("it is written again", lambda: store.list("leases"))
         assert list_leases(store)[0].record.pins == ("a",)

@@ -1,10 +1,6 @@
 import errno
-import multiprocessing
 import os
-import pickle
 import resource
-import time
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -12,8 +8,6 @@ import pytest
 from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.storage.keys import TEMPORARY_PREFIX
 from pipeline.storage.local_store import LocalStore, _pipeline_error
-
-SIZE = 8 * 2**20
 
 
 def _files(root: Path) -> list[str]:
@@ -48,28 +42,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_object_and_no_trace(tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.get("a") == b"old"
     assert _files(tmp_path) == ["a"]
-
-
-def _put_for_ever(pickled: bytes, started: Event) -> None:
-    store: LocalStore = pickle.loads(pickled)
-    for number in range(10_000):
-        store.put(f"data/{number}", b"x" * SIZE)
-        started.set()
-
-
-def test_a_writer_killed_in_the_middle_leaves_whole_objects_only(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    writer = context.Process(target=_put_for_ever, args=(pickle.dumps(store), started))
-    writer.start()
-    assert started.wait(60)
-    time.sleep(0.05)
-    writer.kill()
-    writer.join()
-    keys = store.list("")
-    assert keys
-    assert {len(store.get(key)) for key in keys} == {SIZE}
 
 
 def test_a_link_that_leaves_the_root_is_refused(tmp_path: Path) -> None:

@@ -1,20 +1,21 @@
 """Faults that only a store over a network can have."""
 
 import base64
+import functools
 import hashlib
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.errors import InputError, UnavailableError
+from pipeline.errors import InputError, PipelineError, UnavailableError
 from pipeline.storage.object_store import ObjectMissingError
 from pipeline.storage.s3_store import NUM_TRIES, S3Store
+from tests.faults.store_faults import answer_error, conflict, drop_answer
+from tests.faults.store_proxy import FOREVER, StoreProxy
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, S3Server
 
 CALLS: list[Callable[[S3Store], object]] = [
@@ -25,6 +26,20 @@ CALLS: list[Callable[[S3Store], object]] = [
     lambda store: store.exists("a"),
     lambda store: store.delete("a"),
 ]
+
+
+@pytest.fixture
+def store(s3_environment: S3Server) -> S3Store:
+    return S3Store(s3_environment.bucket, uuid.uuid4().hex)
+
+
+@pytest.fixture
+def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, which are not slept."""
+    waits_s: list[float] = []
+    for module in ("botocore.endpoint.time", "pipeline.storage.s3_store.time"):
+        monkeypatch.setattr(module, SimpleNamespace(sleep=waits_s.append))
+    return waits_s
 
 
 def _assert_refused(store: S3Store, calls: list[Callable[[S3Store], object]] = CALLS) -> str:
@@ -39,44 +54,36 @@ def _assert_refused(store: S3Store, calls: list[Callable[[S3Store], object]] = C
     return " ".join(texts)
 
 
-def test_an_unknown_access_key_is_an_input_error(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    text = _assert_refused(S3Store(s3_environment.bucket))
-    assert "AWS_ACCESS_KEY_ID" in text
-    assert SECRET_KEY not in text
-
-
-def test_a_wrong_secret_is_an_input_error_that_does_not_repeat_it(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": "not-the-secret"}, "SignatureDoesNotMatch"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_PROFILE": "nobody"}, "nobody"),
+        ({"AWS_ENDPOINT_URL_S3": "127.0.0.1:1"}, "AWS_ENDPOINT_URL_S3"),
+    ],
+    ids=["unknown key", "wrong secret", "no secret", "no credentials", "unknown profile", "endpoint that is no URL"],
+)
+def test_wrong_or_absent_settings_are_an_input_error_that_repeats_no_secret(
+    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str | None], words: str
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+    for name, value in environ.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
     text = _assert_refused(S3Store(s3_environment.bucket))
-    assert "SignatureDoesNotMatch" in text
-    assert "not-the-secret" not in text
+    assert words in text
+    assert SECRET_KEY not in text and "not-the-secret" not in text
 
 
-def test_credentials_that_may_not_write_are_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_that_may_not_write_are_an_input_error(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER_ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET_KEY)
-    store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
     assert store.list("") == []
     _assert_refused(store, [CALLS[1], CALLS[2]])
-
-
-@pytest.mark.parametrize("missing", [["AWS_SECRET_ACCESS_KEY"], ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]])
-def test_absent_credentials_are_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, missing: list[str]
-) -> None:
-    for name in missing:
-        monkeypatch.delenv(name)
-    assert "AWS_SECRET_ACCESS_KEY" in _assert_refused(S3Store(s3_environment.bucket))
-
-
-def test_an_unknown_profile_is_an_input_error(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    assert "nobody" in _assert_refused(S3Store(s3_environment.bucket))
 
 
 @pytest.mark.parametrize("bucket", ["no-such-bucket", "Not A Bucket"])
@@ -84,42 +91,25 @@ def test_a_bucket_that_does_not_exist_is_an_input_error_naming_it(s3_environment
     assert bucket in _assert_refused(S3Store(bucket))
 
 
-def test_an_endpoint_that_is_no_url_is_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:1")
-    assert "AWS_ENDPOINT_URL_S3" in _assert_refused(S3Store(s3_environment.bucket))
-
-
-def test_a_closed_port_is_unavailable_in_bounded_time(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-        start = time.monotonic()
-        with pytest.raises(UnavailableError, match=endpoint) as caught:
-            S3Store(s3_environment.bucket).get("a")
-        assert time.monotonic() - start < 20
-        assert caught.value.exit_code == 4
-
-
+@pytest.mark.parametrize("listens", [False, True], ids=["closed port", "silent server"])
 def test_a_server_that_never_answers_is_unavailable_in_bounded_time(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, waits_s: list[float], listens: bool
 ) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        start = time.monotonic()
-        with pytest.raises(UnavailableError, match="cannot reach"):
-            S3Store(s3_environment.bucket, read_timeout_s=0.2).create("a", b"x")
-        assert time.monotonic() - start < 40
+        if listens:
+            silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        store, start = S3Store(s3_environment.bucket, read_timeout_s=0.2), time.monotonic()
+        for call in (store.get, store.exists):
+            with pytest.raises(UnavailableError, match=f"cannot reach .* at {endpoint} ") as caught:
+                call("a")
+            assert caught.value.exit_code == 4
+        assert time.monotonic() - start + sum(waits_s) < 40
 
 
-def test_listings_go_on_over_many_pages(s3_environment: S3Server) -> None:
-    store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
+def test_listings_go_on_over_many_pages(store: S3Store) -> None:
     keys = [f"k/{number}" for number in range(7)]
     for key in keys:
         store.put(key, b"x")
@@ -134,10 +124,7 @@ def test_listings_go_on_over_many_pages(s3_environment: S3Server) -> None:
     assert len(pages) == 3
 
 
-def test_the_server_refuses_bytes_that_do_not_have_the_digest_they_were_sent_with(
-    s3_environment: S3Server,
-) -> None:
-    store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
+def test_the_server_refuses_bytes_that_do_not_have_the_digest_they_were_sent_with(store: S3Store) -> None:
     store._client.meta.events.register("before-sign.s3.PutObject", _damage)
     with pytest.raises(UnavailableError, match="BadDigest"):
         store.put("a", b"sound")
@@ -146,10 +133,9 @@ def test_the_server_refuses_bytes_that_do_not_have_the_digest_they_were_sent_wit
     assert store.list("") == []
 
 
-def test_an_object_is_sent_with_its_sha256(s3_environment: S3Server) -> None:
-    store = S3Store(s3_environment.bucket, uuid.uuid4().hex)
+def test_an_object_is_sent_with_its_sha256(store: S3Store) -> None:
     store.put("a", b"sound")
-    stored = store._client.get_object(Bucket=s3_environment.bucket, Key=store._full_key("a"), ChecksumMode="ENABLED")
+    stored = store._client.get_object(Bucket=store._bucket, Key=store._full_key("a"), ChecksumMode="ENABLED")
     assert base64.b64decode(stored["ChecksumSHA256"]) == hashlib.sha256(b"sound").digest()
 
 
@@ -157,63 +143,37 @@ def _damage(request: object, **_: object) -> None:
     request.data = b"rotte"  # type: ignore[attr-defined]
 
 
-@contextmanager
-def _scripted_server(monkeypatch: pytest.MonkeyPatch, statuses: list[int]) -> Iterator[list[str]]:
-    """Answers one status a request, then the last again; yields the If-None-Match header of every request."""
-    conditions: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_PUT(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status = statuses[min(len(conditions), len(statuses) - 1)]
-            conditions.append(self.headers.get("If-None-Match", ""))
-            body = b"" if status == 200 else f"<Error><Code>Scripted{status}</Code></Error>".encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
-        yield conditions
-        server.shutdown()
-
-
-def test_a_create_that_meets_a_conflict_is_sent_again(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+def test_a_create_that_meets_a_conflict_is_sent_again_with_its_condition(
+    store_proxy: StoreProxy, store: S3Store
 ) -> None:
-    with _scripted_server(monkeypatch, [409, 409, 200]) as conditions:
-        assert S3Store("bucket").create("a", b"x")
-    assert conditions == ["*", "*", "*"]
+    for ours in (True, False):
+        store_proxy.inject(conflict, times=2)
+        assert store.create("a", b"x") is ours
+    assert len(store_proxy.injected) == 4
 
 
-def test_a_create_that_only_meets_conflicts_gives_up(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with _scripted_server(monkeypatch, [409]) as conditions, pytest.raises(UnavailableError, match="409"):
-        S3Store("bucket").create("a", b"x")
-    assert len(conditions) == NUM_TRIES
-
-
-def test_a_create_whose_answer_was_lost_reports_the_key_as_taken(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch
+def test_a_create_that_only_meets_conflicts_gives_up(
+    store_proxy: StoreProxy, store: S3Store, waits_s: list[float]
 ) -> None:
-    with _scripted_server(monkeypatch, [500, 412]):
-        assert not S3Store("bucket").create("a", b"x")
+    store_proxy.inject(conflict, times=FOREVER)
+    with pytest.raises(UnavailableError, match="409"):
+        store.create("a", b"x")
+    assert len(store_proxy.injected) == NUM_TRIES == len(waits_s) + 1
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_for_an_unknown_reason_is_an_input_error(
-    s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch, status: int
+def test_a_create_whose_answer_was_lost_reports_the_key_as_taken(store_proxy: StoreProxy, store: S3Store) -> None:
+    store_proxy.inject(drop_answer)
+    assert not store.create("a", b"x")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, InputError), (403, InputError), (501, UnavailableError)], ids=["401", "403", "501"]
+)
+def test_an_error_that_s3_does_not_list_is_the_users_where_it_is_a_refusal_and_else_the_stores(
+    store_proxy: StoreProxy, store: S3Store, status: int, kind: type[PipelineError]
 ) -> None:
-    with _scripted_server(monkeypatch, [status]), pytest.raises(InputError, match=f"Scripted{status}"):
-        S3Store("bucket").put("a", b"x")
-
-
-def test_a_server_that_fails_for_good_is_unavailable(s3_environment: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with _scripted_server(monkeypatch, [501]), pytest.raises(UnavailableError, match="Scripted501"):
-        S3Store("bucket").create("a", b"x")
+    store_proxy.inject(functools.partial(answer_error, status=status, code="Unheard"), times=FOREVER)
+    for write in (store.put, store.create):
+        with pytest.raises(PipelineError, match="Unheard") as caught:
+            write("a", b"x")
+        assert type(caught.value) is kind

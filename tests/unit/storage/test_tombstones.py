@@ -4,16 +4,17 @@ from pipeline.errors import InputError
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.publish import Manifest, VersionedDataset
 from pipeline.storage.tombstones import Tombstones, read_history, read_or_tombstone
+from tests.unit.storage.samples import manifest_of, things
 
 
 def publish(dataset: VersionedDataset[Manifest], number: int) -> Manifest:
     transaction = dataset.begin(number)
     transaction.add_part("rows", "rows", str(number).encode(), 1)
-    return transaction.commit(Manifest(**transaction.manifest_fields(), parent=None, seed=0, config_digest=""))[0]
+    return transaction.commit(manifest_of(transaction))[0]
 
 
 def test_a_version_with_a_tombstone_is_not_listed_and_stays_in_the_history(store: ObjectStore) -> None:
-    dataset = VersionedDataset(store, "things", Manifest)
+    dataset = things(store)
     manifests = [publish(dataset, number) for number in range(3)]
     tombstones = Tombstones(dataset)
     tombstones.add(1)
@@ -27,7 +28,7 @@ def test_a_version_with_a_tombstone_is_not_listed_and_stays_in_the_history(store
 
 
 def test_a_removal_that_was_interrupted_is_done_again(store: ObjectStore) -> None:
-    dataset = VersionedDataset(store, "things", Manifest)
+    dataset = things(store)
     manifest = publish(dataset, 0)
     tombstones = Tombstones(dataset)
     store.put(tombstones.key(0), store.get(dataset.manifest_key(0)))  # killed between the two steps
@@ -37,7 +38,7 @@ def test_a_removal_that_was_interrupted_is_done_again(store: ObjectStore) -> Non
 
 
 def test_two_prunes_can_remove_the_same_version(store: ObjectStore) -> None:
-    dataset = VersionedDataset(store, "things", Manifest)
+    dataset = things(store)
     manifest = publish(dataset, 0)
     for _ in range(2):
         Tombstones(dataset).add(0)
@@ -45,7 +46,7 @@ def test_two_prunes_can_remove_the_same_version(store: ObjectStore) -> None:
 
 
 def test_a_version_that_is_pruned_after_it_was_listed_can_still_be_read(store: ObjectStore) -> None:
-    dataset = VersionedDataset(store, "things", Manifest)
+    dataset = things(store)
     manifests = [publish(dataset, number) for number in range(2)]
     Tombstones(dataset).add(0)
     assert [read_or_tombstone(dataset, number) for number in range(2)] == manifests
@@ -53,13 +54,21 @@ def test_a_version_that_is_pruned_after_it_was_listed_can_still_be_read(store: O
         read_or_tombstone(dataset, 2)
 
 
+def test_reading_all_manifests_leaves_out_one_that_is_pruned_meanwhile(store: ObjectStore) -> None:
+    dataset = things(store)
+    manifests = [publish(dataset, number) for number in range(3)]
+    reading = dataset.newest_first()
+    assert next(reading) == manifests[2]
+    Tombstones(dataset).add(1)
+    assert list(reading) == [manifests[0]]
+
+
 def test_a_writer_that_slept_until_its_number_had_a_tombstone_cannot_commit(store: ObjectStore) -> None:
-    dataset = VersionedDataset(store, "things", Manifest)
+    dataset = things(store)
     sleeper = dataset.begin(0)
     sleeper.add_part("rows", "rows", b"late", 1)
     winner = publish(dataset, 0)
     Tombstones(dataset).add(0)
-    late = Manifest(**sleeper.manifest_fields(), parent=None, seed=0, config_digest="")
-    assert sleeper.commit(late) == (winner, False)
+    assert sleeper.commit(manifest_of(sleeper)) == (winner, False)
     assert (dataset.numbers(), read_history(dataset)) == ([], [winner])
     assert store.list(dataset.data_folder(0, sleeper.writer)) == []

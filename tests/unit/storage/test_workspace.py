@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError, UnavailableError
+from pipeline.errors import UnavailableError
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.workspace import Workspace
-from tests.support.s3_server import S3Server
+from tests.unit.storage.test_object_store import Overwriting
 
 
 def test_the_prefixes_of_a_workspace(tmp_path: Path) -> None:
@@ -33,32 +33,12 @@ def test_a_workspace_that_works_passes_the_check_and_stays_empty(store: ObjectSt
     assert store.list("") == []
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/motherlode"])
-def test_a_workspace_that_cannot_be_written_is_an_input_error_naming_it(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError) as caught:
-        Workspace.open(str(tmp_path / place), "main").check_writable()
-    assert str(tmp_path / place) in str(caught.value)
-    assert caught.value.exit_code == 2
-
-
-def test_a_workspace_in_a_bucket_that_does_not_exist_is_an_input_error(s3_environment: S3Server) -> None:
-    with pytest.raises(InputError, match="no-such-bucket"):
-        Workspace.open("s3://no-such-bucket/x", "main").check_writable()
-
-
 class _Forgetful(LocalStore):
     def get(self, key: str) -> bytes:
         return b"something else"
 
 
-class _Overwriting(LocalStore):
-    def create(self, key: str, data: bytes) -> bool:
-        self.put(key, data)
-        return True
-
-
-@pytest.mark.parametrize("kind", [_Forgetful, _Overwriting])
+@pytest.mark.parametrize("kind", [_Forgetful, Overwriting])
 def test_a_store_that_breaks_the_contract_is_refused(kind: type[LocalStore], tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=str(tmp_path)):
         Workspace(kind(tmp_path), "main").check_writable()

@@ -14,16 +14,8 @@ from pipeline.triplets.reader import Generation, generations
 from pipeline.triplets.schema import QUARANTINE, GenerationManifest, to_arrow
 from pipeline.triplets.writer import TripletWriter, add_side_tables
 
-QUARANTINE_ROW = {
-    "example_id": 7,
-    "reason": "singleton",
-    "excluded": True,
-    "other_id": None,
-    "distance": None,
-    "score": None,
-    "suggested_label": None,
-    "detail": "alone",
-}
+ALONE = {"example_id": 7, "reason": "singleton", "excluded": True, "detail": "alone"}
+QUARANTINE_ROW = dict.fromkeys(QUARANTINE.names) | ALONE
 
 
 def triplets(num: int, seed: int = 0) -> pa.Table:

@@ -2,9 +2,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from pipeline.errors import CorruptDataError
 from pipeline.triplets.schema import TRIPLETS
 from pipeline.triplets.writer import TRIPLET_ENCODINGS, serialise
 from tests.unit.triplets.samples import QUARANTINE_ROW, publish, triplets
@@ -26,7 +24,7 @@ def test_a_generation_without_triplets_has_one_empty_shard(tmp_path: Path) -> No
 
 
 def test_the_encodings_halve_the_bytes_of_parquets_defaults() -> None:
-    table = triplets(200_000)
+    table = triplets(50_000)
     default = pa.BufferOutputStream()
     pq.write_table(table, default)
     assert len(serialise(table, TRIPLET_ENCODINGS)) < 0.6 * default.getvalue().size
@@ -43,16 +41,6 @@ def test_the_format_of_a_shard_is_that_of_the_golden_file() -> None:
     golden = Path(__file__).parents[2] / "golden" / "triplet_shard.txt"
     assert "".join(found) == golden.read_text()
     assert metadata.schema.to_arrow_schema().equals(TRIPLETS)
-
-
-def test_a_changed_byte_of_a_shard_is_an_error_not_a_triplet(tmp_path: Path) -> None:
-    generation = publish(tmp_path, [triplets(50)], rows_per_shard=100)
-    path = tmp_path / generation.manifest.parts_of("triplets")[0].key
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(CorruptDataError):
-        generation.shard(0)
 
 
 def test_side_tables_come_back_as_they_were_written(tmp_path: Path) -> None:

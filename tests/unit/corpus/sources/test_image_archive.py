@@ -1,4 +1,3 @@
-import os
 import tarfile
 from pathlib import Path
 
@@ -9,8 +8,11 @@ from pipeline.corpus.sources.image_archive import ImageArchive
 from pipeline.corpus.sources.image_folder import ImageFolder
 from pipeline.corpus.sources.items import Rejected
 from pipeline.errors import InputError
+from tests.support.lfw import lfw_folder
 from tests.unit.corpus.memory import peaks
 from tests.unit.corpus.samples import LIMITS, faces, png, reasons, split, write_folder, write_tar
+
+LFW = lfw_folder() / "lfw-deepfunneled.tar"
 
 
 @pytest.mark.parametrize("name", ["faces.tar", "faces.tar.gz"])
@@ -98,17 +100,12 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
     assert many < few + 3_000_000
 
 
-def lfw_archive() -> Path:
-    default = Path(__file__).parents[4] / "shared" / "data" / "lfw" / "lfw-deepfunneled.tar"
-    return Path(os.environ.get("MOTHERLODE_LFW", default))
-
-
-@pytest.mark.skipif(not lfw_archive().is_file(), reason="LFW is not here: set MOTHERLODE_LFW to lfw-deepfunneled.tar")
+@pytest.mark.skipif(not LFW.is_file(), reason="LFW is not here: set MOTHERLODE_LFW to lfw-deepfunneled.tar")
 def test_lfw_holds_its_published_numbers_of_people_and_images() -> None:
     num_items = 0
     labels: set[str] = set()
     rejected: list[Rejected] = []
-    for entry in ImageArchive(lfw_archive(), LIMITS):
+    for entry in ImageArchive(LFW, LIMITS):
         items, bad = split([entry])
         num_items += len(items)
         labels.update(item.label for item in items)

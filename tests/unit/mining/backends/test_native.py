@@ -1,5 +1,4 @@
 import sys
-from itertools import product
 
 import numpy as np
 import pytest
@@ -14,22 +13,12 @@ from pipeline.mining.backends.reference import scan
 from pipeline.mining.positives import select_positives
 from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
-from pipeline.mining.topk import Nearest
 from tests.support.oracle import mine, unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
+from tests.unit.mining.samples import assert_same, assert_same_triplets, queries_of
 
 pytestmark = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
 SETS = native.instruction_sets() if native.unavailable_reason() is None else ()
-
-
-def queries_of(shard: Shard, band: BandConfig, positives: PositivesConfig) -> Queries:
-    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
-    return build_queries(select_positives(positives, vectors, groups, groups.anchors_A, 0), vectors, groups, band)
-
-
-def assert_same(found: Nearest, expected: Nearest) -> None:
-    np.testing.assert_array_equal(found.id_PM, expected.id_PM)
-    np.testing.assert_array_equal(found.d_an_PM, expected.d_an_PM)
 
 
 def a_shard(
@@ -58,32 +47,28 @@ def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.Instruct
 @pytest.mark.parametrize("instruction_set", SETS)
 @settings(max_examples=40)
 @given(
-    num=st.integers(2, 1500),
-    per_label=st.integers(2, 40),
-    dim=st.sampled_from([1, 2, 16, 31, 33, 128, 130]),
-    noise=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
-    dtype=st.sampled_from([np.float32, np.float16]),
+    shard=st.builds(
+        a_shard,
+        num=st.integers(2, 1500),
+        per_label=st.integers(2, 40),
+        dim=st.sampled_from([1, 2, 16, 31, 33, 128, 130]),
+        noise=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+        dtype=st.sampled_from([np.float32, np.float16]),
+        seed=st.integers(0, 1000),
+    ),
     band=st.sampled_from(BANDS),
     num_negatives=st.integers(1, 5),
     num_positives=st.sampled_from([None, 1, 4]),
-    seed=st.integers(0, 1000),
 )
 def test_every_instruction_set_answers_as_the_reference_does(
     instruction_set: native.InstructionSet,
-    num: int,
-    per_label: int,
-    dim: int,
-    noise: float,
-    dtype: type[np.floating],
+    shard: Shard,
     band: BandConfig,
     num_negatives: int,
     num_positives: int | None,
-    seed: int,
 ) -> None:
-    shard = a_shard(num, per_label, dim, noise, dtype, seed)
     queries = queries_of(shard, band, PositivesConfig(max_per_anchor=num_positives))
-    search = native.NativeScan(shard, instruction_set)
-    found, handed_on = search(queries, num_negatives)
+    found, handed_on = native.NativeScan(shard, instruction_set)(queries, num_negatives)
     assert handed_on == 0
     assert_same(found, scan(queries, shard, num_negatives))
 
@@ -109,11 +94,8 @@ def test_one_two_and_eight_shards_give_the_same_bits(band: BandConfig) -> None:
     vectors[100:140] = vectors[60:100]  # exact ties across labels
     config = MiningConfig(backend="native", band=band, negatives_per_pair=3)
     whole = mine(config, vectors, labels, 1, anchors_per_block=5000)
-    for num_shards, block in product((2, 8), (333,)):
-        for column, other in zip(
-            vars(whole).values(), vars(mine(config, vectors, labels, num_shards, block)).values(), strict=True
-        ):
-            np.testing.assert_array_equal(column, other)
+    for num_shards in (2, 8):
+        assert_same_triplets(mine(config, vectors, labels, num_shards, anchors_per_block=333), whole)
 
 
 @pytest.mark.parametrize("instruction_set", SETS)

@@ -11,13 +11,13 @@ from pipeline.config import BandConfig, PositivesConfig
 from pipeline.errors import InputError
 from pipeline.mining.backends.reference import scan
 from pipeline.mining.distance import squared_distances
-from pipeline.mining.positives import select_positives
-from pipeline.mining.queries import Queries, build_queries
-from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
+from pipeline.mining.queries import Queries
+from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
 from tests.support.oracle import unit_vectors
+from tests.unit.mining import samples
 from tests.unit.mining.backends.test_reference import BANDS
-from tests.unit.mining.merging import merge
+from tests.unit.mining.samples import assert_same, merge
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETER = {} if DEVICE == "cuda" else {"TRITON_INTERPRET": "1"}
@@ -56,18 +56,10 @@ def a_shard(num: int, num_labels: int, dim: int, noise: float = 1.0, dtype: Dtyp
 
 
 def queries_of(shard: Shard, band: BandConfig, positives: PositivesConfig = ALL, num_anchors: int = 80) -> Queries:
-    groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
-    pairs = select_positives(positives, vectors, groups, groups.anchors_A[:num_anchors], 0)
-    return build_queries(pairs, vectors, groups, band)
+    return samples.queries_of(shard, band, positives, num_anchors)
 
 
-def assert_same(found: Nearest, expected: Nearest) -> None:
-    np.testing.assert_array_equal(found.id_PM, expected.id_PM)
-    np.testing.assert_array_equal(found.d_an_PM, expected.d_an_PM)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("num_negatives", [1, 3])
+@pytest.mark.parametrize(("dtype", "num_negatives"), [(np.float16, 1), (np.float32, 3)], ids=["float16", "float32"])
 @pytest.mark.parametrize("band", BANDS, ids=lambda band: str(band.mode))
 def test_it_finds_what_the_reference_finds(band: BandConfig, num_negatives: int, dtype: Dtype) -> None:
     shard = a_shard(250, 50, 33, dtype=dtype)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from pipeline.config import EncoderConfig, OldEncoder, RunConfig, TransformConfig
-from pipeline.corpus.ingest import prepare
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
 from pipeline.encoders.checkpoints import CheckpointManifest, checkpoints
@@ -13,13 +12,7 @@ from pipeline.encoders.registry import initial_encoder
 from pipeline.errors import InputError, UnavailableError
 from pipeline.mining.sampling import sample_candidates
 from pipeline.mining.shards import Shard
-from pipeline.stages.embed.harmonic import (
-    check_old,
-    choose_old,
-    lacks_old_vectors,
-    open_old,
-    wait_for_old_vectors,
-)
+from pipeline.stages.embed.harmonic import check_old, choose_old, lacks_old_vectors, open_old, wait_for_old_vectors
 from pipeline.stages.embed.mixture import Mixture, check_usable, is_old, sample_seed
 from pipeline.stages.embed.stage import key_of
 from pipeline.stages.job import Job
@@ -29,9 +22,9 @@ from pipeline.stages.mine.worker import RefreshWorker
 from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
-from tests.unit.corpus.samples import write_vectors
+from tests.unit.corpus.samples import run_prepare, write_vectors
 from tests.unit.encoders.samples import checkpoint
-from tests.unit.triplets.samples import manifest_of, publish, triplets
+from tests.unit.triplets.samples import manifest_of
 
 OLD = EncoderConfig(embedding_dim=8, options={"base_width": 4})
 OLD_TRANSFORM = TransformConfig(height=24, width=24)
@@ -61,30 +54,30 @@ def save(
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> tuple[Workspace, Corpus, RunConfig]:
-    """A workspace with a corpus and, in run "old", two checkpoints of another architecture; a config that names it."""
+def job(tmp_path: Path) -> Job:
+    """On a corpus and, in run "old", two checkpoints of another architecture; its config names the first."""
     config = configured(tmp_path, harmonic={"checkpoint": "old:5"})
     workspace = Workspace.open(str(tmp_path), "new")
-    prepare(config.corpus, workspace, 0, "c" * 64)
+    run_prepare(config.corpus, workspace)
     theirs = config.model_copy(update={"encoder": OLD, "transform": OLD_TRANSFORM})
     for step in (5, 9):
         save(Workspace(workspace.store, "old"), theirs, step=step, seed=step)
-    return workspace, Corpus.open(workspace), config
+    return Job(config, workspace, Corpus.open(workspace))
 
 
-def begun(place: tuple[Workspace, Corpus, RunConfig]) -> CheckpointManifest:
-    """The first checkpoint of the new run."""
-    workspace, corpus, config = place
-    return save(workspace, config, harmonic=choose_old(Job(config, workspace, corpus)))
+def begun(job: Job) -> tuple[CheckpointManifest, OldEncoder]:
+    """The first checkpoint of the new run, and the old encoder that it is to be comparable with."""
+    old = choose_old(job)
+    assert old is not None
+    return save(job.workspace, job.config, harmonic=old), old
 
 
-def embed_all(place: tuple[Workspace, Corpus, RunConfig], run: str, step: int) -> str:
+def embed_all(job: Job, run: str, step: int) -> str:
     """Embeds the corpus as the actors do; returns the key."""
-    workspace, corpus, config = place
-    manifest = checkpoints(Workspace(workspace.store, run)).read(step)
-    key = key_of(config, corpus, manifest)
-    worker = RefreshWorker(config, corpus.manifest.number)
-    for part in range(corpus.num_parts):
+    manifest = checkpoints(job.of_run(run).workspace).read(step)
+    key = key_of(job.config, job.corpus, manifest)
+    worker = RefreshWorker(job.config, job.corpus.manifest.number)
+    for part in range(job.corpus.num_parts):
         worker.embed_part(run, step, key, part)
     return key
 
@@ -105,22 +98,20 @@ def test_the_draw_is_not_the_one_that_samples_candidates() -> None:
     assert is_old(sampled, 0.5, sample_seed(1, 400)).mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_old_encoder_is_fixed_when_the_run_begins(place: tuple[Workspace, Corpus, RunConfig]) -> None:
-    workspace, corpus, config = place
-    named = choose_old(Job(config, workspace, corpus))
-    newest = configured(Path(config.workspace), harmonic={"checkpoint": "old"})
-    chosen = choose_old(Job(newest, workspace, corpus))
-    assert named is not None and chosen is not None and (str(named), str(chosen)) == ("old:5", "old:9")
-    assert choose_old(Job(configured(Path(config.workspace)), workspace, corpus)) is None
-    first = save(workspace, config, harmonic=chosen)
-    assert checkpoints(workspace).read(0).harmonic == chosen
-    save(Workspace(workspace.store, "old"), config.model_copy(update={"encoder": OLD}), step=11)
-    check_old(newest, first)  # RUN still means step 9
-    for other in (config, configured(Path(config.workspace))):
+def test_the_old_encoder_is_fixed_when_the_run_begins(job: Job) -> None:
+    newest = job.with_config(configured(Path(job.config.workspace), harmonic={"checkpoint": "old"}))
+    alone = job.with_config(configured(Path(job.config.workspace)))
+    chosen = choose_old(newest)
+    assert (str(choose_old(job)), str(chosen), choose_old(alone)) == ("old:5", "old:9", None)
+    first = save(job.workspace, job.config, harmonic=chosen)
+    assert checkpoints(job.workspace).read(0).harmonic == chosen
+    save(job.of_run("old").workspace, job.config.model_copy(update={"encoder": OLD}), step=11)
+    check_old(newest.config, first)  # RUN still means step 9
+    for other in (job, alone):
         with pytest.raises(InputError, match=r"run 'new' began with 'old:9': .*--run.*--encoder\.pretrained new:0"):
-            check_old(other, first)
+            check_old(other.config, first)
     with pytest.raises(InputError, match=r"harmonic\.checkpoint is 'old', but run 'new' began without one"):
-        check_old(newest, first.model_copy(update={"harmonic": None}))
+        check_old(newest.config, first.model_copy(update={"harmonic": None}))
 
 
 @pytest.mark.parametrize(
@@ -132,66 +123,55 @@ def test_the_old_encoder_is_fixed_when_the_run_begins(place: tuple[Workspace, Co
     ],
 )
 def test_an_old_encoder_that_cannot_be_compared_with_is_refused(
-    place: tuple[Workspace, Corpus, RunConfig], changes: dict[str, Any], message: str
+    job: Job, changes: dict[str, Any], message: str
 ) -> None:
-    workspace, corpus, config = place
     with pytest.raises(InputError, match=message) as error:
-        choose_old(Job(RunConfig.model_validate(config.model_dump() | changes), workspace, corpus))
+        choose_old(job.with_config(RunConfig.model_validate(job.config.model_dump() | changes)))
     assert "\n" not in str(error.value)
 
 
-def test_an_old_encoder_that_was_replaced_is_noticed(place: tuple[Workspace, Corpus, RunConfig]) -> None:
-    workspace, _, _ = place
-    first = begun(place)
-    assert first.harmonic is not None
-    assert open_old(workspace, first.harmonic)[1].encoder == OLD
+def test_an_old_encoder_that_was_replaced_is_noticed(job: Job) -> None:
+    _, old = begun(job)
+    assert open_old(job.workspace, old)[1].encoder == OLD
     for gone in ({"step": 6}, {"weights_digest": "0" * 64}):
         with pytest.raises(InputError, match=r"'old:\d' that run 'new' is .* not in .* any more"):
-            open_old(workspace, first.harmonic.model_copy(update=gone))
+            open_old(job.workspace, old.model_copy(update=gone))
 
 
-def test_a_refresh_is_asked_for_by_old_encoder_and_share_too(place: tuple[Workspace, Corpus, RunConfig]) -> None:
-    workspace, corpus, config = place
-    first = begun(place)
-    assert first.harmonic is not None
-    less = config.model_copy(update={"harmonic": config.harmonic.model_copy(update={"mined_share": 0.25})})  # type: ignore[union-attr]
-    plain = config.model_copy(update={"harmonic": None})
-    other = first.model_copy(update={"harmonic": first.harmonic.model_copy(update={"weights_digest": "0" * 64})})
+def test_a_refresh_is_asked_for_by_old_encoder_and_share_too(job: Job) -> None:
+    first, old = begun(job)
+    less = configured(Path(job.config.workspace), harmonic={"checkpoint": "old:5", "mined_share": 0.25})
+    plain = configured(Path(job.config.workspace))
+    other = first.model_copy(update={"harmonic": old.model_copy(update={"weights_digest": "0" * 64})})
     alone = first.model_copy(update={"harmonic": None})
-    asked = [(config, first), (less, first), (config, other), (plain, alone)]
-    keys = {RefreshRequest.resolve(Job(own, workspace, corpus), manifest).key for own, manifest in asked}
+    asked = [(job.config, first), (less, first), (job.config, other), (plain, alone)]
+    keys = {RefreshRequest.resolve(job.with_config(own), manifest).key for own, manifest in asked}
     assert len(keys) == len(asked)
 
 
-def test_a_trainer_takes_generations_of_its_own_mixture_only(place: tuple[Workspace, Corpus, RunConfig]) -> None:
-    workspace, corpus, config = place
-    first = begun(place).model_copy(update={"weights_digest": "w" * 64})
-    corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})
-    publish(Path(config.workspace) / "plain", [triplets(3)], 10)
-    published = generations(workspace)
-
-    def found_number() -> int | None:
-        found = GenerationSelector(workspace, corpus, config).find(first)
-        return None if found is None else found.number
-
+def test_a_trainer_takes_generations_of_its_own_mixture_only(job: Job) -> None:
+    begun_with, old = begun(job)
+    first = begun_with.model_copy(update={"weights_digest": "w" * 64})
+    job.corpus.manifest = job.corpus.manifest.model_copy(update={"fingerprint": "f" * 64})
+    published, selector = generations(job.workspace), GenerationSelector(job.workspace, job.corpus, job.config)
     for number, mixed in enumerate([{}, {"old_share": 0.25}, {"old_share": 0.5}]):
-        assert found_number() is None
+        assert selector.find(first) is None
         transaction = published.begin(number)
-        as_mixed = mixed | ({"harmonic": first.harmonic} if mixed else {})
+        as_mixed = mixed | ({"harmonic": old} if mixed else {})
         transaction.commit(manifest_of(transaction, 0).model_copy(update=as_mixed))
-    assert found_number() == 2
-    old = GenerationSelector(workspace, corpus, config).uses_old_vectors(2, IDS)
-    np.testing.assert_array_equal(old, is_old(IDS, 0.5, sample_seed(0, 0)))
+    found = selector.find(first)
+    assert found is not None and found.number == 2
+    np.testing.assert_array_equal(selector.uses_old_vectors(2, IDS), is_old(IDS, 0.5, sample_seed(0, 0)))
 
 
-def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Workspace, Corpus, RunConfig]) -> None:
+def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(job: Job) -> None:
     """The old encoder embeds with its own architecture and preprocessing, whatever the run's are."""
-    _, corpus, config = place
-    begun(place)
-    new_key, old_key = embed_all(place, "new", 0), embed_all(place, "old", 5)
+    begun(job)
+    new_key, old_key = embed_all(job, "new", 0), embed_all(job, "old", 5)
 
     def loaded(key: str, mixture: Mixture | None = None) -> tuple[Shard, Shard | None, ShardStatistics]:
-        return load_shard(config, corpus.manifest.number, Span(key, 3, corpus.num_examples - 2, 11, mixture))
+        span = Span(key, 3, job.corpus.num_examples - 2, 11, mixture)
+        return load_shard(job.config, job.corpus.manifest.number, span)
 
     news, _, plain = loaded(new_key)
     olds, _, _ = loaded(old_key)
@@ -205,26 +185,21 @@ def test_a_mined_shard_holds_old_vectors_where_they_were_drawn(place: tuple[Work
     np.testing.assert_array_equal(none.vectors_ND, news.vectors_ND)
 
 
-def test_the_trainer_gets_every_old_vector_by_its_id_once_they_stand(
-    place: tuple[Workspace, Corpus, RunConfig],
-) -> None:
-    workspace, corpus, config = place
-    first = begun(place)
-    assert first.harmonic is not None and lacks_old_vectors(Job(config, workspace, corpus), first)
+def test_the_trainer_gets_every_old_vector_by_its_id_once_they_stand(job: Job) -> None:
+    first, old = begun(job)
+    assert lacks_old_vectors(job, first)
     heard: list[str] = []
-    hasty = config.model_copy(update={"training": config.training.model_copy(update={"generation_timeout_s": 0.1})})
+    training = job.config.training.model_copy(update={"generation_timeout_s": 0.1})
+    hasty = job.with_config(job.config.model_copy(update={"training": training}))
     with pytest.raises(UnavailableError, match=r"old encoder 'old:5' did not appear .*jobs\.mine"):
-        wait_for_old_vectors(Job(hasty, workspace, corpus), first.harmonic, heard.append)
+        wait_for_old_vectors(hasty, old, heard.append)
     assert heard == ["waiting for the vectors of the old encoder 'old:5' (jobs.mine)"]
-    key = embed_all(place, "old", 5)
-    assert not lacks_old_vectors(Job(config, workspace, corpus), first)
-    found = wait_for_old_vectors(Job(hasty, workspace, corpus), first.harmonic, heard.append)
-    stored = [EmbeddingParts(workspace, key).read(i, ids.start, len(ids)) for i, ids in parts(corpus)]
-    np.testing.assert_array_equal(found, np.concatenate(stored))
-
-
-def parts(corpus: Corpus) -> list[tuple[int, range]]:
-    return [(part, corpus.part_ids(part)) for part in range(corpus.num_parts)]
+    stored, corpus = EmbeddingParts(job.workspace, embed_all(job, "old", 5)), job.corpus
+    assert not lacks_old_vectors(job, first)
+    found = wait_for_old_vectors(hasty, old, heard.append)
+    spans = [corpus.part_ids(part) for part in range(corpus.num_parts)]
+    parts = [stored.read(part, ids.start, len(ids)) for part, ids in enumerate(spans)]
+    np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
@@ -243,13 +218,13 @@ def test_old_vectors_of_another_corpus_of_vectors_are_those_of_the_identity(tmp_
     source = {"kind": "parquet", "path": str(file)}
     config = configured(tmp_path / "w", corpus={"source": source, "test_fraction": 0}, harmonic={"checkpoint": "old"})
     workspace = Workspace.open(config.workspace, "new")
-    prepare(config.corpus, workspace, 0, "c" * 64)
+    run_prepare(config.corpus, workspace)
     identity = config.model_copy(update={"encoder": EncoderConfig(name="identity", embedding_dim=8)})
     save(Workspace(workspace.store, "old"), identity)
-    place = workspace, Corpus.open(workspace), config
-    old = choose_old(Job(config, workspace, place[1]))
+    job = Job.open(config)
+    old = choose_old(job)
     assert old is not None
-    embed_all(place, "old", 0)
-    found = wait_for_old_vectors(Job(config, workspace, place[1]), old, print)
+    embed_all(job, "old", 0)
+    found = wait_for_old_vectors(job, old, print)
     expected = {tuple(np.round(v / np.linalg.norm(v), 5)) for v in vectors}
     assert {tuple(np.round(v, 5)) for v in found} == expected

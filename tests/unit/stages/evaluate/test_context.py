@@ -3,19 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import CorpusConfig, EvaluationConfig, GlyphsConfig, RunConfig, SourceConfig
-from pipeline.corpus.ingest import prepare
+from pipeline.config import EvaluationConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.stages.evaluate.context import evaluation_ids, has_test_pairs
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import glyph_corpus
 
 
 def corpus(folder: Path, test_fraction: float) -> Corpus:
-    workspace = Workspace.open(str(folder), "main")
-    source = SourceConfig(glyphs=GlyphsConfig(max_labels=12, image_size=16))
-    prepare(CorpusConfig(source=source, test_fraction=test_fraction), workspace, 0, "c" * 64)
-    return Corpus.open(workspace)
+    return glyph_corpus(Workspace.open(str(folder), "main"), 12, test_fraction)
 
 
 @pytest.mark.parametrize(("test_fraction", "expected"), [(0.0, False), (0.5, True)])

@@ -3,27 +3,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import CorpusConfig, EncoderConfig, GlyphsConfig, RunConfig, SourceConfig
-from pipeline.corpus.ingest import prepare
+from pipeline.config import EncoderConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.errors import InputError
 from pipeline.stages.evaluate.leakage import check_leakage, trained_labels
 from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import parquet_config, write_vectors
+from tests.unit.corpus.samples import glyph_corpus, parquet_config, run_prepare, write_vectors
 from tests.unit.encoders import samples
-
-SOURCE = SourceConfig(glyphs=GlyphsConfig(max_labels=30, image_size=16))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(str(tmp_path), "main")
+def found(workspace: Workspace) -> Corpus:
+    """A corpus that keeps some labels for evaluation."""
+    return glyph_corpus(workspace, 30, 0.4)
 
 
-def corpus(workspace: Workspace, test_fraction: float) -> Corpus:
-    prepare(CorpusConfig(source=SOURCE, test_fraction=test_fraction), workspace, 0, "c" * 64)
-    return Corpus.open(workspace)
+@pytest.fixture
+def splits(workspace: Workspace) -> tuple[Corpus, Corpus]:
+    """The same examples under an earlier split and under a later one, which keeps more labels for evaluation."""
+    return glyph_corpus(workspace, 30, 0.2), glyph_corpus(workspace, 30, 0.7)
 
 
 def checkpoint(
@@ -43,85 +42,77 @@ def checkpoint(
     )
 
 
-def test_a_checkpoint_has_seen_the_training_labels_of_its_corpus_and_no_test_label(workspace: Workspace) -> None:
-    found = corpus(workspace, 0.4)
-    seen = trained_labels(workspace, checkpoint(workspace, 5, found.fingerprint), found)
-    assert seen is not None
-    assert set(np.flatnonzero(seen)) == set(found.labels[~found.is_test])
+def seen(workspace: Workspace, manifest: CheckpointManifest, corpus: Corpus, run: str = "main") -> set[str]:
+    """The labels of a corpus that a checkpoint was trained on, by name."""
+    trained = trained_labels(Workspace(workspace.store, run), manifest, corpus)
+    assert trained is not None
+    return {name for name, is_trained in zip(corpus.label_names, trained, strict=True) if is_trained}
 
 
-def test_the_untrained_encoder_has_seen_nothing(workspace: Workspace) -> None:
-    seen = trained_labels(workspace, checkpoint(workspace, 0, "f" * 64), corpus(workspace, 0.4))
-    assert seen is not None and not seen.any()
+def training_labels(corpus: Corpus) -> set[str]:
+    return {corpus.label_names[code] for code in corpus.labels[~corpus.is_test]}
 
 
-def test_labels_seen_under_an_earlier_split_are_found(workspace: Workspace) -> None:
-    earlier = corpus(workspace, 0.2)
-    trained = checkpoint(workspace, 5, earlier.fingerprint)
-    later = corpus(workspace, 0.7)
-    seen = trained_labels(workspace, trained, later)
-    assert seen is not None
-    leaked = {later.label_names[code] for code in np.unique(later.labels[later.is_test]) if seen[code]}
-    before = {earlier.label_names[code] for code in np.unique(earlier.labels[~earlier.is_test])}
-    assert leaked == before & {later.label_names[code] for code in later.labels[later.is_test]} != set()
+def test_a_checkpoint_has_seen_the_training_labels_of_its_corpus_and_no_test_label(
+    workspace: Workspace, found: Corpus
+) -> None:
+    assert seen(workspace, checkpoint(workspace, 5, found.fingerprint), found) == training_labels(found)
 
 
-def test_what_a_run_started_from_counts_too(workspace: Workspace) -> None:
-    earlier = corpus(workspace, 0.2)
+def test_the_untrained_encoder_has_seen_nothing(workspace: Workspace, found: Corpus) -> None:
+    assert not seen(workspace, checkpoint(workspace, 0, "f" * 64), found)
+
+
+def test_labels_seen_under_an_earlier_split_are_found(workspace: Workspace, splits: tuple[Corpus, Corpus]) -> None:
+    earlier, later = splits
+    assert training_labels(earlier) > training_labels(later) != set()
+    assert seen(workspace, checkpoint(workspace, 5, earlier.fingerprint), later) == training_labels(earlier)
+
+
+def test_what_a_run_started_from_counts_too(workspace: Workspace, splits: tuple[Corpus, Corpus]) -> None:
+    earlier, later = splits
     checkpoint(workspace, 5, earlier.fingerprint, run="first")
-    later = corpus(workspace, 0.7)
     started = checkpoint(workspace, 3, later.fingerprint, run="second", pretrained="first:5")
-    alone = trained_labels(
-        Workspace(workspace.store, "third"), checkpoint(workspace, 3, later.fingerprint, run="third"), later
-    )
-    seen = trained_labels(Workspace(workspace.store, "second"), started, later)
-    assert alone is not None and seen is not None
-    assert seen.sum() > alone.sum() and (seen | alone == seen).all()
+    assert seen(workspace, started, later, "second") == training_labels(earlier)
+    alone = checkpoint(workspace, 3, later.fingerprint, run="third")
+    assert seen(workspace, alone, later, "third") == training_labels(later)
 
 
-def test_a_run_that_was_resumed_under_another_split_has_seen_the_labels_of_both(workspace: Workspace) -> None:
-    earlier = corpus(workspace, 0.2)
+def test_a_run_that_was_resumed_under_another_split_has_seen_the_labels_of_both(
+    workspace: Workspace, splits: tuple[Corpus, Corpus]
+) -> None:
+    earlier, later = splits
     checkpoint(workspace, 5, earlier.fingerprint)
-    later = corpus(workspace, 0.7)
-    resumed = trained_labels(workspace, checkpoint(workspace, 9, later.fingerprint, parent=5), later)
-    alone = trained_labels(workspace, checkpoint(workspace, 9, later.fingerprint, run="new"), later)
-    assert resumed is not None and alone is not None
-    assert resumed.sum() > alone.sum() and (resumed | alone == resumed).all()
+    assert seen(workspace, checkpoint(workspace, 9, later.fingerprint, parent=5), later) == training_labels(earlier)
 
 
-def test_what_a_run_started_from_counts_after_it_was_resumed_without_saying_so(workspace: Workspace) -> None:
-    earlier = corpus(workspace, 0.2)
+def test_what_a_run_started_from_counts_after_it_was_resumed_without_saying_so(
+    workspace: Workspace, splits: tuple[Corpus, Corpus]
+) -> None:
+    earlier, later = splits
     checkpoint(workspace, 5, earlier.fingerprint, run="first")
-    later = corpus(workspace, 0.7)
     checkpoint(workspace, 0, later.fingerprint, run="second", pretrained="first:5")
     resumed = checkpoint(workspace, 3, later.fingerprint, run="second", parent=0)
-    seen = trained_labels(Workspace(workspace.store, "second"), resumed, later)
-    assert seen is not None
-    before = {earlier.label_names[code] for code in np.unique(earlier.labels[~earlier.is_test])}
-    assert before <= {name for name, was_seen in zip(later.label_names, seen, strict=True) if was_seen}
+    assert seen(workspace, resumed, later, "second") == training_labels(earlier)
 
 
-def test_a_run_that_names_itself_as_its_start_is_followed_once(workspace: Workspace) -> None:
-    found = corpus(workspace, 0.4)
-    seen = trained_labels(workspace, checkpoint(workspace, 5, found.fingerprint, pretrained="main:5"), found)
-    assert seen is not None and seen.any()
+def test_a_run_that_names_itself_as_its_start_is_followed_once(workspace: Workspace, found: Corpus) -> None:
+    assert seen(workspace, checkpoint(workspace, 5, found.fingerprint, pretrained="main:5"), found)
 
 
-def test_a_missing_ancestor_leaves_it_unknown(workspace: Workspace) -> None:
-    found = corpus(workspace, 0.4)
+def test_a_missing_ancestor_leaves_it_unknown(workspace: Workspace, found: Corpus) -> None:
     assert trained_labels(workspace, checkpoint(workspace, 9, found.fingerprint, parent=5), found) is None
 
 
 def test_vectors_may_come_from_an_encoder_that_has_seen_anything(workspace: Workspace, tmp_path: Path) -> None:
     file = write_vectors(tmp_path / "v.parquet", [[1.0, 0.0]] * 8, list("aabbccdd"))
-    prepare(parquet_config(file), workspace, 0, "c" * 64)
+    run_prepare(parquet_config(file), workspace)
     found = Corpus.open(workspace)
     assert trained_labels(workspace, checkpoint(workspace, 0, found.fingerprint), found) is None
 
 
 @pytest.mark.parametrize("pretrained", [None, "weights.safetensors", "gone:3"])
-def test_what_cannot_be_known_is_not_guessed(workspace: Workspace, pretrained: str | None) -> None:
-    found = corpus(workspace, 0.4)
+def test_what_cannot_be_known_is_not_guessed(workspace: Workspace, found: Corpus, pretrained: str | None) -> None:
     fingerprint = "f" * 64 if pretrained is None else found.fingerprint
     assert trained_labels(workspace, checkpoint(workspace, 5, fingerprint, pretrained=pretrained), found) is None
 

@@ -1,18 +1,16 @@
 from pathlib import Path
 
-from pipeline.config import CorpusConfig, GlyphsConfig, MiningConfig, ObserveConfig, RunConfig, SourceConfig
-from pipeline.corpus.ingest import prepare
-from pipeline.corpus.reader import Corpus
+from pipeline.config import MiningConfig, ObserveConfig, RunConfig
 from pipeline.stages.job import Job
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import glyph_corpus
 from tests.unit.encoders import samples
 
 
 def test_whoever_watches_a_run_asks_for_the_same_generation(tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path / "w"), "main")
-    prepare(CorpusConfig(source=SourceConfig(glyphs=GlyphsConfig(max_labels=5, image_size=16))), workspace, 0, "c" * 64)
-    corpus, checkpoint, config = Corpus.open(workspace), samples.checkpoint(workspace, 0), RunConfig()
+    corpus, checkpoint, config = glyph_corpus(workspace, 5), samples.checkpoint(workspace, 0), RunConfig()
     watched = config.model_copy(
         update={
             "observe": ObserveConfig(log_format="json", tensorboard="/runs", mlflow="http://mlflow.example"),

@@ -1,20 +1,10 @@
 from pathlib import Path
 
-from pipeline.config import (
-    BandConfig,
-    CorpusConfig,
-    CurriculumStage,
-    GlyphsConfig,
-    MiningConfig,
-    RunConfig,
-    SourceConfig,
-    TrainingConfig,
-)
-from pipeline.corpus.ingest import prepare
-from pipeline.corpus.reader import Corpus
+from pipeline.config import BandConfig, CurriculumStage, MiningConfig, RunConfig, TrainingConfig
 from pipeline.encoders.checkpoints import CheckpointManifest
 from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import glyph_corpus
 from tests.unit.encoders import samples
 from tests.unit.triplets.samples import publish, triplets
 
@@ -26,9 +16,7 @@ def checkpoint(workspace: Workspace, step: int) -> CheckpointManifest:
 
 def test_a_trainer_takes_only_generations_of_its_corpus_and_config(tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path / "w"), "main")
-    source = SourceConfig(glyphs=GlyphsConfig(max_labels=5, image_size=16))
-    prepare(CorpusConfig(source=source, test_fraction=0), workspace, 0, "c" * 64)
-    corpus = Corpus.open(workspace)
+    corpus = glyph_corpus(workspace, 5)
     first, second = checkpoint(workspace, 0), checkpoint(workspace, 10)
     publish(tmp_path / "w", [triplets(3)], 10, number=0, step=0)  # of another corpus
     config = RunConfig()

@@ -3,12 +3,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.config import CorpusConfig, GlyphsConfig, RunConfig, SourceConfig, TrainingConfig
-from pipeline.corpus.ingest import prepare
-from pipeline.corpus.reader import Corpus
+from pipeline.config import RunConfig, TrainingConfig
 from pipeline.stages.train.generation_selector import GenerationSelector
 from pipeline.stages.train.segments import SegmentSchedule, shard_at
 from pipeline.storage.workspace import Workspace
+from tests.unit.corpus.samples import glyph_corpus
 from tests.unit.stages.train.test_generation_selector import checkpoint
 from tests.unit.triplets.samples import publish, triplets
 
@@ -65,9 +64,7 @@ def fail(words: str) -> None:
 
 def test_overlap_trains_on_random_labels_until_the_first_generation_stands(tmp_path: Path) -> None:
     workspace = Workspace.open(str(tmp_path), "main")
-    source = SourceConfig(glyphs=GlyphsConfig(max_labels=5, image_size=16))
-    prepare(CorpusConfig(source=source, test_fraction=0), workspace, 0, "c" * 64)
-    corpus = Corpus.open(workspace)
+    corpus = glyph_corpus(workspace, 5)
     corpus.manifest = corpus.manifest.model_copy(update={"fingerprint": "f" * 64})  # as in the samples
     config = RunConfig(training=TrainingConfig(mode="overlap", num_steps=100, steps_per_round=20))
     selector = GenerationSelector(workspace, corpus, config)
