@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
 from pipeline.benchmark.kinds import run_benchmark
 from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
 from pipeline.benchmark.plans import MinePlan
+from pipeline.benchmark.results import report
 from pipeline.benchmark.synthetic import Size, make_shard
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
@@ -60,36 +63,29 @@ def test_a_sample_has_the_rank_that_it_should_and_a_warm_start_the_same_answers(
     assert measure_warm_start(BENCH, 2.0)["times_as_fast"]["median"] > 0
 
 
-def plan(**changes: object) -> MinePlan:
-    values: dict[str, object] = {
-        "examples": 1200,
-        "dims": 16,
-        "per_label": 12,
-        "anchors": 200,
-        "rounds": 1,
-        "threads": 1,
-        "noises": (1.0,),
-        "positives": (1, 2),
-        "peers": ("torch",),
-        "scaling": (600, 1200),
-    }
-    return MinePlan(**{**values, **changes})  # type: ignore[arg-type]
+PLAN = MinePlan(
+    rounds=1, examples=1200, dims=16, per_label=12, anchors=200, threads=1, noises=(1.0,), positives=(1, 2),
+    peers=("torch",), scaling=(600, 1200),
+)  # fmt: skip
 
 
 def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
     config = RunConfig(mining=MiningConfig(band=BandConfig(margin=0.4)))
-    report = run_benchmark("mine", config, plan(), tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "mine.json").read_text()) == report
+    found = run_benchmark("mine", config, PLAN, tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "mine.json").read_text()) == found
     assert (tmp_path / "new" / "mine.png").read_bytes().startswith(b"\x89PNG")
-    assert len(report["cases"]) == 2 and report["scaling"]["exponent"] is not None
-    assert all("torch mm+topk" in case["times_as_fast_as"] for case in report["cases"])
-    assert all(point["peak_bytes"] > 0 for point in report["scaling"]["points"])
+    assert len(found["cases"]) == 2 and found["scaling"]["exponent"] is not None
+    assert all("torch mm+topk" in case["times_as_fast_as"] for case in found["cases"])
+    assert all(point["peak_bytes"] > 0 for point in found["scaling"]["points"])
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"rounds": 0}, "--rounds"), ({"peers": ("annoy",)}, "not known"), ({"examples": 20}, "fewer than two labels")],
 )
-def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, object], words: str, tmp_path: Path) -> None:
+def test_a_plan_that_makes_no_sense_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_machine", lambda size: {})  # whose limits take seconds to measure
     with pytest.raises(InputError, match=words):
-        run_benchmark("mine", RunConfig(), plan(**changes), tmp_path)
+        run_benchmark("mine", RunConfig(), replace(PLAN, **changes), tmp_path)

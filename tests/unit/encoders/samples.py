@@ -2,11 +2,23 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from pipeline.config import RunConfig
+from pipeline.config import EncoderConfig, RunConfig, TransformConfig
 from pipeline.encoders.checkpoints import CheckpointContents, CheckpointManifest, checkpoints, save_checkpoint
+from pipeline.encoders.registry import Encoder, initial_encoder
 from pipeline.storage.workspace import Workspace
+
+ENCODER = EncoderConfig(name="small_cnn", embedding_dim=16, options={"base_width": 8})
+TRANSFORM = TransformConfig(height=16, width=16)
+
+
+def trained_encoder(config: EncoderConfig = ENCODER) -> Encoder:
+    """An encoder whose weights are those of seed 3, and whose batch statistics are of no seed."""
+    encoder = initial_encoder(config, TRANSFORM, seed=3)
+    encoder.train()(torch.randn(8, 1, 16, 16))
+    return encoder.eval()
 
 
 def checkpoint(

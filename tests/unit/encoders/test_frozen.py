@@ -147,23 +147,31 @@ def test_freezing_twice_is_freezing_both() -> None:
     assert encoder.get_submodule("network.features.3").training
 
 
+TOP, BLOCKS = "features, pool, head", "features.0, features.1, features.2, features.3, features.4, features.5"
+NO_MODULE = [
+    *((name, TOP) for name in ("stem", "network.stem", "feat", "")),
+    *((name, BLOCKS) for name in ("features.", "features.9.0")),
+    ("head.running_mean", "head.weight, head.bias"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "there"),
+    ("names", "message"),
     [
-        ("stem", "features, pool, head"),
-        ("network.stem", "features, pool, head"),
-        ("feat", "features, pool, head"),
-        ("", "features, pool, head"),
-        ("features.", "features.0, features.1, features.2, features.3, features.4, features.5"),
-        ("features.9.0", "features.0, features.1, features.2, features.3, features.4, features.5"),
-        ("head.running_mean", "head.weight, head.bias"),
+        *((("features", name), rf"names {name!r}.* no module .*: there are {there}$") for name, there in NO_MODULE),
+        *(
+            (names, r"\['.*'\] leaves no parameter")
+            for names in (("network",), ("features", "head"), ("features", "head.weight", "head.bias"))
+        ),
     ],
 )
-def test_a_name_that_means_nothing_is_refused_with_the_names_there_are(name: str, there: str) -> None:
+def test_a_name_that_means_nothing_and_freezing_everything_are_refused_and_change_nothing(
+    names: tuple[str, ...], message: str
+) -> None:
     encoder = small_cnn()
     everything = trainable(encoder)
-    with pytest.raises(InputError, match=rf"training\.frozen names {name!r}.* no module .*: there are {there}$"):
-        freeze(encoder, ("features", name))
+    with pytest.raises(InputError, match=rf"training\.frozen {message}"):
+        freeze(encoder, names)
     assert trainable(encoder) == everything
     assert in_training_mode(encoder.train()) == {known for known, _ in encoder.named_modules()}
 
@@ -178,14 +186,3 @@ def test_an_encoder_without_parts_has_no_names() -> None:
     encoder = initial_encoder(EncoderConfig(name="identity", embedding_dim=3), TRANSFORM, seed=0)
     with pytest.raises(InputError, match=r"names 'head'.*it has no parts"):
         freeze(encoder, ("head",))
-
-
-@pytest.mark.parametrize("names", [("network",), ("features", "head"), ("features", "head.weight", "head.bias")])
-def test_freezing_everything_is_refused_and_changes_nothing(names: tuple[str, ...]) -> None:
-    encoder = small_cnn()
-    everything = trainable(encoder)
-    with pytest.raises(InputError, match=r"training\.frozen \['.*'\] leaves no parameter"):
-        freeze(encoder, names)
-    assert trainable(encoder) == everything
-    encoder.train()
-    assert in_training_mode(encoder) == {name for name, _ in encoder.named_modules()}

@@ -1,5 +1,4 @@
 import json
-import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from pipeline.arrays import Int64Array
 from pipeline.config import ClusteringConfig
 from pipeline.evaluation.clustering.agglomerative import agglomerate
-from pipeline.evaluation.clustering.protocol import Clustering, evaluate_clustering, score_partition
+from pipeline.evaluation.clustering.protocol import evaluate_clustering, score_partition
 from tests.unit.evaluation.samples import unit_vectors
 
 CONFIG = ClusteringConfig()
@@ -98,14 +97,6 @@ def test_bcubed_by_hand() -> None:
     assert partition.bcubed_recall == pytest.approx(4 / 5)
 
 
-def test_splitting_everything_is_precise_and_joining_everything_complete() -> None:
-    labels = np.repeat(np.arange(5), 4)
-    apart, together = score_partition(labels, np.arange(20)), score_partition(labels, np.zeros(20, dtype=np.int64))
-    assert (apart.bcubed_precision, apart.bcubed_recall) == (1.0, 0.25)
-    assert (together.bcubed_precision, together.bcubed_recall) == (0.2, 1.0)
-    assert (apart.ari, together.ari) == (0.0, 0.0)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_well_parted_labels_are_found_by_every_method(method: str) -> None:
     # Orthogonal directions; k-means may begin with two examples of one label, so that its clusters are nearly right.
@@ -166,21 +157,14 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
 
 
 def test_the_document_has_stable_names() -> None:
-    found = evaluate_clustering(*unit_vectors(80, 20, noise=0.6, seed=0), CONFIG, 0.5, seed=0)
-    scores = ["bcubed_f", "bcubed_precision", "bcubed_recall", "nmi", "ari"]
-    assert list(found.metrics()) == [f"{method}_{name}" for method in METHODS for name in scores]
-    document = found.to_dict()
+    document = evaluate_clustering(*unit_vectors(80, 20, noise=0.6, seed=0), CONFIG, 0.5, seed=0).to_dict()
     assert set(document["methods"]["hdbscan"]) == {
-        *scores, "num_clusters", "num_singletons", "largest_cluster", "num_noise",
+        "bcubed_f", "bcubed_precision", "bcubed_recall", "nmi", "ari",
+        "num_clusters", "num_singletons", "largest_cluster", "num_noise",
     }  # fmt: skip
 
 
-def measured_quietly(embeddings: npt.NDArray[np.float32], labels: list[int]) -> Clustering:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns that k-means found fewer clusters than labels
-        return evaluate_clustering(embeddings, labels, CONFIG, 0.1, seed=0)
-
-
+@pytest.mark.filterwarnings("ignore")  # scikit-learn warns that k-means found fewer clusters than labels
 @pytest.mark.parametrize(
     ("embeddings", "labels"),
     [
@@ -192,7 +176,7 @@ def measured_quietly(embeddings: npt.NDArray[np.float32], labels: list[int]) -> 
     ids=["collapsed", "two examples", "singletons alone", "one large label"],
 )
 def test_degenerate_embeddings_have_finite_scores(embeddings: npt.NDArray[np.float32], labels: list[int]) -> None:
-    document = measured_quietly(embeddings, labels).to_dict()
+    document = evaluate_clustering(embeddings, labels, CONFIG, 0.1, seed=0).to_dict()
     assert json.dumps(document, allow_nan=False)
     for partition in document["methods"].values():
         assert 0 < partition["bcubed_f"] <= 1

@@ -30,6 +30,36 @@ PROTOCOLS: dict[Callable[..., Any], tuple[Any, ...]] = {
 every_protocol = pytest.mark.parametrize("evaluate", PROTOCOLS)
 
 
+NAMES: dict[Callable[..., Any], set[str]] = {
+    evaluate_clustering: {
+        f"{method}_{score}"
+        for method in ("agglomerative", "k_means", "hdbscan")
+        for score in ("bcubed_f", "bcubed_precision", "bcubed_recall", "nmi", "ari")
+    },
+    evaluate_embeddings: {"recall_at_1", "roc_auc", "val_at_far_1e-03", "val_at_far_1e-02"},
+    evaluate_identification: {
+        *(f"identification_at_rank_{rank}" for rank in (1, 5, 10)), "dir_at_far_1e-02", "dir_at_far_1e-01",
+    },
+    evaluate_recognition: {*(f"knn_{k}_accuracy" for k in (1, 3, 5)), "svm_linear_accuracy"},
+    evaluate_retrieval: {*(f"recall_at_{k}" for k in RetrievalConfig().ks), "r_precision", "map_at_r"},
+    evaluate_verification: {"roc_auc", "eer", "pair_accuracy", "val_at_far_1e-03", "val_at_far_1e-02"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("evaluate", NAMES)
+def test_the_names_of_the_metrics_are_stable(evaluate: Callable[..., Any]) -> None:
+    result = evaluate(*unit_vectors(120, 10, noise=0.6, seed=0), *PROTOCOLS[evaluate], seed=3)
+    assert set(result.metrics()) == NAMES[evaluate]
+
+
+@pytest.mark.parametrize("evaluate", [protocol for protocol in NAMES if protocol is not evaluate_clustering])
+def test_perfect_embeddings_score_one_everywhere(evaluate: Callable[..., Any]) -> None:
+    labels = np.repeat(np.arange(8), 5)
+    metrics = evaluate(np.eye(8, dtype=np.float32)[labels], labels, *PROTOCOLS[evaluate], seed=0).metrics()
+    metrics["error_free"] = 1.0 - metrics.pop("eer", 0.0)
+    assert set(metrics.values()) == {1.0}
+
+
 @every_protocol
 def test_the_document_is_plain_json_and_decided_by_the_seed(evaluate: Callable[..., Any]) -> None:
     results = [evaluate(*unit_vectors(120, 10, noise=0.6, seed=0), *PROTOCOLS[evaluate], seed=3) for _ in range(2)]

@@ -10,7 +10,6 @@ from pipeline.config import RecognitionConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.identification import protocol as identification
 from pipeline.evaluation.identification.protocol import (
-    ClosedSet,
     IdentificationReport,
     OpenSet,
     evaluate_identification,
@@ -113,7 +112,7 @@ def test_a_worked_example() -> None:
     gallery, mated, strangers = np.array([0, 1]), np.array([2, 3, 4]), np.array([5, 6])
     closed = identification._closed_set(vectors, labels, gallery, mated)
     assert closed.ranks.tolist() == [1, 1, 2]
-    assert (closed.rate(1), closed.rate(2)) == (2 / 3, 1.0)
+    assert [closed.rate(rank) for rank in (1, 2, 100)] == [2 / 3, 1.0, 1.0]
     found = identification._open_set(vectors, labels, gallery, mated, strangers)
     ten, thirty, far_off = (2 - 2 * np.cos(np.radians(angle)) for angle in (10, 30, 110))
     np.testing.assert_allclose(found.mated, [ten, ten, ten], rtol=1e-6)
@@ -149,12 +148,6 @@ def test_an_odd_label_stays_unknown_so_that_there_is_always_a_stranger() -> None
     assert (document["open_set"]["gallery_size"], document["open_set"]["num_unmated_probes"]) == (1, 4)
 
 
-def test_perfect_embeddings_identify_everyone() -> None:
-    labels = np.repeat(np.arange(8), 3)
-    report = evaluate_identification(np.eye(8, dtype=np.float32)[labels], labels, CONFIG, seed=0)
-    assert set(report.metrics().values()) == {1.0}
-
-
 def test_a_collapsed_encoder_identifies_by_chance_and_detects_nobody() -> None:
     labels = np.repeat(np.arange(20), 6)
     report = evaluate_identification(np.full((120, 4), 0.5, dtype=np.float32), labels, CONFIG, seed=0)
@@ -162,14 +155,6 @@ def test_a_collapsed_encoder_identifies_by_chance_and_detects_nobody() -> None:
     # Every distance ties, so a mate's rank is its place in the gallery: k of 20 labels have rank k or better.
     assert [metrics[f"identification_at_rank_{k}"] for k in (1, 5, 10)] == [1 / 20, 5 / 20, 10 / 20]
     assert metrics["dir_at_far_1e-01"] == 0.0
-
-
-def test_names_of_metrics_are_stable() -> None:
-    report = evaluate_identification(*unit_vectors(80, 20, 0.6, seed=0), CONFIG, seed=0)
-    assert set(report.metrics()) == {
-        "identification_at_rank_1", "identification_at_rank_5", "identification_at_rank_10",
-        "dir_at_far_1e-02", "dir_at_far_1e-01",
-    }  # fmt: skip
 
 
 def test_rates_rise_with_the_rank_up_to_one() -> None:
@@ -228,8 +213,3 @@ def test_memory_does_not_grow_with_probes_times_gallery(monkeypatch: pytest.Monk
 def test_too_few_labels_with_two_examples_are_refused(labels: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluate_identification(np.eye(4, dtype=np.float32), labels, CONFIG, seed=0)
-
-
-def test_a_closed_set_by_hand() -> None:
-    closed = ClosedSet(np.array([1, 1, 2, 7]), gallery_size=9)
-    assert [closed.rate(rank) for rank in (1, 2, 6, 7, 100)] == [0.5, 0.75, 0.75, 1.0, 1.0]

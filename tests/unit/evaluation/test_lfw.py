@@ -29,13 +29,16 @@ def view2(data: LfwLike, **options: Any) -> View2:  # noqa: ANN401
 
 def view1(data: LfwLike, **options: Any) -> View1:  # noqa: ANN401
     """Trained on the pairs of the folds but the last, tested on those."""
-    train, test = (in_folds(data.pairs, data.pairs.fold_P == 4, is_last) for is_last in (False, True))
+    train, test = (in_one_fold(data.pairs, np.equal(data.pairs.fold_P == 4, is_last)) for is_last in (False, True))
     return score_view1(data.embeddings, data.labels, train, test, **options)
 
 
-def in_folds(pairs: ListedPairs, chosen: npt.NDArray[np.bool_], wanted: bool) -> ListedPairs:
-    kept = chosen == wanted
-    return ListedPairs(pairs.ids_P2[kept], pairs.is_same_P[kept], np.zeros(kept.sum(), dtype=np.int64))
+def chosen(pairs: ListedPairs, rows: npt.NDArray[Any]) -> ListedPairs:
+    return ListedPairs(pairs.ids_P2[rows], pairs.is_same_P[rows], pairs.fold_P[rows])
+
+
+def in_one_fold(pairs: ListedPairs, rows: npt.NDArray[np.bool_]) -> ListedPairs:
+    return dataclasses.replace(chosen(pairs, rows), fold_P=np.zeros(rows.sum(), dtype=np.int64))
 
 
 def float32_distances(data: LfwLike, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -123,8 +126,8 @@ def test_a_worked_example_of_two_folds() -> None:
 def test_the_order_of_the_pairs_does_not_matter() -> None:
     data = lfw_like()
     order = np.random.default_rng(1).permutation(len(data.pairs.ids_P2))
-    shuffled = ListedPairs(data.pairs.ids_P2[order], data.pairs.is_same_P[order], data.pairs.fold_P[order])
-    assert view2(data).to_dict() == view2(dataclasses.replace(data, pairs=shuffled)).to_dict()
+    shuffled = dataclasses.replace(data, pairs=chosen(data.pairs, order))
+    assert view2(data).to_dict() == view2(shuffled).to_dict()
 
 
 def test_a_fold_has_no_say_in_its_own_threshold() -> None:
@@ -164,12 +167,8 @@ def test_only_clean_folds_are_scored_and_they_choose_each_others_thresholds() ->
     result = view2(trained, trained_labels=[0, 7, 12])
     assert (result.scored_folds, result.left_out_folds, result.num_trained_folds) == ((3, 4), (0, 1, 2), 0)
     assert [fold.chosen_on for fold in result.restricted.folds] == [(4,), (3,)]
-    clean = data.pairs.fold_P >= 3
-    alone = dataclasses.replace(
-        data,
-        pairs=ListedPairs(data.pairs.ids_P2[clean], data.pairs.is_same_P[clean], data.pairs.fold_P[clean] - 3),
-        people=data.people[3:],
-    )
+    clean = chosen(data.pairs, data.pairs.fold_P >= 3)
+    alone = dataclasses.replace(data, pairs=dataclasses.replace(clean, fold_P=clean.fold_P - 3), people=data.people[3:])
     assert result.metrics() == view2(alone).metrics()
 
 
@@ -187,9 +186,7 @@ def test_one_trained_person_without_any_pair_spoils_a_fold_whose_people_are_know
     data = lfw_like()
     single = data.people[1][0]  # has one image
     in_pairs = np.isin(data.labels[data.pairs.ids_P2], single).any(axis=1)
-    kept = ~in_pairs
-    pairs = ListedPairs(data.pairs.ids_P2[kept], data.pairs.is_same_P[kept], data.pairs.fold_P[kept])
-    data = dataclasses.replace(data, pairs=pairs)
+    data = dataclasses.replace(data, pairs=chosen(data.pairs, np.flatnonzero(~in_pairs)))
     assert view2(data, trained_labels=[single]).left_out_folds == (1,)
     assert view2(data, trained_labels=[single], people=None).left_out_folds == ()
 
@@ -241,13 +238,11 @@ def broken(data: LfwLike, fault: str) -> LfwLike:
     elif fault == "contradiction":
         pairs = ListedPairs(pairs.ids_P2, np.append(~pairs.is_same_P[:1], pairs.is_same_P[1:]), pairs.fold_P)
     elif fault == "kind":
-        kept = pairs.is_same_P | (pairs.fold_P != 1)
-        pairs = ListedPairs(pairs.ids_P2[kept], pairs.is_same_P[kept], pairs.fold_P[kept])
+        pairs = chosen(pairs, pairs.is_same_P | (pairs.fold_P != 1))
     elif fault == "empty":
-        kept = pairs.fold_P != 3
-        pairs = ListedPairs(pairs.ids_P2[kept], pairs.is_same_P[kept], pairs.fold_P[kept])
+        pairs = chosen(pairs, pairs.fold_P != 3)
     elif fault == "one fold":
-        pairs = in_folds(pairs, pairs.fold_P == 0, wanted=True)
+        pairs = chosen(pairs, pairs.fold_P == 0)
     else:
         embeddings = np.full_like(embeddings, np.nan)
     return LfwLike(embeddings, data.labels, pairs, people)
@@ -294,7 +289,7 @@ def test_view_1_may_have_trained_on_its_training_people_alone() -> None:
 
 def test_view_1_sets_that_share_people_are_refused() -> None:
     data = lfw_like()
-    pairs = in_folds(data.pairs, data.pairs.fold_P == 4, wanted=True)
+    pairs = in_one_fold(data.pairs, data.pairs.fold_P == 4)
     with pytest.raises(InputError, match=r"training and test pairs share \d people"):
         score_view1(data.embeddings, data.labels, pairs, pairs)
 

@@ -164,10 +164,9 @@ def test_of_three_neighbours_with_three_labels_the_nearest_wins_whatever_its_cod
     assert classifier.score(np.array([[0.1]], dtype=np.float32), np.array([9])) == 1.0
 
 
-def test_names_of_metrics_are_stable_and_errors_are_those_of_the_folds() -> None:
+def test_errors_are_those_of_the_folds() -> None:
     report = evaluate_recognition(*unit_vectors(80, 8, 0.6, seed=0), CONFIG, seed=0)
-    names = {"knn_1_accuracy", "knn_3_accuracy", "knn_5_accuracy", "svm_linear_accuracy"}
-    assert set(report.metrics()) == set(report.standard_errors()) == names
+    assert set(report.metrics()) == set(report.standard_errors())
     document = report.to_dict()
     folds = document["classifiers"]["knn_3"]["folds"]
     assert len(folds) == 10

@@ -32,14 +32,11 @@ def test_each_split_is_a_verification_of_its_own_and_the_mean_has_a_standard_err
         assert rate.standard_error == pytest.approx(statistics.stdev(point.val for point in points) / math.sqrt(5))
 
 
-def test_a_worked_example_of_a_standard_error() -> None:
+def test_a_worked_example_of_a_standard_error_which_a_single_value_has_not() -> None:
     points = tuple(OperatingPoint(0.01, 1.0, val, 0.01) for val in (0.5, 0.6, 0.7))
     rate = RateOverSplits(0.01, points, (True,) * 3)
     assert rate.val == pytest.approx(0.6)
     assert rate.standard_error == pytest.approx(0.1 / math.sqrt(3))
-
-
-def test_a_single_value_has_no_standard_error() -> None:
     assert standard_error([0.5]) is None
 
 

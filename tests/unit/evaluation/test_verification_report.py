@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation.splits import evaluate_splits
@@ -42,9 +41,7 @@ def test_too_few_labels_for_splits_are_said_and_the_whole_is_measured() -> None:
     assert report.standard_errors() == {} and report.metrics()["roc_auc"] > 0.5
 
 
-@pytest.mark.parametrize("distance", [0.0, 1.0])
-def test_perfect_and_useless_embeddings(distance: float) -> None:
-    labels = np.repeat(np.arange(20), 3)
-    vectors = np.eye(20, dtype=np.float32)[labels * int(distance)]
+def test_useless_embeddings_are_right_half_of_the_time() -> None:
+    vectors, labels = np.ones((60, 20), dtype=np.float32), np.repeat(np.arange(20), 3)
     metrics = evaluate_verification(vectors, labels, CONFIG, seed=0).metrics()
-    assert metrics["roc_auc"] == metrics["pair_accuracy"] == (1.0 if distance else 0.5)
+    assert metrics["roc_auc"] == metrics["pair_accuracy"] == 0.5

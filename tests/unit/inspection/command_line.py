@@ -26,6 +26,11 @@ class Ended:
 
         return json.loads(self.out, parse_constant=refuse)
 
+    def assert_refused(self, words: str) -> None:
+        """For a wrong command line: in one sentence, with these words in it."""
+        assert self.code == 2 and self.out == ""
+        assert self.words.startswith("error: ") and words in self.words and self.words.count("\n") == 1
+
 
 RunTriplets = Callable[..., Ended]
 

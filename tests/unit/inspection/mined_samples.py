@@ -21,17 +21,17 @@ from pipeline.inspection.generation import OpenGeneration, open_generation
 from pipeline.mining.in_memory import mine_whole
 from pipeline.mining.shards import Shard
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.neighbours import NeighbourTally
 from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest, count_kinds, to_arrow
-from pipeline.triplets.writer import TRIPLET_ENCODINGS, TripletWriter, add_side_tables, serialise
+from pipeline.triplets.schema import TRIPLETS, GenerationManifest, to_arrow
+from pipeline.triplets.writer import TRIPLET_ENCODINGS, serialise
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
 from tests.unit.encoders.samples import checkpoint
-from tests.unit.triplets.samples import manifest_of
+from tests.unit.inspection.report_samples import publish_generation
 
 ENCODER = EncoderConfig(name="tests.unit.encoders.own_networks:FlatLinear", embedding_dim=8)
 TRANSFORM = TransformConfig(height=8, width=8)
 KEY = "e" * 32
+"""Of the embeddings, as the samples' manifests have it."""
 NUM_LABELS, PER_LABEL = 12, 4
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -71,35 +71,6 @@ def embedded(workspace: Workspace, corpus: Corpus, step: int) -> npt.NDArray[np.
         return np.concatenate([encoder(torch.from_numpy(image[None])).numpy() for image in images])
 
 
-def publish(
-    workspace: Workspace,
-    corpus: Corpus,
-    table: pa.Table,
-    rows_per_shard: int,
-    *,
-    quarantine: pa.Table | None = None,
-    **changes: Any,  # noqa: ANN401 — fields of all types
-) -> OpenGeneration:
-    """Publishes triplets as the newest generation, with what the manifest must say of them."""
-    number = len(generations(workspace).numbers())
-    transaction = generations(workspace).begin(number)
-    writer = TripletWriter(transaction, rows_per_shard, {})
-    writer.write(table)
-    writer.close()
-    tally = NeighbourTally(len(corpus.label_names))
-    add_side_tables(
-        transaction, QUARANTINE.empty_table() if quarantine is None else quarantine, tally.table(corpus.label_names, 5)
-    )
-    mining = changes.setdefault("mining", MiningConfig())
-    facts = {
-        "corpus_fingerprint": corpus.fingerprint,
-        "embeddings_key": KEY,
-        "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), mining.band.margin),
-    }
-    transaction.commit(manifest_of(transaction, len(table)).model_copy(update=facts | changes))
-    return open_generation(workspace, number)
-
-
 def mined(
     uri: str,
     folder: Path,
@@ -119,7 +90,7 @@ def mined(
     mining = MiningConfig(backend="reference", band=BandConfig(**band or {}))
     train = np.flatnonzero(~corpus.is_test)
     triplets = mine_whole(Shard(train, corpus.labels[train], vectors_ND[train]), mining)
-    return publish(workspace, corpus, to_arrow(triplets), rows_per_shard, mining=mining, **changes)
+    return publish_generation(workspace, 0, to_arrow(triplets), rows_per_shard=rows_per_shard, mining=mining, **changes)
 
 
 def all_triplets(generation: OpenGeneration) -> pd.DataFrame:

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from pipeline.config import CorpusConfig, EncoderConfig, MiningConfig, RunConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
+from pipeline.inspection.generation import OpenGeneration
 from pipeline.mining.triplets import Triplets
 from pipeline.stages.train.round_statistics import STEPS
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.neighbours import NeighbourTally
-from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import QUARANTINE, GenerationManifest, count_kinds, to_arrow
+from pipeline.triplets.reader import Generation, generations
+from pipeline.triplets.schema import QUARANTINE, count_kinds, to_arrow
 from pipeline.triplets.writer import TripletWriter, add_side_tables, serialise
 from tests.unit.corpus.samples import parquet_config, png, run_prepare, write_vectors
 from tests.unit.encoders.samples import checkpoint
@@ -52,6 +53,13 @@ def vector_corpus(folder: Path, labels: Sequence[str] = LABELS) -> CorpusConfig:
     return parquet_config(file)
 
 
+def prepared(place: Path, labels: Sequence[str] = LABELS, uri: str | None = None) -> Workspace:
+    """A workspace with the corpus of images, and no generation."""
+    workspace = Workspace.open(uri or str(place / "workspace"), "main")
+    run_prepare(image_corpus(place / "source", labels), workspace)
+    return workspace
+
+
 def mined(corpus: Corpus, num: int, seed: int = 0) -> pa.Table:
     """Triplets of a corpus, sorted by anchor: same label, other label, margins from -0.2 to 0.4."""
     rng = np.random.default_rng(seed)
@@ -72,9 +80,10 @@ def publish_generation(
     suspects: Sequence[Suspect] = (),
     rows_per_shard: int = 50,
     **changes: Any,  # noqa: ANN401
-) -> GenerationManifest:
-    """Publishes triplets of the newest corpus, mined from checkpoint 4 · number."""
-    transaction = generations(workspace).begin(number)
+) -> OpenGeneration:
+    """Publishes triplets of the newest corpus, mined from checkpoint 4 · number, with what the manifest must say."""
+    corpus, dataset = Corpus.open(workspace), generations(workspace)
+    transaction = dataset.begin(number)
     writer = TripletWriter(transaction, rows_per_shard, {})
     writer.write(table)
     writer.close()
@@ -82,14 +91,15 @@ def publish_generation(
     add_side_tables(transaction, quarantine, NeighbourTally(1).table(["a"], 1))
     manifest = manifest_of(transaction, len(table), STEPS_PER_ROUND * number)
     counts = {one["reason"]: 1 for one in suspects}
+    margin = changes.get("mining", MiningConfig()).band.margin
     facts = {
-        "corpus_fingerprint": Corpus.open(workspace).fingerprint,
-        "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), MiningConfig().band.margin),
+        "corpus_fingerprint": corpus.fingerprint,
+        "kinds": count_kinds(table["d_ap"].to_numpy(), table["d_an"].to_numpy(), margin),
         "quarantined": {"zero_embedding": 0, **counts},
     }
     published, ours = transaction.commit(manifest.model_copy(update=facts | changes))
     assert ours
-    return published
+    return OpenGeneration(workspace, Generation(dataset, published), corpus)
 
 
 def publish_checkpoint(
@@ -139,14 +149,14 @@ def put_refusal(
     put_json(workspace, workspace.refusal_key(step), refusal)
 
 
-def _noise(example_id: int, score: float, suggested: str, detail: str) -> Suspect:
+def noise_suspect(example_id: int, score: float | None, suggested: str | None, detail: str = "d") -> Suspect:
     found = {"example_id": example_id, "reason": "label_noise_suspect", "excluded": False}
     return found | {"score": score, "suggested_label": suggested, "detail": detail}
 
 
 SUSPECTS: Sequence[Suspect] = (
-    _noise(0, 0.9, IMAGE, "d"),
-    _noise(4, 0.7, LABELS[3], SCRIPT),
+    noise_suspect(0, 0.9, IMAGE),
+    noise_suspect(4, 0.7, LABELS[3], SCRIPT),
     {
         "example_id": 5,
         "reason": "near_duplicate_across_labels",
@@ -160,8 +170,11 @@ SUSPECTS: Sequence[Suspect] = (
 
 def finished_run(place: Path, uri: str | None = None, vectors: bool = False) -> Workspace:
     """Three generations of 120 triplets, two trained checkpoints, an evaluation, three suspects."""
-    workspace = Workspace.open(uri or str(place / "workspace"), "main")
-    run_prepare(vector_corpus(place / "source") if vectors else image_corpus(place / "source"), workspace)
+    if vectors:
+        workspace = Workspace.open(uri or str(place / "workspace"), "main")
+        run_prepare(vector_corpus(place / "source"), workspace)
+    else:
+        workspace = prepared(place, uri=uri)
     corpus = Corpus.open(workspace)
     for number in range(3):
         publish_checkpoint(workspace, STEPS_PER_ROUND * number, [0.5 / number] * STEPS_PER_ROUND if number else ())

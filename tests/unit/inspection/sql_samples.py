@@ -14,11 +14,7 @@ from pipeline.inspection.query.sql import SqlSession
 from pipeline.inspection.query.views import open_generations
 from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import Generation, generations
-from tests.unit.inspection.report_samples import (
-    LABELS,
-    PER_LABEL,
-    finished_run,
-)
+from tests.unit.inspection.report_samples import LABELS, PER_LABEL, finished_run
 
 NUM_EXAMPLES = len(LABELS) * PER_LABEL
 

@@ -1,23 +1,16 @@
 """A corpus with likely label errors, and the generation whose audit found them."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from jobs.cli import Answer
 from jobs.triplet_commands import suspects
 from pipeline.config import CorpusConfig, RunConfig
-from pipeline.corpus.reader import Corpus
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.neighbours import NeighbourTally
-from pipeline.triplets.reader import generations
-from pipeline.triplets.schema import QUARANTINE, TRIPLETS, GenerationManifest
-from pipeline.triplets.writer import TripletWriter, add_side_tables
+from pipeline.triplets.schema import TRIPLETS
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
-from tests.unit.triplets.samples import manifest_of
+from tests.unit.inspection.answers import answer_of
+from tests.unit.inspection.report_samples import noise_suspect, publish_generation
 
 Found = tuple[int, str | None, float | None]
 """Example id, suggested label and score of a suspect."""
@@ -31,49 +24,30 @@ def faces_config(folder: Path, files: Mapping[str, bytes] | None = None) -> Corp
     return folder_config(write_folder(folder, faces() if files is None else files), examples_per_part=5)
 
 
-def quarantine(found: Sequence[Found]) -> pa.Table:
-    """The suspects, beside an entry of another reason with the highest score."""
-    blank: dict[str, Any] = {"other_id": None, "distance": None, "excluded": False, "detail": "d"}
-    rows = [
-        blank | {"example_id": 0, "reason": "hub", "score": 99.0, "suggested_label": None},
-        *(
-            blank
-            | {"example_id": example_id, "reason": "label_noise_suspect", "score": score, "suggested_label": label}
-            for example_id, label, score in found
-        ),
-    ]
-    return pa.Table.from_pylist(rows, schema=QUARANTINE)
-
-
 def publish_found(
     workspace: Workspace, found: Sequence[Found] = FOUND, number: int = 0, num_audited: int | None = None
-) -> GenerationManifest:
-    """Publishes an empty generation of the newest corpus, with these suspects."""
-    corpus = Corpus.open(workspace)
-    transaction = generations(workspace).begin(number)
-    writer = TripletWriter(transaction, 100, {})
-    writer.write(TRIPLETS.empty_table())
-    writer.close()
-    add_side_tables(transaction, quarantine(found), NeighbourTally(1).table(["a"], 1))
+) -> None:
+    """Publishes an empty generation of the newest corpus: the suspects, beside a hub with the highest score."""
+    rows = [{"example_id": 0, "reason": "hub", "score": 99.0, "excluded": False, "detail": "d"}] + [
+        noise_suspect(example_id, score, label) for example_id, label, score in found
+    ]
     counted = {"hub": 1, "label_noise_suspect": len(found) if num_audited is None else num_audited}
-    update = {"corpus_fingerprint": corpus.fingerprint, "quarantined": counted}
-    manifest = manifest_of(transaction, 0).model_copy(update=update)
-    published, ours = transaction.commit(manifest)
-    assert ours
-    return published
+    publish_generation(workspace, number, TRIPLETS.empty_table(), rows, quarantined=counted)
 
 
-def prepared(place: Path, found: Sequence[Found] = FOUND) -> Workspace:
-    """A workspace with the corpus of faces and one generation."""
-    workspace = Workspace.open(str(place / "workspace"), "main")
-    run_prepare(faces_config(place / "faces"), workspace)
+def prepared(
+    place: Path,
+    found: Sequence[Found] = FOUND,
+    files: Mapping[str, bytes] | None = None,
+    uri: str | None = None,
+) -> Workspace:
+    """A workspace with the corpus of faces, or other files, and one generation."""
+    workspace = Workspace.open(uri or str(place / "workspace"), "main")
+    run_prepare(faces_config(place / "faces", files), workspace)
     publish_found(workspace, found)
     return workspace
 
 
 def command(workspace: Workspace, *arguments: str | Path) -> Answer:
     """Runs ``jobs.triplets suspects`` on a workspace."""
-    parser = argparse.ArgumentParser()
-    suspects.add_flags(parser)
-    config = RunConfig(workspace=workspace.store.uri, run=workspace.run)
-    return suspects.run(config, parser.parse_args([str(argument) for argument in arguments]))
+    return answer_of(suspects, RunConfig(workspace=workspace.store.uri, run=workspace.run), *arguments)

@@ -5,7 +5,6 @@ import io
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +18,21 @@ from pipeline.corpus.reader import Corpus
 from pipeline.errors import InputError
 from pipeline.inspection.export import exports
 from pipeline.inspection.export import layouts as export_layouts
-from pipeline.inspection.export.exports import ExportedTriplets, export_triplets
 from pipeline.inspection.export.layouts import SUFFIXES, Format
 from pipeline.inspection.export.shards import ShardWriter, Suffix
-from pipeline.inspection.generation import OpenGeneration, open_generation
+from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.query.rows import ROLES, TripletQuery, select_rows
 from pipeline.storage.object_store import open_store
-from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import run_prepare
-from tests.unit.inspection.report_samples import finished_run, image_corpus, mined, publish_generation
+from tests.unit.inspection.export_samples import exported, loaded, vectors
+from tests.unit.inspection.report_samples import mined, prepared, publish_generation
 from tests.unit.inspection.sql_samples import digests
+
+__all__ = ["vectors"]
 
 SCHEMA = pa.schema([("i", pa.int64()), ("text", pa.string())])
 LABELS = ('a, "b"\n; c', "=1+1", "x\ty", "null")
 NUM_TRIPLETS = 60
+HARDEST = TripletQuery("hardest")
 
 
 def read(data: bytes, suffix: Suffix) -> pa.Table:
@@ -71,17 +71,8 @@ def test_the_shards_together_are_what_was_written(suffix: Suffix, batches: list[
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
     """Read only: triplets of pictures whose labels are hard to write as CSV."""
-    folder = tmp_path_factory.mktemp("images")
-    workspace = Workspace.open(str(folder / "workspace"), "main")
-    run_prepare(image_corpus(folder / "source", LABELS), workspace)
-    publish_generation(workspace, 0, mined(Corpus.open(workspace), NUM_TRIPLETS))
-    return open_generation(workspace)
-
-
-@pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
-    """Read only: triplets of vectors of 12 numbers."""
-    return open_generation(finished_run(tmp_path_factory.mktemp("vectors"), vectors=True))
+    workspace = prepared(tmp_path_factory.mktemp("images"), LABELS)
+    return publish_generation(workspace, 0, mined(Corpus.open(workspace), NUM_TRIPLETS))
 
 
 @pytest.fixture
@@ -91,28 +82,16 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "ShardWriter", partial(ShardWriter, shard_bytes=1))
 
 
-def exported(generation: OpenGeneration, folder: Path, layout: Format, limit: int | None = None) -> ExportedTriplets:
-    query = TripletQuery("hardest", limit=limit)
-    return export_triplets(generation, str(folder / "export"), layout, query, str(folder / "cache"))
-
-
-def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
-    import datasets  # type: ignore[import-untyped]
-
-    datasets.disable_progress_bars()
-    return datasets.load_dataset(str(folder / "export"), cache_dir=str(folder / "hf"), split="train")
-
-
 def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
     images: OpenGeneration, tmp_path: Path, small_shards: None
 ) -> None:
-    assert exported(images, tmp_path, "csv").num_shards == NUM_TRIPLETS // 7 + 1
+    assert exported(images, tmp_path, "csv", HARDEST).num_shards == NUM_TRIPLETS // 7 + 1
     rows: list[dict[str, str]] = []
     for file in sorted((tmp_path / "export" / "data").iterdir()):
         with file.open(newline="", encoding="utf-8") as text:
             rows += csv.DictReader(text)
     paths = images.corpus.paths_of(range(images.corpus.num_examples))
-    for row, expected in zip(rows, select_rows(images, TripletQuery("hardest")), strict=True):
+    for row, expected in zip(rows, select_rows(images, HARDEST), strict=True):
         assert (row["label"], row["negative_label"]) == (expected.label, expected.negative_label)
         for role in ROLES:
             assert int(row[role]) == getattr(expected, role) and row[f"{role}_path"] == paths[getattr(expected, role)]
@@ -122,36 +101,37 @@ def test_csv_quotes_labels_as_the_standard_has_it_in_every_shard(
 
 
 def test_datasets_opens_csv_in_several_shards(vectors: OpenGeneration, tmp_path: Path, small_shards: None) -> None:
-    assert exported(vectors, tmp_path, "csv").num_shards > 1
+    assert exported(vectors, tmp_path, "csv", HARDEST).num_shards > 1
     found = [[row[name] for name in (*ROLES, "label")] for row in loaded(tmp_path)]
-    expected = select_rows(vectors, TripletQuery("hardest"))
+    expected = select_rows(vectors, HARDEST)
     assert found == [[row.anchor, row.positive, row.negative, row.label] for row in expected]
 
 
 def test_datasets_opens_parquet_in_several_shards_in_order(
     images: OpenGeneration, tmp_path: Path, small_shards: None
 ) -> None:
-    assert exported(images, tmp_path, "datasets", limit=20).num_shards == 3
+    query = TripletQuery("hardest", limit=20)
+    assert exported(images, tmp_path, "datasets", query).num_shards == 3
     found = loaded(tmp_path)
     assert found.features["anchor"].dtype == "PIL.Image.Image"
-    expected = select_rows(images, TripletQuery("hardest", limit=20))
+    expected = select_rows(images, query)
     assert [found[f"{role}_id"][:] for role in ROLES] == [[getattr(row, role) for row in expected] for role in ROLES]
 
 
 def test_vectors_for_sentence_transformers_are_three_columns_of_exact_numbers(
     vectors: OpenGeneration, tmp_path: Path
 ) -> None:
-    exported(vectors, tmp_path, "sentence-transformers")
+    exported(vectors, tmp_path, "sentence-transformers", HARDEST)
     found = loaded(tmp_path)
     assert found.column_names == list(ROLES)
-    expected = select_rows(vectors, TripletQuery("hardest"))
+    expected = select_rows(vectors, HARDEST)
     for role in ROLES:
         stored = np.eye(12, dtype=np.float32)[[getattr(row, role) for row in expected]]
         assert np.array_equal(np.array(found[role], np.float32), stored)
 
 
 def test_a_limit_beyond_the_generation_is_all_of_it(images: OpenGeneration, tmp_path: Path) -> None:
-    assert exported(images, tmp_path, "csv", limit=10**6).num_triplets == NUM_TRIPLETS
+    assert exported(images, tmp_path, "csv", TripletQuery(limit=10**6)).num_triplets == NUM_TRIPLETS
 
 
 @pytest.mark.parametrize("layout", SUFFIXES)

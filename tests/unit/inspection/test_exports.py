@@ -1,9 +1,7 @@
 """What is exported is what was mined, and the trainers that it is for really train from it."""
 
 import io
-import tempfile
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from pipeline.corpus.cache import ExampleCache
 from pipeline.corpus.reader import Corpus
 from pipeline.errors import CorruptDataError, InputError, UnavailableError
 from pipeline.inspection.export import layouts as export_layouts
-from pipeline.inspection.export.exports import ExportedTriplets, export_triplets
-from pipeline.inspection.export.layouts import SUFFIXES, Format
+from pipeline.inspection.export.exports import export_triplets
+from pipeline.inspection.export.layouts import SUFFIXES
 from pipeline.inspection.export.shards import ShardWriter
 from pipeline.inspection.generation import OpenGeneration, open_generation
 from pipeline.inspection.query.rows import ROLES, TripletQuery, select_rows
@@ -34,63 +32,28 @@ from pipeline.triplets.schema import TRIPLETS
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
 from tests.unit.inspection.command_line import RunTriplets
+from tests.unit.inspection.export_samples import exported, images, loaded, published, vectors
 from tests.unit.inspection.report_samples import (
     LABELS,
     PER_LABEL,
     finished_run,
     image_corpus,
     mined,
+    prepared,
     publish_generation,
 )
+from tests.unit.inspection.sql_samples import temporary
+
+__all__ = ["images", "temporary", "vectors"]
 
 FACTS = ["label", "negative_label", "d_ap", "d_an"]
 IDS = [f"{role}_id" for role in ROLES]
 PATHS = [f"{role}_path" for role in ROLES]
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
-    """Read only: 120 triplets of 60 × 60 pictures."""
-    return open_generation(finished_run(tmp_path_factory.mktemp("images")))
-
-
-@pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> OpenGeneration:
-    """Read only: the same of vectors of 12 numbers."""
-    return open_generation(finished_run(tmp_path_factory.mktemp("vectors"), vectors=True))
-
-
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-def exported(
-    generation: OpenGeneration,
-    folder: Path,
-    layout: Format,
-    query: TripletQuery = TripletQuery("anchor"),  # noqa: B008 — frozen
-) -> ExportedTriplets:
-    return export_triplets(generation, str(folder / "export"), layout, query, str(folder / "cache"))
-
-
-def loaded(folder: Path) -> Any:  # noqa: ANN401 — datasets ships no types
-    """As everybody would open it."""
-    import datasets  # type: ignore[import-untyped]
-
-    datasets.disable_progress_bars()
-    return datasets.load_dataset(str(folder / "export"), cache_dir=str(folder / "hf"), split="train")
-
-
-def published(generation: OpenGeneration) -> pd.DataFrame:
-    """All triplets with the labels, by plain lookup."""
-    corpus = generation.corpus
-    shards = [generation.reader.shard(index) for index in range(generation.reader.num_shards)]
-    frame: pd.DataFrame = pa.concat_tables(shards).to_pandas()
-    names = np.asarray(corpus.label_names, dtype=object)
-    frame["label"] = names[corpus.labels[frame["anchor"]]]
-    frame["negative_label"] = names[corpus.labels[frame["negative"]]]
-    return frame
 
 
 def in_order(frame: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
@@ -169,25 +132,6 @@ def test_rows_come_in_the_order_of_the_query_and_only_those_of_it(images: OpenGe
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_shards_are_cut_by_size_and_lose_no_row(
-    images: OpenGeneration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_layouts, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(ShardWriter.__init__, "__defaults__", (200_000,))
-    export = exported(images, tmp_path, "datasets")
-    files = sorted((tmp_path / "export" / "data").iterdir())
-    assert [file.name for file in files] == [f"train-{index:05d}.parquet" for index in range(export.num_shards)]
-    assert export.num_shards > 3 and sum(file.stat().st_size for file in files) == export.num_bytes
-    assert max(file.stat().st_size for file in files) < 200_000 + 7 * 3 * 20_000
-    groups = [pq.read_metadata(file).row_group(0).num_rows for file in files]
-    assert max(groups) == 7
-    found = loaded(tmp_path).select_columns([*IDS, *FACTS]).to_pandas()
-    assert (
-        in_order(found, IDS)[IDS].to_numpy().tolist()
-        == in_order(published(images), list(ROLES))[list(ROLES)].to_numpy().tolist()
-    )
-
-
 def test_large_pictures_are_held_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace.open(str(tmp_path / "w"), "main")
     run_prepare(image_corpus(tmp_path / "source", image_size=200), workspace)
@@ -224,11 +168,9 @@ def test_a_target_that_is_not_empty_is_named_and_left_as_it_is(images: OpenGener
 
 
 def test_what_is_not_there_writes_nothing(images: OpenGeneration, tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    run_prepare(image_corpus(tmp_path / "source"), workspace)
-    publish_generation(workspace, 0, TRIPLETS.empty_table())
+    empty = publish_generation(prepared(tmp_path), 0, TRIPLETS.empty_table())
     with pytest.raises(InputError, match="generation 0 has no such triplet"):
-        exported(open_generation(workspace), tmp_path, "datasets")
+        exported(empty, tmp_path, "datasets")
     with pytest.raises(InputError, match="has no label 'nobody'"):
         exported(images, tmp_path, "datasets", TripletQuery(label="nobody"))
     assert not (tmp_path / "export").exists()
@@ -250,16 +192,6 @@ def test_a_temporary_folder_without_room_is_named(
     full = ShardWriter(open_store(str(tmp_path / "to")), tmp_path / "gone", pa.schema([("a", pa.int64())]), "csv")
     with pytest.raises(UnavailableError, match=r"shard.csv cannot be written \(.*\): make room, or set TMPDIR"):
         full.write(pa.table({"a": [1]}))
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The system's temporary folder, for the length of a test; must end empty."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert list(folder.iterdir()) == []
 
 
 def test_s3_to_s3_is_the_same_export(
@@ -331,26 +263,6 @@ def test_pytorch_metric_learning_trains_a_step_from_it(images: OpenGeneration, t
     loss.backward()
     optimiser.step()
     assert torch.isfinite(loss) and loss > 0 and not torch.equal(network.weight, before)
-
-
-def test_a_loss_of_sentence_transformers_takes_the_columns_as_they_come(images: OpenGeneration, tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
-    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
-    from sentence_transformers.sentence_transformer.losses import (  # type: ignore[import-not-found,unused-ignore]
-        TripletLoss,
-    )
-
-    exported(images, tmp_path, "sentence-transformers", TripletQuery("hardest"))
-    rows = loaded(tmp_path)[:16]
-    torch.manual_seed(0)
-    network = Pixels()
-    model = SentenceTransformer(modules=[network], device="cpu")
-    before = network.layer.weight.detach().clone()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    loss = TripletLoss(model)([model.preprocess(rows[role]) for role in ROLES], None)
-    loss.backward()
-    optimiser.step()
-    assert torch.isfinite(loss) and loss > 0 and not torch.equal(network.layer.weight, before)
 
 
 def test_the_trainer_of_sentence_transformers_trains_from_it(images: OpenGeneration, tmp_path: Path) -> None:

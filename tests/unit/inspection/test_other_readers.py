@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 
 from pipeline.inspection.generation import OpenGeneration, open_generation
+from tests.unit.inspection.mined_samples import all_triplets
 from tests.unit.inspection.report_samples import finished_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "triplets.md"
@@ -47,12 +46,6 @@ def here(generation: OpenGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(generation.workspace.store.uri).parents[1])
 
 
-def published(generation: OpenGeneration) -> pd.DataFrame:
-    shards = [generation.reader.shard(index) for index in range(generation.reader.num_shards)]
-    frame: pd.DataFrame = pa.concat_tables(shards).to_pandas()
-    return frame
-
-
 def test_there_are_readers_for_pandas_duckdb_and_polars() -> None:
     first, *others = blocks()
     assert [re.split(r"\W+", code)[1] for code in others] == ["pandas", "DuckDB", "Polars"]
@@ -61,14 +54,14 @@ def test_there_are_readers_for_pandas_duckdb_and_polars() -> None:
 
 def test_pandas_reads_every_triplet(generation: OpenGeneration) -> None:
     names, answer = run("pandas")
-    assert names["triplets"].reset_index(drop=True).equals(published(generation))
-    assert answer["d_an"].tolist() == published(generation)["d_an"].nsmallest(5).tolist()
+    assert names["triplets"].reset_index(drop=True).equals(all_triplets(generation))
+    assert answer["d_an"].tolist() == all_triplets(generation)["d_an"].nsmallest(5).tolist()
 
 
 def test_duckdb_joins_the_labels(generation: OpenGeneration) -> None:
     _, answer = run("DuckDB")
     codes, names = generation.corpus.labels, generation.corpus.label_names
-    frame = published(generation)
+    frame = all_triplets(generation)
     counts = Counter(
         (names[codes[a]], names[codes[n]]) for a, n in zip(frame["anchor"], frame["negative"], strict=True)
     )
@@ -79,7 +72,7 @@ def test_duckdb_joins_the_labels(generation: OpenGeneration) -> None:
 
 def test_polars_describes_the_margins(generation: OpenGeneration) -> None:
     _, answer = run("Polars")
-    frame = published(generation)
+    frame = all_triplets(generation)
     margin = (frame["d_an"] - frame["d_ap"]).to_numpy()
     described = dict(answer.iter_rows())
     assert described["count"] == len(margin) and described["null_count"] == 0

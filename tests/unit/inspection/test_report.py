@@ -1,4 +1,3 @@
-import argparse
 import base64
 import hashlib
 import math
@@ -13,16 +12,17 @@ from jobs.triplet_commands import report
 from pipeline.config import RunConfig, TransformConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.encoders.checkpoints import checkpoints
-from pipeline.errors import CorruptDataError, InputError
-from pipeline.inspection.generation import open_generation
+from pipeline.errors import CorruptDataError
 from pipeline.inspection.report.page import MAX_BYTES, MAX_TRIPLETS_PER_SHEET, render_report, write_report
 from pipeline.inspection.report.sheets import hardest_labels
 from pipeline.inspection.summary.statistics import collect_statistics
 from pipeline.mining.triplets import Triplets
 from pipeline.storage.workspace import Workspace
-from pipeline.triplets.schema import to_arrow
+from pipeline.triplets.schema import TRIPLETS, to_arrow
+from tests.support.refusals import refusal
 from tests.support.s3_server import S3Server
 from tests.unit.corpus.samples import run_prepare
+from tests.unit.inspection.answers import answer_of
 from tests.unit.inspection.html_page import Page
 from tests.unit.inspection.report_samples import (
     IMAGE,
@@ -31,6 +31,7 @@ from tests.unit.inspection.report_samples import (
     finished_run,
     image_corpus,
     mined,
+    prepared,
     publish_checkpoint,
     publish_generation,
     put_refusal,
@@ -45,16 +46,7 @@ def page_of(workspace: Workspace, num_generations: int = 8, triplets_per_sheet: 
 
 def command(workspace: Workspace, *arguments: str | Path) -> Answer:
     """Runs ``jobs.triplets report`` on a workspace."""
-    parser = argparse.ArgumentParser()
-    report.add_flags(parser)
-    config = RunConfig(workspace=workspace.store.uri, run=workspace.run)
-    return report.run(config, parser.parse_args([str(argument) for argument in arguments]))
-
-
-def new_workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace.open(str(tmp_path / "workspace"), "main")
-    run_prepare(image_corpus(tmp_path / "source"), workspace)
-    return workspace
+    return answer_of(report, RunConfig(workspace=workspace.store.uri, run=workspace.run), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +116,7 @@ def test_the_hardest_sheet_holds_the_smallest_margins_of_all_shards(finished: Wo
 
 
 def test_labels_with_most_of_the_hardest_twentieth_come_first(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
+    workspace = prepared(tmp_path)
     corpus = Corpus.open(workspace)
     anchor = np.sort(np.arange(200) % corpus.num_examples)
     other = (anchor + 3) % corpus.num_examples
@@ -132,8 +124,8 @@ def test_labels_with_most_of_the_hardest_twentieth_come_first(tmp_path: Path) ->
     many, few = np.flatnonzero(anchor == 7), np.flatnonzero(anchor == 2)
     margin[many[:6]], margin[few[:4]] = -0.2, -0.3  # 10 of 200
     d_ap = np.full(200, 0.5, dtype=np.float32)
-    publish_generation(workspace, 0, to_arrow(Triplets(anchor, other, other, d_ap, d_ap + margin)))
-    generation = open_generation(workspace)
+    table = to_arrow(Triplets(anchor, other, other, d_ap, d_ap + margin))
+    generation = publish_generation(workspace, 0, table)
     names, labels = corpus.label_names, corpus.labels
     expected = [(names[labels[7]], 6), (names[labels[2]], 4)]
     assert hardest_labels(generation, collect_statistics(generation), 5) == expected
@@ -199,7 +191,7 @@ def test_a_refusal_of_a_newer_checkpoint_stands_at_the_top(tmp_path: Path) -> No
 
 
 def test_a_run_whose_first_generation_was_refused_has_a_report_all_the_same(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
+    workspace = prepared(tmp_path)
     publish_checkpoint(workspace, 4, [0.5] * 4)
     put_refusal(workspace, 0, "the encoder has collapsed: initialise it otherwise")
     page = page_of(workspace)
@@ -210,10 +202,8 @@ def test_a_run_whose_first_generation_was_refused_has_a_report_all_the_same(tmp_
 
 
 def test_a_run_with_nothing_to_show_is_an_input_error_that_says_what_to_run(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
-    with pytest.raises(InputError) as caught:
-        write_report(workspace, CONFIG)
-    assert str(caught.value) == (
+    workspace = prepared(tmp_path)
+    assert refusal(lambda: write_report(workspace, CONFIG)) == (
         f"run 'main' in {workspace.store.uri} has no generation yet: check --workspace and --run, or run jobs.mine or "
         "jobs.loop first"
     )
@@ -221,10 +211,9 @@ def test_a_run_with_nothing_to_show_is_an_input_error_that_says_what_to_run(tmp_
 
 
 def test_a_generation_without_a_triplet_has_a_report(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
+    workspace = prepared(tmp_path)
     publish_checkpoint(workspace, 0)
-    empty = mined(Corpus.open(workspace), 0)
-    publish_generation(workspace, 0, empty, num_pairs=0)
+    publish_generation(workspace, 0, TRIPLETS.empty_table(), num_pairs=0)
     page = page_of(workspace)
     assert page.cards() == []
     assert "No triplets." in page.text
@@ -268,7 +257,7 @@ def test_where_the_checkpoint_is_gone_the_config_says_what_is_seen(tmp_path: Pat
 
 
 def test_generations_of_an_older_corpus_are_not_compared_with_those_of_the_newest(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
+    workspace = prepared(tmp_path)
     publish_checkpoint(workspace, 0)
     publish_generation(workspace, 0, mined(Corpus.open(workspace), 20))
     publish_generation(workspace, 1, mined(Corpus.open(workspace), 20), corpus_fingerprint="0" * 64)
@@ -280,7 +269,7 @@ def test_generations_of_an_older_corpus_are_not_compared_with_those_of_the_newes
 
 
 def test_a_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
-    workspace = new_workspace(tmp_path)
+    workspace = prepared(tmp_path)
     publish_checkpoint(workspace, 4, [0.5, math.nan, math.inf, 0.25])
     put_refusal(workspace, 4)
     page = page_of(workspace)
@@ -291,36 +280,26 @@ def test_a_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "content", "what"),
     [
-        ("runs/main/evaluation/000000008/retrieval.json", b"[1]", "result of jobs.evaluate"),
-        ("runs/main/evaluation/000000008/verification.json", b"{", "result of jobs.evaluate"),
+        ("evaluation/000000008/retrieval.json", b"[1]", "not a result of jobs.evaluate: restore it, or remove it"),
+        ("evaluation/000000008/verification.json", b"{", "not a result of jobs.evaluate: restore it, or remove it"),
+        (
+            "refusals/000000012.json",
+            b'{"step": "x"}',
+            "no refusal of the audit: delete it, the next refresh writes it again",
+        ),
     ],
 )
 def test_a_damaged_document_is_named(tmp_path: Path, key: str, content: bytes, what: str) -> None:
     workspace = finished_run(tmp_path)
-    workspace.store.put(key, content)
-    with pytest.raises(CorruptDataError) as caught:
-        page_of(workspace)
-    assert str(caught.value) == f"{key!r} in {workspace.store.uri} is not a {what}: restore it, or remove it"
-
-
-def test_a_damaged_refusal_is_named(tmp_path: Path) -> None:
-    workspace = finished_run(tmp_path)
-    workspace.store.put(workspace.refusal_key(12), b'{"step": "x"}')
-    with pytest.raises(CorruptDataError) as caught:
-        page_of(workspace)
-    assert str(caught.value) == (
-        f"{workspace.refusal_key(12)!r} in {workspace.store.uri} is no refusal of the audit: delete it, the next "
-        "refresh writes it again"
-    )
+    workspace.store.put(f"runs/main/{key}", content)
+    message = refusal(lambda: page_of(workspace), CorruptDataError)
+    assert message == f"'runs/main/{key}' in {workspace.store.uri} is {what}"
 
 
 def test_a_copy_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     missing = tmp_path / "missing" / "report.html"
-    with pytest.raises(InputError) as caught:
-        write_report(finished_run(tmp_path), CONFIG, copy=missing)
-    assert str(caught.value) == (
-        f"the report cannot be written to {missing} (No such file or directory): name another --out"
-    )
+    message = refusal(lambda: write_report(finished_run(tmp_path), CONFIG, copy=missing))
+    assert message == f"the report cannot be written to {missing} (No such file or directory): name another --out"
 
 
 def test_the_report_of_a_run_in_a_bucket_is_in_the_bucket(tmp_path: Path, s3_environment: S3Server) -> None:
@@ -350,7 +329,5 @@ def test_the_command_says_where_the_report_is_and_takes_as_many_pictures_as_aske
     ("flag", "number", "most"), [("--pictures", 0, 200), ("--pictures", 201, 200), ("--generations", 65, 64)]
 )
 def test_numbers_that_would_outgrow_the_page_are_refused(tmp_path: Path, flag: str, number: int, most: int) -> None:
-    workspace = new_workspace(tmp_path)
-    with pytest.raises(InputError) as caught:
-        command(workspace, flag, str(number))
-    assert str(caught.value) == f"command line: {flag} {number} is not between 1 and {most}"
+    message = refusal(lambda: command(prepared(tmp_path), flag, str(number)))
+    assert message == f"command line: {flag} {number} is not between 1 and {most}"

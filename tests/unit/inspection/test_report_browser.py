@@ -2,26 +2,22 @@
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from pipeline.config import RunConfig
 from pipeline.inspection.report.page import write_report
+from tests.unit.inspection.browser import chromium, logged, needs_chromium, resize
 from tests.unit.inspection.report_samples import IMAGE, SCRIPT, finished_run, put_refusal
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="no chromium and chromedriver on this machine's PATH"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +29,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    """A browser that logs all that it says and all that it requests."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Named by its path, so that Selenium looks for no driver, least of all online.
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield browser
-    browser.quit()
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path_factory.mktemp("downloads")) as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -57,16 +45,9 @@ def browser(driver: webdriver.Chrome, report: Path) -> webdriver.Chrome:
 
 
 def emulate(browser: webdriver.Chrome, width: int, scheme: str) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(browser, width, 900)
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-
-
-def logged(browser: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
-    """What was logged since the last call."""
-    entries: list[dict[str, Any]] = browser.get_log(log)  # type: ignore[no-untyped-call]
-    return entries
 
 
 def run_script(browser: webdriver.Chrome, script: str) -> Any:  # noqa: ANN401  # whatever the page answers

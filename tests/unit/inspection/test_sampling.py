@@ -1,10 +1,10 @@
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.sampling import sample_rows, sample_triplets
-from tests.unit.inspection.mined_samples import all_triplets, mined
+from tests.unit.inspection.mined_samples import all_triplets
 
 
 def test_every_row_is_as_likely_as_any_other() -> None:
@@ -19,18 +19,16 @@ def test_a_draw_repeats_for_one_seed_and_generation_alone() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 5, 60, 10_000])
-def test_drawn_triplets_are_the_generations_own_in_order(tmp_path: Path, num: int) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path, rows_per_shard=9)
-    table = all_triplets(generation)
-    sampled = sample_triplets(generation.reader, num, seed=5).to_pandas()
+def test_drawn_triplets_are_the_generations_own_in_order(sound: OpenGeneration, num: int) -> None:
+    table = all_triplets(sound)
+    sampled = sample_triplets(sound.reader, num, seed=5).to_pandas()
     rows = sample_rows(len(table), num, 5, generation=0)
     assert sampled.equals(table.iloc[rows].reset_index(drop=True)) and len(sampled) == min(num, len(table))
 
 
-def test_shards_without_a_drawn_triplet_are_not_read(tmp_path: Path) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path, rows_per_shard=9)
-    row = sample_rows(generation.manifest.num_triplets, 1, 5, generation=0)[0]
-    for index, part in enumerate(generation.manifest.parts_of("triplets")):
-        if index != row // 9:
-            generation.workspace.store.delete(part.key)
-    assert len(sample_triplets(generation.reader, 1, seed=5)) == 1
+def test_shards_without_a_drawn_triplet_are_not_read(sound: OpenGeneration) -> None:
+    row = sample_rows(sound.manifest.num_triplets, 1, 5, generation=0)[0]
+    for index, part in enumerate(sound.manifest.parts_of("triplets")):
+        if index != row // 32:
+            sound.workspace.store.delete(part.key)
+    assert len(sample_triplets(sound.reader, 1, seed=5)) == 1

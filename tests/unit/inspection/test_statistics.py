@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CorruptDataError
+from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.summary.statistics import (
     BIN_WIDTH,
     MAX_COUNTED_PER_ANCHOR,
@@ -16,7 +17,9 @@ from pipeline.inspection.summary.statistics import (
 )
 from pipeline.mining.triplets import Triplets
 from pipeline.triplets.schema import TRIPLETS, count_kinds, to_arrow
-from tests.unit.inspection.mined_samples import Columns, all_triplets, mined, prepared, publish, tampered
+from tests.support.refusals import refusal
+from tests.unit.inspection.mined_samples import Columns, all_triplets, mined, tampered
+from tests.unit.inspection.report_samples import prepared, publish_generation
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -56,8 +59,7 @@ def test_statistics_are_what_pandas_counts_however_anchors_lie_in_shards(
 
 
 def test_statistics_of_no_triplets_count_nothing(tmp_path: Path) -> None:
-    workspace, corpus = prepared(str(tmp_path / "w"), tmp_path)
-    found = collect_statistics(publish(workspace, corpus, TRIPLETS.empty_table(), 10))
+    found = collect_statistics(publish_generation(prepared(tmp_path), 0, TRIPLETS.empty_table()))
     assert (found.num_triplets, found.num_shards, found.num_anchors, found.num_pairs) == (0, 1, 0, 0)
     assert found.kinds == {"hard": 0, "semi_hard": 0, "easy": 0}
     assert np.isnan(found.d_ap.quantile(0.5)) and found.hubs(3) == []
@@ -65,11 +67,10 @@ def test_statistics_of_no_triplets_count_nothing(tmp_path: Path) -> None:
 
 def listed(tmp_path: Path, anchors: list[int], positives: list[int], rows_per_shard: int) -> GenerationStatistics:
     """The statistics of triplets that were not mined."""
-    workspace, corpus = prepared(str(tmp_path / "w"), tmp_path)
     distances = np.full(len(anchors), 0.5, dtype=np.float32)
     negatives = np.array([4] * 3 + [9] * 3 + [6] * 2 + [0] * (len(anchors) - 8), dtype=np.int64)
     table = to_arrow(Triplets(np.array(anchors), np.array(positives), negatives, distances, distances))
-    return collect_statistics(publish(workspace, corpus, table, rows_per_shard))
+    return collect_statistics(publish_generation(prepared(tmp_path), 0, table, rows_per_shard=rows_per_shard))
 
 
 @pytest.mark.parametrize("rows_per_shard", [1, 2, 5, 100])
@@ -95,15 +96,11 @@ def test_hubs_come_most_frequent_first_and_ties_by_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("negative", 48), ("anchor", -1), ("d_an", np.nan), ("d_ap", np.inf), ("anchor", 47)]
 )
-def test_rows_that_are_no_triplets_are_refused_by_shard(tmp_path: Path, column: str, value: float) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path)
-
+def test_rows_that_are_no_triplets_are_refused_by_shard(sound: OpenGeneration, column: str, value: float) -> None:
     def spoil(rows: Columns) -> None:
         rows[column][2] = value
 
-    with pytest.raises(CorruptDataError) as refused:
-        collect_statistics(tampered(generation, spoil, shard=1))
-    assert str(refused.value) == (
+    assert refusal(lambda: collect_statistics(tampered(sound, spoil, shard=1)), CorruptDataError) == (
         "shard 1 of generation 0 holds ids outside the corpus, distances that are no numbers, or anchors out of order: "
         "jobs.triplets verify says which"
     )

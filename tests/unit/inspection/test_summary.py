@@ -1,19 +1,14 @@
-import argparse
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
 from jobs.cli import Answer
 from jobs.triplet_commands import summary
 from pipeline.config import BandConfig
-from pipeline.errors import InputError
 from pipeline.inspection.generation import OpenGeneration
 from pipeline.inspection.sampling import sample_triplets
 from pipeline.inspection.summary.summary import format_band, staleness_history, summarise
@@ -21,36 +16,21 @@ from pipeline.inspection.summary.view import format_summary
 from pipeline.inspection.verify.rescoring import score_under_checkpoint
 from pipeline.triplets.quarantine import quarantine_rows
 from pipeline.triplets.schema import TRIPLETS
+from tests.support.refusals import refusal
 from tests.support.s3_server import READER_ACCESS_KEY, READER_SECRET_KEY, S3Server
-from tests.unit.inspection.mined_samples import (
-    all_triplets,
-    embedded,
-    mined,
-    prepared,
-    publish,
-    run_config,
-    save,
-    with_manifest,
-)
+from tests.unit.inspection.answers import answer_of, printed
+from tests.unit.inspection.command_line import RunTriplets
+from tests.unit.inspection.mined_samples import all_triplets, embedded, mined, run_config, save, with_manifest
+from tests.unit.inspection.report_samples import prepared, publish_generation
 
 
 def command(generation: OpenGeneration, folder: Path, *arguments: str) -> Answer:
     """Runs ``jobs.triplets summary``."""
-    parser = argparse.ArgumentParser()
-    summary.add_flags(parser)
-    return summary.run(run_config(generation.workspace, folder), parser.parse_args(arguments))
+    return answer_of(summary, run_config(generation.workspace, folder), *arguments)
 
 
-def printed(answer: Answer) -> str:
-    """What a person sees, as jobs.cli prints it."""
-    console = Console(width=120, record=True, file=io.StringIO())
-    for shown in answer.shown:
-        console.print(shown, markup=False)
-    return console.export_text()
-
-
-def test_a_summary_says_what_pandas_finds_and_the_manifest_promises(tmp_path: Path) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path, num_pairs=400, num_pairs_without_negative=100)
+def test_a_summary_says_what_pandas_finds_and_the_manifest_promises(sound: OpenGeneration) -> None:
+    generation = with_manifest(sound, num_pairs=400, num_pairs_without_negative=100)
     report, table, corpus = summarise(generation, num_hubs=3), all_triplets(generation), generation.corpus
     by_anchor, train = table.groupby("anchor"), np.flatnonzero(~corpus.is_test)
     assert report["num_triplets"] == len(table) and sum(report["kinds"].values()) == len(table)
@@ -91,9 +71,8 @@ def test_a_summary_says_what_pandas_finds_and_the_manifest_promises(tmp_path: Pa
 
 
 def test_the_summary_of_nothing_is_json_without_nan(tmp_path: Path) -> None:
-    workspace, corpus = prepared(str(tmp_path / "w"), tmp_path)
-    generation = publish(workspace, corpus, TRIPLETS.empty_table(), 10)
-    save(workspace, 5)
+    generation = publish_generation(prepared(tmp_path), 0, TRIPLETS.empty_table())
+    save(generation.workspace, 5)
     answer = command(generation, tmp_path, "--against", "5")
     json.dumps(answer.report, allow_nan=False)
     assert answer.report["quantiles"]["margin"]["p50"] is None and answer.report["band"]["yield"] is None
@@ -101,18 +80,17 @@ def test_the_summary_of_nothing_is_json_without_nan(tmp_path: Path) -> None:
     assert "Generation 0 of run main" in printed(answer)
 
 
-def test_what_else_the_audit_saw_is_shown_where_it_is_a_number(tmp_path: Path) -> None:
+def test_what_else_the_audit_saw_is_shown_where_it_is_a_number(sound: OpenGeneration, tmp_path: Path) -> None:
     audit = {"neighbour_accuracy": 0.75, "num_triplets_left_out_by_hubs": 1234.0, "most_triplets_of_a_negative": 9.0}
-    generation = mined(str(tmp_path / "w"), tmp_path, audit=audit, spread=float("nan"))
-    answer = command(generation, tmp_path)
+    answer = command(with_manifest(sound, audit=audit, spread=float("nan")), tmp_path)
     assert answer.report["audit"].items() >= audit.items() and answer.report["audit"]["spread"] is None
     text = printed(answer)
     assert "1,234 triplets of hubs beyond their cap" in text and "for 75.0% of the training examples" in text
     assert "spread –, effective rank 10.0" in text
 
 
-def test_a_label_is_shown_as_it_is_written(tmp_path: Path) -> None:
-    answer = command(mined(str(tmp_path / "w"), tmp_path), tmp_path)
+def test_a_label_is_shown_as_it_is_written(sound: OpenGeneration, tmp_path: Path) -> None:
+    answer = command(sound, tmp_path)
     answer.report["hubs"]["examples"][0]["label"] = "[bold red]x[/] :smile:"
     assert "[bold red]x[/] :smile:" in printed(Answer({}, format_summary(answer.report)))
 
@@ -123,7 +101,7 @@ def test_rows_of_the_quarantine_are_counted_by_reason_and_by_whether_mining_did_
         quarantine_rows("false_negative_suspect", np.array([1, 2]), excluded=False),
     ]
     counts = {"label_noise_suspect": 3, "false_negative_suspect": 70, "singleton": 0}
-    generation = mined(str(tmp_path / "w"), tmp_path, quarantine=pa.concat_tables(rows), quarantined=counts)
+    generation = mined(str(tmp_path / "w"), tmp_path, suspects=pa.concat_tables(rows).to_pylist(), quarantined=counts)
     answer = command(generation, tmp_path)
     assert answer.report["quarantine"] == {
         "label_noise_suspect": {"num": 3, "num_excluded": 3},
@@ -146,34 +124,32 @@ def test_a_band_is_said_as_an_inequality(band: dict[str, Any], words: str) -> No
     assert format_band(BandConfig(**band)) == words
 
 
-def test_trainers_figures_are_those_of_newer_checkpoints_that_had_pinned_the_generation(tmp_path: Path) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path)
-    save(generation.workspace, 10, 0, listed_active_share=0.9, listed_in_band_share=0.7, loss=0.1)
-    save(generation.workspace, 20, 0, loss=0.1)
-    save(generation.workspace, 30, None, listed_active_share=0.1)
-    save(generation.workspace, 40, 0, listed_active_share=0.5, listed_in_band_share=float("nan"))
-    save(generation.workspace, 50, 1, listed_active_share=0.3, listed_in_band_share=0.3)
-    assert staleness_history(generation) == [
+def test_trainers_figures_are_those_of_newer_checkpoints_that_had_pinned_the_generation(sound: OpenGeneration) -> None:
+    save(sound.workspace, 10, 0, listed_active_share=0.9, listed_in_band_share=0.7, loss=0.1)
+    save(sound.workspace, 20, 0, loss=0.1)
+    save(sound.workspace, 30, None, listed_active_share=0.1)
+    save(sound.workspace, 40, 0, listed_active_share=0.5, listed_in_band_share=float("nan"))
+    save(sound.workspace, 50, 1, listed_active_share=0.3, listed_in_band_share=0.3)
+    assert staleness_history(sound) == [
         {"step": 10, "listed_active_share": 0.9, "listed_in_band_share": 0.7},
         {"step": 40, "listed_active_share": 0.5},
     ]
-    later = with_manifest(generation, checkpoint_step=10)
+    later = with_manifest(sound, checkpoint_step=10)
     assert [one["step"] for one in staleness_history(later)] == [40]
 
 
 @pytest.mark.parametrize("step", [0, 10])
 @pytest.mark.parametrize("num", [20, 10_000])
 def test_triplets_scored_again_have_the_distances_of_a_checkpoints_embeddings(
-    tmp_path: Path, step: int, num: int
+    sound: OpenGeneration, tmp_path: Path, step: int, num: int
 ) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path)
-    save(generation.workspace, 10)
-    config = run_config(generation.workspace, tmp_path)
-    found = score_under_checkpoint(generation, config, step, num)
-    table = sample_triplets(generation.reader, num, config.seed).to_pandas()
-    vectors = embedded(generation.workspace, generation.corpus, step).astype(np.float64)
+    save(sound.workspace, 10)
+    config = run_config(sound.workspace, tmp_path)
+    found = score_under_checkpoint(sound, config, step, num)
+    table = sample_triplets(sound.reader, num, config.seed).to_pandas()
+    vectors = embedded(sound.workspace, sound.corpus, step).astype(np.float64)
     d_ap, d_an = (((vectors[table.anchor] - vectors[other]) ** 2).sum(1) for other in (table.positive, table.negative))
-    assert found["num_triplets"] == len(table) == min(num, generation.manifest.num_triplets)
+    assert found["num_triplets"] == len(table) == min(num, sound.manifest.num_triplets)
     assert found["listed_active_share"] == pytest.approx(np.mean(d_ap - d_an + 0.2 > 0))
     in_band = np.mean((d_ap < d_an) & (d_an < d_ap + 0.2))
     assert found["listed_in_band_share"] == pytest.approx(in_band) and (step > 0 or in_band == 1.0)
@@ -181,36 +157,24 @@ def test_triplets_scored_again_have_the_distances_of_a_checkpoints_embeddings(
     assert found["d_an_drift"] == pytest.approx(np.mean(d_an - table.d_an), abs=1e-6)
 
 
-def test_the_newest_checkpoint_has_a_name(tmp_path: Path) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path)
-    save(generation.workspace, 10)
-    answer = command(generation, tmp_path, "--against", "latest", "--sample", "7", "--top", "2")
+def test_the_newest_checkpoint_has_a_name(sound: OpenGeneration, tmp_path: Path) -> None:
+    save(sound.workspace, 10)
+    answer = command(sound, tmp_path, "--against", "latest", "--sample", "7", "--top", "2")
     assert answer.report["against"]["step"] == 10 and len(answer.report["hubs"]["examples"]) == 2
     assert "here, 7 triplets" in printed(answer)
 
 
-def test_scoring_again_refuses_what_it_cannot_do_in_one_sentence(tmp_path: Path) -> None:
-    generation = mined(str(tmp_path / "w"), tmp_path)
-
-    def refusal(call: Callable[[], object]) -> str:
-        with pytest.raises(InputError) as refused:
-            call()
-        return str(refused.value)
-
-    save(generation.workspace, 10)
-    mixed = with_manifest(generation, old_share=0.5)
+def test_scoring_again_refuses_what_it_cannot_do_in_one_sentence(sound: OpenGeneration, tmp_path: Path) -> None:
+    save(sound.workspace, 10)
+    mixed = with_manifest(sound, old_share=0.5)
     assert refusal(lambda: score_under_checkpoint(mixed, run_config(mixed.workspace, tmp_path), 10, 5)).startswith(
         "--against: generation 0 stands with vectors of an old encoder for a share of 0.5 of its examples, so one "
     )
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "many"])
-def test_a_number_of_triplets_is_a_whole_one_from_one_on(value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    summary.add_flags(parser)
-    with pytest.raises(SystemExit):
-        parser.parse_args([f"--sample={value}"])
-    assert f"{value!r} is no whole number from 1 on" in capsys.readouterr().err
+def test_a_number_of_triplets_is_a_whole_one_from_one_on(value: str, triplets: RunTriplets) -> None:
+    triplets("summary", f"--sample={value}").assert_refused(f"{value!r} is no whole number from 1 on")
 
 
 def test_the_right_to_read_is_enough_on_s3(

@@ -1,33 +1,29 @@
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from pipeline.corpus.reader import Corpus
-from pipeline.errors import InputError
 from pipeline.inspection.labels import suspect_page
 from pipeline.inspection.labels.label_list import read_label_list
 from pipeline.storage.workspace import Workspace
-from tests.unit.corpus.samples import faces, png, run_prepare
-from tests.unit.inspection.suspect_samples import Found, command, faces_config, prepared, publish_found
+from tests.support.refusals import refusal
+from tests.unit.corpus.samples import faces, png
+from tests.unit.inspection.browser import chromium, logged, needs_chromium, resize
+from tests.unit.inspection.suspect_samples import Found, command, prepared
 
 EVIL = "<script>document.title='owned'</script><b>\"'&"
 
 
 def hostile(place: Path, found: list[Found]) -> Workspace:
     """A corpus with a label that is markup: examples 0 to 2 are called EVIL, as folders may not be."""
-    workspace = Workspace.open(str(place / "workspace"), "main")
     name = EVIL.replace("/", "\u2215")
     files = {f"{name}/{i}.png": png(i) for i in range(3)} | {f"b/{i}.png": png(10 + i) for i in range(3)}
-    run_prepare(faces_config(place / "faces", files), workspace)
-    publish_found(workspace, found)
-    return workspace
+    return prepared(place, found, files)
 
 
 def write(workspace: Workspace, file: Path, *arguments: str) -> str:
@@ -54,10 +50,7 @@ def test_a_label_of_suspects_only_is_shown_by_these(tmp_path: Path) -> None:
 
 
 def test_three_examples_are_spread_over_all_that_a_label_has(tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path / "workspace"), "main")
-    run_prepare(faces_config(tmp_path / "faces", faces(2, 9)), workspace)
-    publish_found(workspace, [(0, "person_1", 1.0)])
-    page = write(workspace, tmp_path / "page.html")
+    page = write(prepared(tmp_path, [(0, "person_1", 1.0)], faces(2, 9)), tmp_path / "page.html")
     assert [int(one) for one in re.findall(r'alt="looks like, example (\d+)"', page)] == [9, 13, 17]
 
 
@@ -87,10 +80,8 @@ def test_a_page_without_suspects_says_so(tmp_path: Path) -> None:
 def test_the_page_stays_below_its_limit_whatever_the_pictures_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace.open(str(tmp_path / "workspace"), "main")
     files = {f"p{i % 4}/{i:02d}.png": png(i, size=120) for i in range(32)}
-    run_prepare(faces_config(tmp_path / "faces", files), workspace)
-    publish_found(workspace, [(i, f"p{(i // 8 + 1) % 4}", 1.0) for i in range(20)])
+    workspace = prepared(tmp_path, [(i, f"p{(i // 8 + 1) % 4}", 1.0) for i in range(20)], files)
     whole = len(write(workspace, tmp_path / "page.html"))
     monkeypatch.setattr(suspect_page, "THUMBNAIL_CHARS", 100_000)
     small = len(write(workspace, tmp_path / "small.html"))
@@ -99,12 +90,11 @@ def test_the_page_stays_below_its_limit_whatever_the_pictures_are(
 
 def test_more_than_a_page_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = prepared(tmp_path)
-    with pytest.raises(InputError) as caught:
-        write(workspace, tmp_path / "page.html", "--number", "401")
-    assert str(caught.value) == "a page shows at most 400 suspects: give --number 400 or fewer, or use --csv"
+    message = refusal(lambda: write(workspace, tmp_path / "page.html", "--number", "401"))
+    assert message == "a page shows at most 400 suspects: give --number 400 or fewer, or use --csv"
     monkeypatch.setattr(suspect_page, "MAX_BYTES", 1000)
-    with pytest.raises(InputError, match=r"the page would have 0 MB: give --number 2 or fewer"):
-        write(workspace, tmp_path / "page.html")
+    message = refusal(lambda: write(workspace, tmp_path / "page.html"))
+    assert "the page would have 0 MB: give --number 2 or fewer" in message
     assert not (tmp_path / "page.html").exists()
 
 
@@ -115,21 +105,10 @@ def test_a_checkpoint_that_is_gone_is_said_to_be(tmp_path: Path, capfd: pytest.C
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[webdriver.Chrome, Path]]:
-    """Chromium without a window, and the folder that it saves to."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("Chromium and its chromedriver are not installed")
+    """Chromium, and the folder that it saves to."""
     folder = tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    yield chrome, folder
-    chrome.quit()
+    with chromium(folder) as chrome:
+        yield chrome, folder
 
 
 def saved(folder: Path) -> Path:
@@ -142,12 +121,7 @@ def saved(folder: Path) -> Path:
     raise AssertionError("nothing was saved")
 
 
-def complaints(chrome: webdriver.Chrome) -> list[object]:
-    """What the browser had to say of the page: violated policies, errors of the script."""
-    found: list[object] = chrome.get_log("browser")  # type: ignore[no-untyped-call]
-    return found
-
-
+@needs_chromium
 def test_what_is_written_on_the_page_can_be_saved_and_applied(
     tmp_path: Path, browser: tuple[webdriver.Chrome, Path]
 ) -> None:
@@ -165,9 +139,10 @@ def test_what_is_written_on_the_page_can_be_saved_and_applied(
     assert command(workspace, "--apply", saved(folder)).report["num_changed"] == 2
     corpus = Corpus.open(workspace)
     assert [corpus.label_names[corpus.labels[example]] for example in (7, 1)] == ["person_0", 'new, "quoted" =é']
-    assert complaints(chrome) == []
+    assert logged(chrome, "browser") == []
 
 
+@needs_chromium
 def test_the_page_saves_the_list_that_the_command_writes(
     tmp_path: Path, browser: tuple[webdriver.Chrome, Path]
 ) -> None:
@@ -180,6 +155,7 @@ def test_the_page_saves_the_list_that_the_command_writes(
     assert saved(folder).read_bytes() == (tmp_path / "written.csv").read_bytes()
 
 
+@needs_chromium
 def test_labels_are_text_on_the_page_and_in_its_list_whatever_they_hold(
     tmp_path: Path, browser: tuple[webdriver.Chrome, Path]
 ) -> None:
@@ -195,17 +171,17 @@ def test_labels_are_text_on_the_page_and_in_its_list_whatever_they_hold(
     file = saved(folder)
     assert "'=1+1" in file.read_text(encoding="utf-8")
     assert [row.new_label for row in read_label_list(file).by_id.values()] == suggestions
-    assert complaints(chrome) == []
+    assert logged(chrome, "browser") == []
 
 
+@needs_chromium
 @pytest.mark.parametrize("width", [360, 1600])
 def test_nothing_is_cut_off_on_phones_and_wide_screens(
     tmp_path: Path, browser: tuple[webdriver.Chrome, Path], width: int
 ) -> None:
     chrome, _ = browser
     write(hostile(tmp_path, [(0, "long" * 40, 1.0)]), tmp_path / "page.html")
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(chrome, width, 800, mobile=width < 500)
     chrome.get((tmp_path / "page.html").as_uri())
     assert chrome.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     save = chrome.find_element(By.CSS_SELECTOR, ".save button")

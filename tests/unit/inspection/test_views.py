@@ -14,12 +14,7 @@ from pipeline.storage.workspace import Workspace
 from pipeline.triplets.reader import generations
 from pipeline.triplets.schema import TRIPLETS
 from tests.unit.corpus.samples import faces, folder_config, run_prepare, write_folder
-from tests.unit.inspection.report_samples import (
-    finished_run,
-    image_corpus,
-    mined,
-    publish_generation,
-)
+from tests.unit.inspection.report_samples import finished_run, image_corpus, mined, prepared, publish_generation
 from tests.unit.inspection.sql_samples import NUM_EXAMPLES, answer, expected_triplets, session, workspace
 
 __all__ = ["workspace"]
@@ -44,22 +39,20 @@ def test_all_generations_are_one_view(workspace: Workspace) -> None:
 
 
 def test_a_kind_is_that_of_the_manifests_own_margin_to_the_last_bit(tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path), "main")
-    run_prepare(image_corpus(tmp_path / "source"), workspace)
+    workspace = prepared(tmp_path)
     d_ap = np.float32(0.3)
     at = np.float32(float(d_ap) + 0.7)
     d_an = [d_ap, np.nextafter(d_ap, np.float32(1)), np.nextafter(at, np.float32(0)), np.nextafter(at, np.float32(2))]
     ids = np.arange(4)
     table = pa.table([ids, ids, ids, np.full(4, d_ap), np.array(d_an)], schema=TRIPLETS)
     mining = MiningConfig(band=BandConfig(margin=0.7))
-    manifest = publish_generation(workspace, 0, table, mining=mining, kinds={})
+    manifest = publish_generation(workspace, 0, table, mining=mining, kinds={}).manifest
     kinds = [kind for (kind,) in answer(workspace, "SELECT kind FROM triplets ORDER BY anchor")]
     assert kinds == ["hard", "semi_hard", "semi_hard", "easy"] and manifest.mining.band.margin == 0.7
 
 
 def test_each_generation_has_the_labels_of_the_corpus_that_it_was_mined_from(tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path), "main")
-    run_prepare(image_corpus(tmp_path / "old", ["a", "b"]), workspace)
+    workspace = prepared(tmp_path, ["a", "b"])
     publish_generation(workspace, 0, mined(Corpus.open(workspace), 5))
     run_prepare(image_corpus(tmp_path / "new", ["y", "z"]), workspace, again=True)
     publish_generation(workspace, 1, mined(Corpus.open(workspace), 5))
@@ -166,8 +159,7 @@ def test_paths_are_there_wherever_they_are_asked_for(workspace: Workspace, state
 
 
 def test_a_run_without_generations_still_has_its_corpus_and_checkpoints(tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    run_prepare(image_corpus(tmp_path / "source"), workspace)
+    workspace = prepared(tmp_path)
     assert answer(workspace, "SELECT count(*) FROM corpus") == [(NUM_EXAMPLES,)]
     assert answer(workspace, "SELECT count(*) FROM quarantine") == [(0,)]
     assert answer(workspace, "FROM generations") == answer(workspace, "FROM checkpoints") == []
@@ -177,8 +169,7 @@ def test_a_run_without_generations_still_has_its_corpus_and_checkpoints(tmp_path
 
 
 def test_an_empty_generation_is_an_empty_view(tmp_path: Path) -> None:
-    workspace = Workspace.open(str(tmp_path / "w"), "main")
-    run_prepare(image_corpus(tmp_path / "source"), workspace)
+    workspace = prepared(tmp_path)
     publish_generation(workspace, 0, TRIPLETS.empty_table())
     assert answer(workspace, "FROM triplets") == []
     assert answer(workspace, "SELECT count(*), avg(margin) FROM triplets") == [(0, None)]

@@ -87,14 +87,8 @@ class Examples:
 
 def equal(a: Batch, b: Batch) -> bool:
     """Whether two batches are the same."""
-    listed = (a.listed_T3 is None) == (b.listed_T3 is None)
-    if a.listed_T3 is not None and b.listed_T3 is not None:
-        listed = np.array_equal(a.listed_T3, b.listed_T3)
-    return (
-        listed
-        and a.selection == b.selection
-        and np.array_equal(a.ids_B, b.ids_B)
-        and np.array_equal(a.labels_B, b.labels_B)
+    return a.selection == b.selection and all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("ids_B", "labels_B", "listed_T3")
     )
 
 
@@ -128,6 +122,45 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Embeds."""
         return F.normalize(self.layers(x).float(), dim=1)
+
+
+class Convolutional(nn.Module):
+    """Sees images; remembers how the last ones were laid out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 4)
+        self.was_channels_last = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.was_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        return F.normalize(self.head(F.relu(self.conv(x)).flatten(1)), dim=1)
+
+
+class Recalling(Small):
+    """Keeps what it gave."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__(dropout)
+        self.given: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given.append(super().forward(x))
+        return self.given[-1]
+
+
+class Collapsed(nn.Module):
+    """Maps everything to one point in the steps of which that is asked."""
+
+    def __init__(self, *steps: range) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.ones(10))
+        self.steps, self.step = [step for some in steps for step in some], -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.step += 1
+        return F.normalize(self.point + (0.0 if self.step in self.steps else 1.0) * x, dim=1)
 
 
 def dataset(

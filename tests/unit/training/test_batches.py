@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,6 @@ from hypothesis import strategies as st
 from pipeline.arrays import Int64Array
 from pipeline.config import BatchConfig
 from pipeline.training.batches import Batch, BatchPlanner, ListedTriplets, RandomLabels, RandomTriplets, fill_batch
-from pipeline.training.triplet_shard import TripletShard
 from tests.unit.training.samples import Examples, equal
 
 EXAMPLES = Examples([y % 6 + 1 for y in range(30)])
@@ -92,15 +93,8 @@ def test_every_listed_triplet_comes_once_before_any_comes_again(
     num: int, num_labels: int, images_per_label: int, first_step: int, seed: int
 ) -> None:
     rows = np.arange(num) % len(MINED)
-    some = TripletShard(
-        7,
-        MINED.anchor_T[rows],
-        MINED.positive_T[rows],
-        MINED.negative_T[rows],
-        MINED.anchor_label_T[rows],
-        MINED.negative_label_T[rows],
-        MINED.neighbours,
-    )
+    columns = ("anchor_T", "positive_T", "negative_T", "anchor_label_T", "negative_label_T")
+    some = replace(MINED, **{name: getattr(MINED, name)[rows] for name in columns})
     config = BatchConfig(num_labels=num_labels, images_per_label=images_per_label)
     listed = ListedTriplets(some, config, seed, first_step)
     num_steps = 2 * num // (config.num_images // 3) + 2

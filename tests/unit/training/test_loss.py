@@ -26,13 +26,20 @@ MARGIN = 0.5
 Rows = list[tuple[int, int, int]]
 
 
-def wanted(d: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], selection: Selection) -> Rows:
-    """The definitions, triplet by triplet; of negatives that are equally near, the first."""
+def wanted(
+    d: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], selection: Selection, num_new: int | None = None
+) -> Rows:
+    """The definitions, triplet by triplet; of negatives that are equally near, the first.
+
+    Where only the first ``num_new`` vectors are new, triplets of old ones alone do not count.
+    """
     found = []
     for a in range(len(d)):
         for p in np.flatnonzero((labels == labels[a]) & (np.arange(len(d)) != a)).tolist():
             lowest = {"semi_hard": d[a, p], "band": d[a, p], "positive_aware": 1.25 * d[a, p] + 0.25}
             negatives = np.flatnonzero(labels != labels[a])
+            if num_new is not None and min(a, p) >= num_new:
+                negatives = negatives[negatives < num_new]
             if selection in lowest:
                 negatives = negatives[d[a, negatives] > lowest[selection]]
             if selection == "band":

@@ -1,10 +1,8 @@
 """FaceNet's harmonic triplet loss: triplets of new and old vectors of one batch."""
 
 import itertools
-from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,30 +13,7 @@ from pipeline.config import BandConfig, LossConfig
 from pipeline.config.training import Selection
 from pipeline.training.loss import Objective, mixtures
 from tests.unit.training.samples import unit_vectors
-from tests.unit.training.test_loss import BAND, MARGIN, Rows, brute_distances, loss_of
-
-SELECTIONS: tuple[Selection, ...] = get_args(Selection)
-
-
-def wanted(d: npt.NDArray[np.float64], labels: npt.NDArray[np.integer], selection: Selection) -> Rows:
-    """The definition, triplet by triplet, over 2B vectors: of those with a new member, what the selection takes."""
-    num_new, labels = len(labels), np.tile(labels, 2)
-    lowest = {"semi_hard": (1.0, 0.0), "band": (1.0, 0.0), "positive_aware": (BAND.ratio, BAND.offset)}
-    found: Rows = []
-    for a, p in itertools.permutations(range(2 * num_new), 2):
-        if labels[a] != labels[p]:
-            continue
-        some_new = min(a, p) < num_new
-        negatives = [n for n in range(2 * num_new) if labels[n] != labels[a] and (some_new or n < num_new)]
-        if selection in lowest:
-            ratio, offset = lowest[selection]
-            negatives = [n for n in negatives if d[a, n] > ratio * d[a, p] + offset]
-        if selection == "band":
-            negatives = [n for n in negatives if d[a, n] < d[a, p] + MARGIN]
-        elif selection != "all" and negatives:
-            negatives = [min(negatives, key=lambda n: d[a, n])]
-        found += [(a, p, n) for n in negatives]
-    return found
+from tests.unit.training.test_loss import BAND, MARGIN, SELECTIONS, brute_distances, loss_of, wanted
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
@@ -53,22 +28,15 @@ def test_the_loss_is_that_of_all_triplets_with_a_new_member(
     objective = Objective(config, BAND)
     result = objective(new, torch.from_numpy(labels), selection, old_BD=old)
     d = brute_distances(torch.cat([new, old]).numpy())
-    rows = wanted(d, labels, selection)
+    rows = wanted(d, np.tile(labels, 2), selection, num_new=num)
     counted = [loss for a, p, n in rows if (loss := loss_of("hinge", d[a, p], d[a, n], config)) != 0.0]
     assert result.num_triplets == len(rows)
     assert float(result.loss) == pytest.approx(np.mean(counted) if counted else 0.0, rel=1e-9)
 
 
 def test_listed_triplets_count_in_their_seven_mixtures_and_those_alone() -> None:
-    assert mixtures(torch.tensor([[0, 1, 2]]), 3).tolist() == [
-        [0, 1, 2],
-        [0, 1, 5],
-        [0, 4, 2],
-        [0, 4, 5],
-        [3, 1, 2],
-        [3, 1, 5],
-        [3, 4, 2],
-    ]
+    seven = [[0, 1, 2], [0, 1, 5], [0, 4, 2], [0, 4, 5], [3, 1, 2], [3, 1, 5], [3, 4, 2]]
+    assert mixtures(torch.tensor([[0, 1, 2]]), 3).tolist() == seven
     new, old = (torch.from_numpy(unit_vectors(seed, 3)) for seed in (0, 1))
     listed, labels = torch.tensor([[0, 1, 2], [1, 0, 2]]), torch.tensor([0, 0, 1])
     objective = Objective(LossConfig(name="soft_margin"), BandConfig())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import BatchConfig
 from pipeline.config.training import Selection
-from pipeline.training.batches import RandomLabels
+from pipeline.training.batches import Batch, RandomLabels
 from pipeline.training.label_index import LabelIndex
 from pipeline.training.neighbourhoods import Neighbourhoods
 from pipeline.training.triplet_shard import TripletShard
@@ -44,9 +44,13 @@ def cliques(**changes: float) -> BatchConfig:
     return BatchConfig.model_validate(sizes | changes)
 
 
-def seed_labels_in(labels: list[int]) -> list[int]:
-    """The labels that seed cliques of two, in order."""
-    distinct = list(dict.fromkeys(labels))
+def labels_in(batch: Batch) -> list[int]:
+    """Each once, in order."""
+    return list(dict.fromkeys(batch.labels_B.tolist()))
+
+
+def seed_labels_in(distinct: list[int]) -> list[int]:
+    """Of labels in order, those that seed cliques of two."""
     assert all(other == label + 1 for label, other in zip(distinct[::2], distinct[1::2], strict=True))
     return distinct[::2]
 
@@ -102,7 +106,7 @@ def test_a_clique_holds_its_triplets_images_and_the_anchors_nearest_neighbours()
     planner = neighbourhoods(cliques(num_labels=6, clique_size=3))
     for step in range(30):
         batch = planner.plan(step)
-        labels = list(dict.fromkeys(batch.labels_B.tolist()))
+        labels = labels_in(batch)
         for seed_label in (labels[0], labels[3]):
             assert seed_label in SEED_LABELS and {seed_label, seed_label + 1, seed_label + 2} <= set(labels)
             anchor, positive = batch.ids_B[batch.labels_B == seed_label]
@@ -111,14 +115,14 @@ def test_a_clique_holds_its_triplets_images_and_the_anchors_nearest_neighbours()
 
 def test_a_clique_of_one_label_holds_the_pair_without_the_negative() -> None:
     config = cliques(clique_size=1, num_labels=3)
-    labels = [neighbourhoods(config).plan(step).labels_B.tolist() for step in range(8)]
-    assert_epochs([label for row in labels for label in dict.fromkeys(row)], SEED_LABELS)
+    planner = neighbourhoods(config)
+    assert_epochs([label for step in range(8) for label in labels_in(planner.plan(step))], SEED_LABELS)
 
 
 def test_a_seed_label_without_further_neighbours_makes_a_smaller_clique() -> None:
     planner = neighbourhoods(cliques(clique_size=4, num_labels=4), shard=BEFORE)
     for step in range(10):
-        labels = list(dict.fromkeys(planner.plan(step).labels_B.tolist()))
+        labels = labels_in(planner.plan(step))
         assert labels[0] in SEED_LABELS_BEFORE and labels[1] == labels[0] + 1 and len(labels) == 4
 
 
@@ -129,7 +133,7 @@ def test_the_random_share_is_kept(share: float, num_mined: int) -> None:
     others: list[int] = []
     for step in range(40):
         batch = planner.plan(step)
-        labels = list(dict.fromkeys(batch.labels_B.tolist()))
+        labels = labels_in(batch)
         assert len(labels) == 12 and set(seed_labels_in(labels[:num_mined])) <= set(SEED_LABELS)
         others += labels[num_mined:]
         assert num_mined or equal(batch, random.plan(step))
@@ -145,9 +149,7 @@ def test_a_batch_has_a_clique_unless_all_of_it_is_random() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 2 / 3, 1.0])
 def test_the_previous_share_is_exact_and_neither_generation_repeats_a_seed_within_an_epoch(share: float) -> None:
     planner = neighbourhoods(cliques(num_labels=2, previous_share=share), first_step=5, previous=BEFORE)
-    seed_labels = [
-        seed_label for step in range(5, 305) for seed_label in seed_labels_in(planner.plan(step).labels_B.tolist())
-    ]
+    seed_labels = [label for step in range(5, 305) for label in seed_labels_in(labels_in(planner.plan(step)))]
     previous = [label for label in seed_labels if label in SEED_LABELS_BEFORE]
     current = [label for label in seed_labels if label in SEED_LABELS]
     assert len(seed_labels) == len(previous) + len(current) == 300
@@ -178,19 +180,15 @@ def test_the_in_batch_share_is_exact_and_costs_no_label_its_turn(share: float, f
         if equal(batch, random.plan(first_step + num - 1)):
             num_random += 1
         else:
-            seed_labels += seed_labels_in(batch.labels_B.tolist())
+            seed_labels += seed_labels_in(labels_in(batch))
         assert abs(num_random - num * share) < 1.0 + 1e-9
     assert num_random == round(200 * share) and len(seed_labels) == 3 * (200 - num_random)
     if seed_labels:
         assert_epochs(seed_labels, SEED_LABELS)
     if share == 0.5:
-        assert seed_labels == [
-            seed_label
-            for step in range(100)
-            for seed_label in seed_labels_in(
-                neighbourhoods(cliques(), first_step).plan(first_step + step).labels_B.tolist()
-            )
-        ]
+        without = neighbourhoods(cliques(), first_step)
+        plans = (without.plan(first_step + step) for step in range(100))
+        assert seed_labels == [label for batch in plans for label in seed_labels_in(labels_in(batch))]
 
 
 def test_a_generation_without_triplets_gives_random_batches() -> None:
@@ -234,9 +232,6 @@ def test_a_label_that_two_cliques_share_brings_the_images_of_both_triplets() -> 
 def test_whole_cliques_do_not_take_the_places_of_random_labels() -> None:
     config = cliques(num_labels=9, clique_size=9, random_share=0.2)
     wide = EXAMPLES.mined([(y, y + 1) for y in SEED_LABELS], neighbours={y: list(range(48)) for y in SEED_LABELS})
-    never_mined = [
-        label >= 48
-        for step in range(60)
-        for label in dict.fromkeys(neighbourhoods(config, shard=wide).plan(step).labels_B.tolist())
-    ]
+    planner = neighbourhoods(config, shard=wide)
+    never_mined = [label >= 48 for step in range(60) for label in labels_in(planner.plan(step))]
     assert 0 < sum(never_mined) <= 2 * 60, "two of nine labels are random, and only they can be such as were not mined"

@@ -1,11 +1,10 @@
 import copy
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import BandConfig, OptimiserConfig, TrainingConfig
@@ -13,9 +12,13 @@ from pipeline.config.training import Selection
 from pipeline.training.dataset import LoadedBatch
 from pipeline.training.loss import Objective
 from pipeline.training.trainer import StepReport, Trainer, TrainingFailedError
+from tests.support.refusals import refusal
 from tests.unit.training.samples import (
     CONFIG,
     OLD,
+    Collapsed,
+    Convolutional,
+    Recalling,
     Small,
     assert_same_weights,
     configured,
@@ -26,50 +29,21 @@ from tests.unit.training.samples import (
 )
 from tests.unit.training.workers import NUM_STEPS, cases, train_cases, train_harmonic
 
+PLAIN = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0}
 IMAGES = np.random.default_rng(1).normal(size=(48, 3, 8, 8)).astype(np.float32)
-
-
-class Convolutional(nn.Module):
-    """Sees images; remembers how the last ones were laid out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 4)
-        self.was_channels_last = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.was_channels_last = x.is_contiguous(memory_format=torch.channels_last)
-        return F.normalize(self.head(F.relu(self.conv(x)).flatten(1)), dim=1)
-
-
-class Recalling(Small):
-    """Keeps what it gave."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__(dropout)
-        self.given: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.given.append(super().forward(x))
-        return self.given[-1]
-
-
-class Collapsed(nn.Module):
-    """Maps everything to one point in the steps of which that is asked."""
-
-    def __init__(self, *steps: range) -> None:
-        super().__init__()
-        self.point = nn.Parameter(torch.ones(10))
-        self.steps, self.step = [step for some in steps for step in some], -1
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.step += 1
-        return F.normalize(self.point + (0.0 if self.step in self.steps else 1.0) * x, dim=1)
 
 
 def resumable(optimiser: OptimiserConfig) -> tuple[TrainingConfig, Small]:
     return configured(optimiser=optimiser.model_dump()), Small(dropout=0.3, batch_norm=True)
+
+
+def descend(network: nn.Module, loss: Tensor, rate: float) -> None:
+    """One step of plain gradient descent."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(rate * parameter.grad)
 
 
 def rounds(trainer: Trainer, first: int, last: int) -> list[StepReport]:
@@ -129,17 +103,13 @@ def test_a_resumed_run_decays_and_gathers_momentum_as_its_config_says_now() -> N
 
 
 def test_a_step_is_plain_gradient_descent_on_the_objective_and_says_what_it_did() -> None:
-    config = configured(optimiser={"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0})
+    config = configured(optimiser=PLAIN)
     trainer, reference, batch = Trainer(Small(), config, seed=0), Small(), loaded(step=5)
     report = trainer.step(batch)
     embeddings = reference(batch.inputs)
     result = Objective(config.loss, BandConfig())(embeddings, batch.labels_B, "all")
-    result.loss.backward()  # type: ignore[no-untyped-call]
     rate = 0.1 * 0.5 * (1.0 + np.cos(np.pi * 5 / config.num_steps))
-    with torch.no_grad():
-        for parameter in reference.parameters():
-            assert parameter.grad is not None
-            parameter.sub_(rate * parameter.grad)
+    descend(reference, result.loss, rate)
     assert_same_weights(trainer.encoder, reference, rtol=1e-5, atol=1e-7)
     spread = (embeddings - embeddings.mean(dim=0)).square().sum(dim=1).mean()
     assert report.loss == pytest.approx(float(result.loss.detach()))
@@ -176,16 +146,22 @@ def test_parameters_that_need_no_gradient_stay_as_they_are() -> None:
     assert not torch.equal(encoder.state_dict()["layers.4.weight"], before.state_dict()["layers.4.weight"])
 
 
+def assert_same_steps(trainer: Trainer, reference: Trainer) -> None:
+    """Four of them, but for rounding."""
+    for expected, report in zip(train(reference, range(4)), train(trainer, range(4)), strict=True):
+        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
+        assert (report.num_triplets, report.num_images) == (expected.num_triplets, expected.num_images)
+    assert_same_weights(trainer.encoder, reference.encoder, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("selection", ["all", "semi_hard"])
 @pytest.mark.parametrize("images_per_forward", [1, 4, 5, 14, 15, 99])
 def test_forwarding_in_pieces_takes_the_same_steps(images_per_forward: int, selection: Selection) -> None:
-    at_once = Trainer(Small(), configured(selection=selection), seed=0)
-    config = configured(selection=selection, images_per_forward=images_per_forward)
-    in_pieces = Trainer(Small(), config, seed=0)
-    for expected, report in zip(train(at_once, range(4)), train(in_pieces, range(4)), strict=True):
-        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
-        assert (report.num_triplets, report.num_images) == (expected.num_triplets, expected.num_images)
-    assert_same_weights(in_pieces.encoder, at_once.encoder, rtol=1e-5, atol=1e-6)
+    at_once, in_pieces = (
+        Trainer(Small(), configured(selection=selection, images_per_forward=size), seed=0)
+        for size in (None, images_per_forward)
+    )
+    assert_same_steps(in_pieces, at_once)
 
 
 def test_the_second_pass_over_a_piece_draws_what_the_first_one_drew() -> None:
@@ -268,14 +244,14 @@ def test_a_compiled_encoder_takes_the_same_steps(images_per_forward: int | None)
     plain, compiled = Trainer(Small(), config, seed=0), Trainer(Small(), config, seed=0)
     # All of torch.compile but the generation of C++, which takes a minute.
     compiled.encoder.compile(backend="aot_eager")
-    for expected, report in zip(train(plain, range(3)), train(compiled, range(3)), strict=True):
-        assert report.loss == pytest.approx(expected.loss, rel=1e-5)
-    assert_same_weights(compiled.encoder, plain.encoder, rtol=1e-5, atol=1e-6)
+    assert_same_steps(compiled, plain)
 
 
-def assert_one_sentence(error: pytest.ExceptionInfo[Any], *words: str) -> None:
-    text = str(error.value)
-    assert "\n" not in text and ". " not in text and all(word in text for word in words), text
+def failure(call: Callable[[], object], *words: str) -> str:
+    """The one sentence with these words that training ends with."""
+    text = refusal(call, TrainingFailedError)
+    assert ". " not in text and all(word in text for word in words), text
+    return text
 
 
 @pytest.mark.parametrize("images_per_forward", [None, 4])
@@ -288,9 +264,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
     before = copy.deepcopy(trainer.encoder)
     batch = loaded(step=3)
     batch.inputs[0, 0] = value
-    with pytest.raises(TrainingFailedError) as error:
-        trainer.step(batch)
-    assert_one_sentence(error, "step 3 is not finite", "training.optimiser.learning_rate")
+    failure(lambda: trainer.step(batch), "step 3 is not finite", "training.optimiser.learning_rate")
     assert_same_weights(trainer.encoder, before)
 
 
@@ -309,13 +283,12 @@ def test_training_that_has_collapsed_is_refused_after_20_steps(selection: Select
     reports = train(trainer, range(19), data)
     assert all(report.spread < 1e-12 for report in reports)
     before = copy.deepcopy(trainer.encoder)
-    with pytest.raises(TrainingFailedError) as error:
-        train(trainer, range(19, 20), data)
-    assert_same_weights(trainer.encoder, before)
     changes = ("training.optimiser.learning_rate 0.05", "selectively_contrastive", "training.curriculum")
-    assert_one_sentence(error, "collapsed", "step 19", "training.min_spread 0.001", *changes)
-    assert ("select semi_hard instead of hard" in str(error.value)) == (selection == "hard")
-    assert "instead of semi_hard" not in str(error.value)
+    found = ("collapsed", "step 19", "training.min_spread 0.001", *changes)
+    sentence = failure(lambda: train(trainer, range(19, 20), data), *found)
+    assert_same_weights(trainer.encoder, before)
+    assert ("select semi_hard instead of hard" in sentence) == (selection == "hard")
+    assert "instead of semi_hard" not in sentence
 
 
 def test_an_encoder_that_leaves_its_one_point_in_time_is_trained() -> None:
@@ -346,16 +319,11 @@ def test_several_workers_take_the_steps_of_the_undivided_batch(world_size: int, 
 
 @pytest.mark.parametrize("images_per_forward", [None, 4])
 def test_a_harmonic_step_descends_on_the_loss_with_the_old_vectors(images_per_forward: int | None) -> None:
-    plain = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
-    config = configured(optimiser=plain, images_per_forward=images_per_forward)
+    config = configured(optimiser=PLAIN | {"schedule": "constant"}, images_per_forward=images_per_forward)
     trainer, reference, batch = Trainer(Small(), config, seed=0), Small(), dataset(old_ND=OLD)[2]
     report = trainer.step(batch)
     result = Objective(config.loss, BandConfig())(reference(batch.inputs), batch.labels_B, "all", old_BD=batch.old_BD)
-    result.loss.backward()  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        for parameter in reference.parameters():
-            assert parameter.grad is not None
-            parameter.sub_(0.1 * parameter.grad)
+    descend(reference, result.loss, 0.1)
     assert_same_weights(trainer.encoder, reference, rtol=1e-5, atol=1e-7)
     assert (report.num_images, report.num_triplets) == (15, result.num_triplets)
     assert result.num_triplets > 6 * Trainer(Small(), config, seed=0).step(loaded(step=2)).num_triplets

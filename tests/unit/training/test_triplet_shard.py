@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +18,11 @@ def clique_seeds(nums: list[int], seed: int, generation: int = 1) -> tuple[Cliqu
     examples = Examples([3] * (2 * len(nums)))
     joined = [(2 * place, 2 * place + 1) for place in range(len(nums))]
     parts = [examples.mined([pair], num) for pair, num in zip(joined, nums, strict=True)]
-    mined = examples.mined([])
-    together = {
+    together: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("anchor_T", "positive_T", "negative_T", "anchor_label_T", "negative_label_T")
     }
-    mined = type(mined)(generation, neighbours=mined.neighbours, **together)
+    mined = replace(parts[0], generation=generation, **together)
     assert len(mined) == sum(nums)
     return CliqueSeeds(mined, seed), mined.anchor_label_T.tolist()
 

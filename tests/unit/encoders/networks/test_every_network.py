@@ -33,6 +33,22 @@ def test_grey_and_rgb_images_give_vectors_of_every_length(name: str, embedding_d
         assert network(torch.zeros(2, channels, side, side)).shape == (2, embedding_dim)
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("nn2", [(1, 1), (33, 97), (250, 250)]),
+        ("nns1", [(32, 32), (33, 100), (165, 165), (250, 250)]),
+        ("nns2", [(64, 64), (65, 130), (140, 116), (250, 250)]),
+        ("small_cnn", [(1, 1), (17, 40), (32, 32), (33, 32), (100, 70)]),
+    ],
+)
+def test_every_size_from_the_smallest_on_gives_one_vector_an_image(name: str, sizes: list[tuple[int, int]]) -> None:
+    for height, width in sizes:
+        with torch.device("meta"):
+            network = NETWORKS[name](3, 64, height, width).eval()
+            assert network(torch.zeros(2, 3, height, width)).shape == (2, 64)
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_an_untrained_encoder_keeps_different_images_apart(name: str, options: dict[str, str]) -> None:
     """The first generation is mined from it: the audit refuses a spread below 1e-4."""

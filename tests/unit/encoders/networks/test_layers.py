@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoders.networks.layers import L2Pool, Maxout, check_paper_norm
+from pipeline.encoders.networks.layers import L2Pool, Maxout
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**31))
@@ -34,8 +33,3 @@ def test_maxout_takes_the_larger_of_two_linear_maps_of_a_unit() -> None:
         layer.linear.bias.copy_(torch.tensor([0.0, 0, 0, -1, 0, 0.5]))
         output = layer(torch.tensor([[2.0, 3.0], [-2.0, 0.5]]))
     assert output.tolist() == [[2.0, 5.0, 5.0], [2.0, 0.5, 0.5]]
-
-
-def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(ValueError, match="norm must be 'batch' or 'lrn', not 'group'"):
-        check_paper_norm("group")

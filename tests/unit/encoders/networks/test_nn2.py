@@ -100,10 +100,3 @@ def test_lrn_stands_in_two_places_and_batch_norm_behind_every_convolution(networ
 
     assert (count(paper, nn.LocalResponseNorm), count(paper, nn.BatchNorm2d)) == (2, 0)
     assert (count(batch, nn.LocalResponseNorm), count(batch, nn.BatchNorm2d)) == (0, count(batch, nn.Conv2d))
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (33, 97), (250, 250)])
-def test_any_image_size_gives_one_vector_an_image(height: int, width: int) -> None:
-    with torch.device("meta"):
-        network = NN2(3, 64, height, width).eval()
-        assert network(torch.zeros(2, 3, height, width)).shape == (2, 64)

@@ -24,27 +24,6 @@ def test_parameters_and_multiply_adds_are_those_of_the_paper(
     assert summary.multiply_adds == pytest.approx(paper_multiply_adds, rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("network_class", "height", "width"),
-    [
-        (NNS1, 32, 32),
-        (NNS1, 33, 100),
-        (NNS1, 165, 165),
-        (NNS1, 250, 250),
-        (NNS2, 64, 64),
-        (NNS2, 65, 130),
-        (NNS2, 140, 116),
-        (NNS2, 250, 250),
-    ],
-)
-def test_every_size_from_the_smallest_on_gives_one_vector_an_image(
-    network_class: type[SmallInception], height: int, width: int
-) -> None:
-    with torch.device("meta"):
-        network = network_class(3, 128, height, width).eval()
-        assert network(torch.zeros(2, 3, height, width)).shape == (2, 128)
-
-
 @pytest.mark.parametrize(("network_class", "side"), [(NNS1, 32), (NNS2, 64)])
 def test_smaller_images_are_refused(network_class: type[SmallInception], side: int) -> None:
     with pytest.raises(ValueError, match=rf"at least {side}x{side} pixels, not {side - 1}x{side}"):

@@ -39,13 +39,6 @@ def test_sizes_are_drawn_of_the_last_result_alone() -> None:
     assert (pictures[0][:, :middle] != pictures[1][:, :middle]).any()
 
 
-def test_degenerate_clusters_are_drawn() -> None:
-    labels = np.array([0, 1])
-    for found in (np.array([0, 0]), np.array([-1, -1])):
-        result = Clustering(2, np.array([1, 1]), 0.1, {"hdbscan": score_partition(labels, found)})
-        assert plot_clustering({"odd": result}).startswith(b"\x89PNG")
-
-
 def test_results_that_cannot_be_drawn_together_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="same methods"):
         plot_clustering({"one": clustering(0.1), "two": clustering(0.1, 0.2)})

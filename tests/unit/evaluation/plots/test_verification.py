@@ -8,12 +8,6 @@ from tests.unit.evaluation.plots.pixels import amount, ink_at_the_edge, palette_
 from tests.unit.evaluation.samples import verification
 
 
-@pytest.mark.parametrize(("num_results", "height"), [(1, 780), (2, 780), (4, 834)])
-def test_the_picture_is_a_png_of_the_documented_size(num_results: int, height: int) -> None:
-    results = {f"step {step}": verification(0.5) for step in range(num_results)}
-    assert pixels(plot_verification(results)).shape == (height, 1650, 3)
-
-
 def test_an_earlier_result_is_drawn_into_the_roc_panel_only() -> None:
     last = verification(0.5)
     alone = pixels(plot_verification({"step 300": last}))

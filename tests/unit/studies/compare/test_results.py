@@ -22,12 +22,9 @@ def test_a_result_survives_json_bit_for_bit(values: list[float], facts: dict[str
     assert ArmResult.model_validate_json(written.model_dump_json()) == written
 
 
-def test_the_final_point_is_the_last_one() -> None:
-    assert result("random", 0, [0.1, 0.3, 0.2]).final.metrics == {"recall_at_1": 0.2}
-
-
-def test_wall_time_is_training_and_refreshing() -> None:
-    assert result("mined", 0, [0.1, 0.3, 0.2], refresh_s=0.5).final.wall_s == 3.0
+def test_the_final_point_is_the_last_one_and_its_wall_time_is_training_and_refreshing() -> None:
+    final = result("mined", 0, [0.1, 0.3, 0.2], refresh_s=0.5).final
+    assert (final.metrics, final.wall_s) == ({"recall_at_1": 0.2}, 3.0)
 
 
 def test_a_curve_without_a_point_is_refused() -> None:

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.studies.compare.results import ArmResult
 from pipeline.studies.compare.statistics import (
+    Difference,
+    Position,
+    Reach,
     compare_pairs,
     estimate,
     first_reach,
@@ -16,8 +20,21 @@ from pipeline.studies.compare.statistics import (
 )
 from tests.unit.studies.compare.samples import curve, result
 
+BASELINE = {0: 0.70, 1: 0.80, 2: 0.90}
 VALUE = st.floats(0.0, 1.0)
 VALUES = st.lists(VALUE, min_size=1, max_size=12)
+
+
+def compared(arm: dict[int, float], baseline: dict[int, float]) -> Difference:
+    difference = compare_pairs(arm, baseline)
+    assert difference is not None
+    return difference
+
+
+def reached(arm: dict[int, ArmResult], baseline: dict[int, ArmResult], position: Position = images_of) -> Reach:
+    reach = reach_baseline(arm, baseline, "recall_at_1", position)
+    assert reach is not None
+    return reach
 
 
 def test_the_interval_is_students_with_one_degree_of_freedom_less_than_seeds() -> None:
@@ -53,8 +70,7 @@ def test_no_value_is_a_programming_error() -> None:
 
 
 def test_a_paired_difference_has_the_interval_of_the_differences() -> None:
-    difference = compare_pairs({0: 0.71, 1: 0.82, 2: 0.91}, {0: 0.70, 1: 0.80, 2: 0.90})
-    assert difference is not None
+    difference = compared({0: 0.71, 1: 0.82, 2: 0.91}, BASELINE)
     # By hand: 0.01, 0.02, 0.01 has mean 0.013333 and s 0.0057735; t(2, 97.5 %) = 4.30265.
     assert difference.paired.mean == pytest.approx(0.013333, abs=1e-6)
     assert difference.paired.half_width == pytest.approx(4.30265 * 0.0057735 / math.sqrt(3), rel=1e-4)
@@ -62,8 +78,7 @@ def test_a_paired_difference_has_the_interval_of_the_differences() -> None:
 
 
 def test_a_small_gain_in_every_seed_is_decided_although_the_seeds_differ_by_more() -> None:
-    difference = compare_pairs({0: 0.711, 1: 0.810, 2: 0.910}, {0: 0.70, 1: 0.80, 2: 0.90})
-    assert difference is not None
+    difference = compared({0: 0.711, 1: 0.810, 2: 0.910}, BASELINE)
     assert (difference.verdict, difference.disjoint) == ("better", False)
 
 
@@ -79,16 +94,13 @@ def test_a_small_gain_in_every_seed_is_decided_although_the_seeds_differ_by_more
 )
 def test_the_verdict_is_whether_the_paired_interval_excludes_zero(gains: tuple[float, ...], verdict: str) -> None:
     baseline = dict.fromkeys(range(len(gains)), 0.25)
-    difference = compare_pairs({seed: 0.25 + gain for seed, gain in enumerate(gains)}, baseline)
-    assert difference is not None
+    difference = compared({seed: 0.25 + gain for seed, gain in enumerate(gains)}, baseline)
     assert difference.verdict == verdict
 
 
 def test_exchanging_the_arms_exchanges_better_and_worse() -> None:
     first, second = {0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.7, 1: 0.81, 2: 0.92}
-    there, back = compare_pairs(second, first), compare_pairs(first, second)
-    assert there is not None
-    assert back is not None
+    there, back = compared(second, first), compared(first, second)
     assert (there.verdict, back.verdict) == ("better", "worse")
     assert there.paired.mean == pytest.approx(-back.paired.mean)
     assert there.paired.half_width == pytest.approx(back.paired.half_width)
@@ -96,17 +108,14 @@ def test_exchanging_the_arms_exchanges_better_and_worse() -> None:
 
 def test_far_apart_arms_have_disjoint_intervals_and_one_seed_has_none() -> None:
     baseline = {0: 0.50, 1: 0.51, 2: 0.52}
-    far = compare_pairs({0: 0.90, 1: 0.91, 2: 0.92}, baseline)
-    alone = compare_pairs({0: 0.90}, baseline)
-    assert far is not None
-    assert alone is not None
+    far = compared({0: 0.90, 1: 0.91, 2: 0.92}, baseline)
+    alone = compared({0: 0.90}, baseline)
     assert far.disjoint is True
     assert (alone.disjoint, alone.paired.half_width, alone.verdict) == (None, None, "undecided")
 
 
 def test_only_seeds_that_both_have_are_paired() -> None:
-    difference = compare_pairs({0: 0.6, 1: 0.7, 9: 0.0}, {0: 0.5, 1: 0.5, 2: 1.0})
-    assert difference is not None
+    difference = compared({0: 0.6, 1: 0.7, 9: 0.0}, {0: 0.5, 1: 0.5, 2: 1.0})
     assert difference.paired.num == 2
     assert difference.paired.mean == pytest.approx(0.15)
     assert compare_pairs({0: 0.6}, {1: 0.5}) is None
@@ -151,10 +160,8 @@ def test_a_value_of_the_curve_is_reached_where_it_stands_or_before(values: list[
 def test_the_share_of_a_seed_is_measured_against_the_baseline_of_that_seed() -> None:
     baseline = {0: result("random", 0, [0.0, 0.2, 0.4]), 1: result("random", 1, [0.0, 0.4, 0.8])}
     arm = {0: result("mined", 0, [0.0, 0.4, 0.5], refresh_s=1.0), 1: result("mined", 1, [0.0, 0.7, 0.9], refresh_s=1.0)}
-    images = reach_baseline(arm, baseline, "recall_at_1", images_of)
-    seconds = reach_baseline(arm, baseline, "recall_at_1", seconds_of)
-    assert images is not None
-    assert seconds is not None
+    images = reached(arm, baseline)
+    seconds = reached(arm, baseline, seconds_of)
     assert images.share.mean == pytest.approx((0.5 + 0.75) / 2)  # 100 and 150 of 200 images
     assert seconds.share.mean == pytest.approx(1.0 + 0.25)  # 2 and 3 of 2 seconds: the refresh doubles them
     assert (images.num_reached, images.share.num, images.is_lower_bound) == (2, 2, False)
@@ -163,15 +170,13 @@ def test_the_share_of_a_seed_is_measured_against_the_baseline_of_that_seed() -> 
 def test_a_seed_that_never_comes_there_counts_with_all_it_used_and_makes_a_lower_bound() -> None:
     baseline = {seed: result("random", seed, [0.0, 0.2, 0.4]) for seed in (0, 1)}
     arm = {0: result("mined", 0, [0.0, 0.4, 0.5]), 1: result("mined", 1, [0.0, 0.1, 0.2])}
-    reach = reach_baseline(arm, baseline, "recall_at_1", images_of)
-    assert reach is not None
+    reach = reached(arm, baseline)
     assert (reach.share.mean, reach.num_reached, reach.is_lower_bound) == (0.75, 1, True)
 
 
 def test_the_baseline_itself_needs_less_than_everything_where_it_fell_at_the_end() -> None:
     baseline = {0: result("random", 0, [0.0, 0.8, 0.4])}
-    reach = reach_baseline(baseline, baseline, "recall_at_1", images_of)
-    assert reach is not None
+    reach = reached(baseline, baseline)
     assert reach.share.mean == 0.25
 
 

@@ -62,23 +62,23 @@ def test_no_time_at_all_is_no_refresh_share() -> None:
     assert compare([result("random", 0, [0.1])], "random").arms[0].refresh_share.mean == 0.0
 
 
-def test_nothing_to_compare_is_said() -> None:
-    with pytest.raises(InputError, match="there is no result"):
-        compare([], "random", arms=["random"])
+OTHER_METRICS = CurvePoint(step=0, images=0, metrics={"roc_auc": 0.5}, train_s=0, refresh_s=0)
 
 
-def test_two_results_of_one_arm_and_seed_are_refused() -> None:
-    with pytest.raises(InputError, match="two results of random, seed 3"):
-        compare([result("random", 3, [0.1]), result("random", 3, [0.2])], "random")
-
-
-def test_a_baseline_that_is_no_arm_is_refused_with_the_arms_there_are() -> None:
-    with pytest.raises(InputError, match=r"the baseline randon is not among the arms \(mined, random\)"):
-        compare(learned(["random", "mined"], [0]), "randon")
-
-
-def test_results_with_other_metrics_are_refused() -> None:
-    point = CurvePoint(step=0, images=0, metrics={"roc_auc": 0.5}, train_s=0, refresh_s=0)
-    other = ArmResult(arm="mined", seed=1, digest="d", curve=(point,), facts={})
-    with pytest.raises(InputError, match="evaluated by other metrics"):
-        compare([result("random", 0, [0.1]), other], "random")
+@pytest.mark.parametrize(
+    ("results", "baseline", "message"),
+    [
+        ([], "random", "there is no result"),
+        ([result("random", 3, [0.1]), result("random", 3, [0.2])], "random", "two results of random, seed 3"),
+        (learned(["random", "mined"], [0]), "randon", r"the baseline randon is not among the arms \(mined, random\)"),
+        (
+            [result("random", 0, [0.1]), ArmResult(arm="mined", seed=1, digest="d", curve=(OTHER_METRICS,), facts={})],
+            "random",
+            "evaluated by other metrics",
+        ),
+    ],
+    ids=["nothing", "one arm and seed twice", "an unknown baseline", "other metrics"],
+)
+def test_results_that_cannot_be_compared_are_refused(results: list[ArmResult], baseline: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare(results, baseline)
