@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 COMPARE := --config jobs/configs/demo.yaml --workspace build/compare --training.num_steps 1200 --training.steps_per_round 400 \
     --training.batch.num_labels 45
+# In the order of the files: those of many short tests come last, and leave no process idle for long.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo compare test test-quick test-slow test-faults test-native audit benchmark lint format clean
@@ -34,17 +36,17 @@ compare: $(INSTALLED) ## Train as long on mined, random and in-batch triplets, a
 	$(BIN)/python -m jobs.evaluate $(COMPARE) --checkpoint main:0 random in-batch main
 
 test: $(INSTALLED) ## Run the whole test suite, then the linters
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow and not faults'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not faults'
 	$(MAKE) --no-print-directory lint
 
 test-quick: $(INSTALLED) ## Run the unit tests only
 	$(BIN)/python -m pytest tests/unit
 
 test-slow: $(INSTALLED) ## Run training runs whose outcome is judged, and installs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow
 
 test-faults: $(INSTALLED) ## Kill processes, break the store, fill the disk, and see that nothing is lost or torn
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m faults
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/faults
 
 test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and undefined-behaviour sanitizers
 	mkdir -p build/sanitized

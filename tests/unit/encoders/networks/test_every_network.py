@@ -34,18 +34,23 @@ def test_grey_and_rgb_images_give_vectors_of_every_length(name: str, embedding_d
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"),
+    ("name", "sizes", "options"),
     [
-        ("nn2", [(1, 1), (33, 97), (250, 250)]),
-        ("nns1", [(32, 32), (33, 100), (165, 165), (250, 250)]),
-        ("nns2", [(64, 64), (65, 130), (140, 116), (250, 250)]),
-        ("small_cnn", [(1, 1), (17, 40), (32, 32), (33, 32), (100, 70)]),
+        ("nn2", [(1, 1), (33, 97), (250, 250)], {}),
+        ("nns1", [(32, 32), (33, 100), (165, 165), (250, 250)], {}),
+        ("nns2", [(64, 64), (65, 130), (140, 116), (250, 250)], {}),
+        *(
+            ("small_cnn", [(1, 1), (17, 40), (32, 32), (33, 32), (100, 70)], {"norm": norm})
+            for norm in ("batch", "group")
+        ),
     ],
 )
-def test_every_size_from_the_smallest_on_gives_one_vector_an_image(name: str, sizes: list[tuple[int, int]]) -> None:
+def test_every_size_from_the_smallest_on_gives_one_vector_an_image(
+    name: str, sizes: list[tuple[int, int]], options: dict[str, str]
+) -> None:
     for height, width in sizes:
         with torch.device("meta"):
-            network = NETWORKS[name](3, 64, height, width).eval()
+            network = NETWORKS[name](3, 64, height, width, **options).eval()
             assert network(torch.zeros(2, 3, height, width)).shape == (2, 64)
 
 
