@@ -48,5 +48,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 COMMAND = Command(
-    "one HTML file: distances, learning curves, churn, pictures of triplets and quarantine", run, add_flags
+    "one HTML file: distances, generations, learning curves, pictures of triplets and quarantine", run, add_flags
 )

@@ -98,9 +98,9 @@ class FaissIndex:
             num_negatives: M.
 
         Returns:
-            P x M, and how many of the pairs were handed to the fallback. From a Flat index the same as ``scan.scan``
-            gives; from another one in-band negatives with their true distances, most of them the nearest, and as many
-            for each pair as the scan finds.
+            P x M, and how many of the pairs were handed to the fallback. From a Flat index the same as
+            ``reference.scan`` gives; from another one in-band negatives with their true distances, most of them the
+            nearest, and as many for each pair as the scan finds.
         """
         found = Nearest.empty(len(queries.row_P), num_negatives)
         if len(self._shard) == 0 or len(queries.row_P) == 0:

@@ -1,4 +1,4 @@
-"""The scan in C (backend `native`): the same answers as ``scan.scan``, near the processor's matrix-product rate.
+"""The scan in C (backend `native`): the same answers as ``reference.scan``, near the processor's matrix-product rate.
 
 ``native.c`` says how. This module prepares its arrays and is the only one that imports it.
 """
@@ -82,7 +82,7 @@ class NativeScan:
         self.num_looked_at = self.num_rescored = 0  # candidates that products could not decide on, over all calls
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
-        """As ``scan.scan``; the second value, of pairs handed on, is 0.
+        """As ``reference.scan``; the second value, of pairs handed on, is 0.
 
         Raises:
             InputError: Anchors and candidates differ in dimension or type, or a vector is not finite.

@@ -5,8 +5,8 @@ a·c - |c|²/2, so that d = |a|² - 2 · nearness, and a band is an interval of 
 far a nearness can be off, lie inside a band and be among the best so far goes on a short list. The lists are scored
 again in float64. No distance matrix is ever written: beside the vectors, memory is a few hundred MB.
 
-Axes: A anchors, P pairs, Q distinct questions (pairs of an anchor with equal bands share one), L lines (an anchor with
-up to S of its questions), N candidates, C those of a tile, K splits of them, M negatives, E list entries, D dims,
+Axes: A anchors, P pairs, Q distinct queries (pairs of an anchor with equal bands share one), L lines (an anchor with
+up to S of its queries), N candidates, C those of a tile, K splits of them, M negatives, E list entries, D dims,
 W terms of a product.
 """
 
@@ -24,10 +24,10 @@ from pipeline.mining.backends.triton_kernel import Tile, scan_kernel, unavailabl
 from pipeline.mining.backends.triton_operands import (
     FLOATS_AT_ONCE,
     RESIDENT_WIDTH,
-    Asked,
     Found,
     Lines,
     Operands,
+    QueryBatch,
     lexsort,
 )
 from pipeline.mining.queries import Queries
@@ -36,7 +36,7 @@ from pipeline.mining.topk import NO_ID, Nearest
 
 _UNIT_ROUNDOFF = 2.0**-24  # of float32
 _TOGETHER = 16  # negatives found by one pass over the corpus; for more there is another pass, beyond those found
-_SLOT_COST = {1: 1.0, 2: 1.1, 4: 1.7}  # of a tile whose lines hold so many questions: they share the product
+_SLOT_COST = {1: 1.0, 2: 1.1, 4: 1.7}  # of a tile whose lines hold so many queries: they share the product
 _PADDING = 128  # candidates are padded to whole tiles
 _LINES_AT_ONCE = 1 << 17  # lines times splits of a launch: about four rounds of an H100's multiprocessors
 _TILES_PER_SPLIT = 8  # at least
@@ -45,8 +45,8 @@ _TILES_PER_SPLIT = 8  # at least
 class TritonScan:
     """The exact scan of one shard on one GPU.
 
-    The result is that of ``scan.scan``. (The distance of two float32 vectors may differ in its last bit, about once in
-    10^8, since a float64 sum depends on its order; that of float16 vectors is exact.)
+    The result is that of ``reference.scan``. (The distance of two float32 vectors may differ in its last bit, about
+    once in 10^8, since a float64 sum depends on its order; that of float16 vectors is exact.)
     """
 
     def __init__(self, shard: Shard, device: str = "cuda", tile: Tile | None = None) -> None:
@@ -77,7 +77,7 @@ class TritonScan:
         self._operands: dict[bool, Operands] = {}
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
-        """The nearest negatives of every pair, as ``scan.scan``; and 0, the number of anchors left to another search.
+        """The nearest negatives of every pair; and 0, the number of pairs that an exact scan had to answer instead.
 
         Args:
             queries: Pairs and their bands.
@@ -89,29 +89,29 @@ class TritonScan:
         if self._num == 0 or len(queries.row_P) == 0:
             return Nearest.empty(len(queries.row_P), num_negatives), 0
         with torch.cuda.device_of(self._ids_N):  # type: ignore[no-untyped-call]
-            asked, question_P = self._ask(queries)
+            batch, query_P = self._build_batch(queries)
             parts: list[Found] = []
             for start in range(0, num_negatives, _TOGETHER):
                 if parts:
-                    asked = replace(asked, after_d_Q=parts[-1].d_QM[:, -1], after_id_Q=parts[-1].id_QM[:, -1])
-                parts.append(self._search(asked, min(_TOGETHER, num_negatives - start)))
-            d_PM = torch.cat([part.d_QM for part in parts], dim=1)[question_P]
-            id_PM = torch.cat([part.id_QM for part in parts], dim=1)[question_P]
+                    batch = replace(batch, after_d_Q=parts[-1].d_QM[:, -1], after_id_Q=parts[-1].id_QM[:, -1])
+                parts.append(self._search(batch, min(_TOGETHER, num_negatives - start)))
+            d_PM = torch.cat([part.d_QM for part in parts], dim=1)[query_P]
+            id_PM = torch.cat([part.id_QM for part in parts], dim=1)[query_P]
         return Nearest(d_PM.cpu().numpy(), id_PM.cpu().numpy()), 0
 
     def _upload(self, array: Any) -> Tensor:  # noqa: ANN401
         return torch.tensor(array, device=self._device)
 
-    def _ask(self, queries: Queries) -> tuple[Asked, Tensor]:
-        """The questions of a call, and which of them each pair asks."""
+    def _build_batch(self, queries: Queries) -> tuple[QueryBatch, Tensor]:
+        """The distinct queries of a call, and which of them is each pair's."""
         row_P, lower_P, upper_P = map(self._upload, (queries.row_P, queries.lower_P, queries.upper_P))
         vectors_AD = self._upload(queries.vectors_AD)
         order_P = lexsort(upper_P, lower_P, row_P)
         new_P = torch.ones_like(order_P, dtype=torch.bool)
         sorted_columns = [x[order_P] for x in (row_P, lower_P, upper_P)]
         new_P[1:] = torch.stack([x[1:] != x[:-1] for x in sorted_columns]).any(dim=0)
-        question_P = torch.empty_like(order_P)
-        question_P[order_P] = new_P.cumsum(0) - 1
+        query_P = torch.empty_like(order_P)
+        query_P[order_P] = new_P.cumsum(0) - 1
         anchor_Q, lower_Q, upper_Q = (x[new_P] for x in sorted_columns)
         # Where a band has a lower edge, negatives crowd around it, and all that cannot be told from it go on the lists:
         # one product of float32 vectors cut to 16 bits is too coarse for that, three are as good as float32.
@@ -122,36 +122,36 @@ class TritonScan:
         operands = Operands.of(vectors_AD, split, "anchors"), self._operands[split]
         after = torch.full_like(lower_Q, -torch.inf), torch.full_like(anchor_Q, -1)
         labels_A = self._upload(queries.labels_A)
-        return Asked(labels_A, vectors_AD, *operands, anchor_Q, lower_Q, upper_Q, *after), question_P
+        return QueryBatch(labels_A, vectors_AD, *operands, anchor_Q, lower_Q, upper_Q, *after), query_P
 
-    def _search(self, asked: Asked, num_negatives: int) -> Found:
-        """One pass: at most ``_TOGETHER`` negatives of every question."""
-        shape, device = (len(asked.anchor_Q), num_negatives), self._device
+    def _search(self, batch: QueryBatch, num_negatives: int) -> Found:
+        """One pass: at most ``_TOGETHER`` negatives of every query."""
+        shape, device = (len(batch.anchor_Q), num_negatives), self._device
         found = Found(torch.full(shape, torch.inf, device=device), torch.full(shape, NO_ID, device=device))
-        lines = self._lines(asked, _places(num_negatives))
+        lines = self._lines(batch, _places(num_negatives))
         at_once = _LINES_AT_ONCE // self._tile.anchors * self._tile.anchors
         index_L = torch.arange(len(lines.anchor_L), device=device)
         for start in range(0, len(index_L), at_once):
             part = lines.take(index_L[start : start + at_once], self._tile.anchors)
-            for question_E, code_E in self._survivors(part, asked, num_negatives):
-                self._score(asked, question_E, code_E, found)
+            for query_E, code_E in self._survivors(part, batch, num_negatives):
+                self._score(batch, query_E, code_E, found)
         return found
 
-    def _lines(self, asked: Asked, places: int) -> Lines:
-        """Arranges questions in lines, with as many slots as make the scan fast."""
-        count_A = asked.anchor_Q.bincount(minlength=len(asked.labels_A))
+    def _lines(self, batch: QueryBatch, places: int) -> Lines:
+        """Arranges queries in lines, with as many slots as make the scan fast."""
+        count_A = batch.anchor_Q.bincount(minlength=len(batch.labels_A))
         costs = {s: float((-(-count_A // s)).sum()) * cost for s, cost in _SLOT_COST.items() if s * places <= _TOGETHER}
         num_slots = min(costs, key=lambda s: costs[s])
         lines_A = -(-count_A // num_slots)
-        rank_Q = torch.arange(len(asked.anchor_Q), device=self._device) - (count_A.cumsum(0) - count_A)[asked.anchor_Q]
-        line_Q = (lines_A.cumsum(0) - lines_A)[asked.anchor_Q] + rank_Q // num_slots
+        rank_Q = torch.arange(len(batch.anchor_Q), device=self._device) - (count_A.cumsum(0) - count_A)[batch.anchor_Q]
+        line_Q = (lines_A.cumsum(0) - lines_A)[batch.anchor_Q] + rank_Q // num_slots
         anchor_L = torch.arange(len(count_A), device=self._device).repeat_interleave(lines_A)
 
-        tolerance_A, scale_A = self._tolerance(asked)
-        norm_Q, tolerance_Q, scale_Q = (x[asked.anchor_Q] for x in (asked.anchors.norm_N, tolerance_A, scale_A))
-        lower_Q = torch.maximum(asked.lower_Q, asked.after_d_Q)  # ties with it are within the tolerance
+        tolerance_A, scale_A = self._tolerance(batch)
+        norm_Q, tolerance_Q, scale_Q = (x[batch.anchor_Q] for x in (batch.anchors.norm_N, tolerance_A, scale_A))
+        lower_Q = torch.maximum(batch.lower_Q, batch.after_d_Q)  # ties with it are within the tolerance
         ceiling_Q = (norm_Q.square() - lower_Q.double().clamp(-scale_Q, 2 * scale_Q)) / 2 + tolerance_Q
-        floor_Q = (norm_Q.square() - asked.upper_Q.double().clamp(-scale_Q, 2 * scale_Q)) / 2 - tolerance_Q
+        floor_Q = (norm_Q.square() - batch.upper_Q.double().clamp(-scale_Q, 2 * scale_Q)) / 2 - tolerance_Q
         columns = []
         for unused, column_Q in ((-1, torch.arange(len(line_Q), device=self._device)), (0, ceiling_Q), (1, floor_Q)):
             dtype = torch.int64 if unused == -1 else torch.float32
@@ -160,36 +160,36 @@ class TritonScan:
             columns.append(column)
         return Lines(anchor_L, tolerance_A[anchor_L].float(), *columns)
 
-    def _tolerance(self, asked: Asked) -> tuple[Tensor, Tensor]:
+    def _tolerance(self, batch: QueryBatch) -> tuple[Tensor, Tensor]:
         """How far the nearness of each anchor and any candidate can be off, and a bound on their distance; float64.
 
         What the operands leave out is bounded by Cauchy and Schwarz. Tensor cores multiply exactly, align blocks of
         b >= 4 terms and the sum so far with the largest of them, and truncate (Fasi et al. 2021, PeerJ CS 7:e330): at
         most 2 u |a||c| (b + 1) / b a term, here 3 u. The rest is for the roundings of norms, limits and float32(d).
         """
-        anchors, candidates, num_dims = asked.anchors, asked.candidates, self._vectors_ND.shape[1]
+        anchors, candidates, num_dims = batch.anchors, batch.candidates, self._vectors_ND.shape[1]
         norm, low, rest = (float(x.max()) for x in (candidates.norm_N, candidates.low_N, candidates.rest_N))
         cut_A = anchors.low_N * low + anchors.rest_N * norm + (anchors.norm_N + anchors.rest_N) * rest
         summed_A = 3 * _UNIT_ROUNDOFF * (num_dims + 16) * anchors.norm_N * norm
         scale_A = (anchors.norm_N + norm).square()
         return cut_A + summed_A + 8 * _UNIT_ROUNDOFF * scale_A, scale_A
 
-    def _survivors(self, lines: Lines, asked: Asked, num_negatives: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Questions and codes of the list entries of some lines; a list that is too short is no loss.
+    def _survivors(self, lines: Lines, batch: QueryBatch, num_negatives: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Queries and codes of the list entries of some lines; a list that is too short is no loss.
 
         Its line is scanned again, by halves of the tiles and from the limits already reached. A tile makes at most one
-        entry a question, so this ends.
+        entry a query, so this ends.
         """
         pending = [(lines, 0, -(-self._num // self._tile.candidates))]
         while pending:
             lines, first, last = pending.pop()
-            question_E, code_E, overflown_L = self._launch(lines, asked, num_negatives, first, last)
-            yield question_E, code_E
+            query_E, code_E, overflown_L = self._launch(lines, batch, num_negatives, first, last)
+            yield query_E, code_E
             if bool(overflown_L.any()):
                 again, middle = lines.take(overflown_L.nonzero()[:, 0], self._tile.anchors), (first + last) // 2
                 pending += [(again, middle, last), (again, first, middle)]
 
-    def _launch(self, lines: Lines, asked: Asked, num_negatives: int, first: int, last: int) -> tuple[Tensor, ...]:
+    def _launch(self, lines: Lines, batch: QueryBatch, num_negatives: int, first: int, last: int) -> tuple[Tensor, ...]:
         """Runs the kernel over a range of tiles, and moves the lines' limits.
 
         Returns:
@@ -201,8 +201,8 @@ class TritonScan:
         tiles_per_split = -(-(last - first) // splits)
         splits = -(-(last - first) // tiles_per_split)
         capacity = tile.capacity + 16 * num_negatives
-        anchors_LW = asked.anchors.matrix_NW[lines.anchor_L]
-        half_norms_N = (asked.candidates.norm_N.square() / 2).float()
+        anchors_LW = batch.anchors.matrix_NW[lines.anchor_L]
+        half_norms_N = (batch.candidates.norm_N.square() / 2).float()
         half_norms_N[self._num :] = torch.inf  # padding is infinitely far
         near_KSLE = anchors_LW.new_empty((splits, num_slots, num_lines, capacity), dtype=torch.float32)
         code_KSLE = torch.empty_like(near_KSLE, dtype=torch.int32)
@@ -211,7 +211,7 @@ class TritonScan:
         width = anchors_LW.shape[1]
         resident = width <= RESIDENT_WIDTH
         scan_kernel[(num_lines // tile.anchors, splits)](
-            anchors_LW, asked.candidates.matrix_NW, half_norms_N, asked.labels_A[lines.anchor_L], self._labels_N,
+            anchors_LW, batch.candidates.matrix_NW, half_norms_N, batch.labels_A[lines.anchor_L], self._labels_N,
             lines.tolerance_L, lines.ceiling_SL, lines.floor_SL, near_KSLE, code_KSLE, count_KSL, reached_KSL,
             first, last, tiles_per_split, num_lines,
             LINES=tile.anchors, TILE=tile.candidates, WIDTH=width, STEP=width if resident else tile.width,
@@ -224,9 +224,9 @@ class TritonScan:
         listed_KSLE = torch.arange(capacity, device=self._device) < count_KSL[..., None]
         listed_KSLE &= (near_KSLE >= lines.floor_SL[..., None]) & ~overflown_L[:, None]
         slot_E, line_E = listed_KSLE.nonzero(as_tuple=True)[1:3]
-        return lines.question_SL[slot_E, line_E], code_KSLE[listed_KSLE].long(), overflown_L
+        return lines.query_SL[slot_E, line_E], code_KSLE[listed_KSLE].long(), overflown_L
 
-    def _score(self, asked: Asked, question_E: Tensor, code_E: Tensor, found: Found) -> None:
+    def _score(self, batch: QueryBatch, query_E: Tensor, code_E: Tensor, found: Found) -> None:
         """Scores what list entries stand for by the defined distance, and keeps what is inside its band."""
         for width in (1, self._tile.candidates):  # a code is a candidate or, below zero, a whole tile
             at_once = max(1, FLOATS_AT_ONCE // (width * self._vectors_ND.shape[1]))
@@ -235,16 +235,16 @@ class TritonScan:
                 some = chosen[start : start + at_once]
                 first_E = code_E[some] if width == 1 else (-1 - code_E[some]) * width
                 row_E = (first_E[:, None] + torch.arange(width, device=self._device)).flatten()
-                question = question_E[some].repeat_interleave(width)
-                anchor = asked.anchor_Q[question]
-                other = (row_E < self._num) & (self._labels_N[row_E] != asked.labels_A[anchor])
-                row_E, question, anchor = row_E[other], question[other], anchor[other]
-                difference_ED = asked.vectors_AD[anchor].double() - self._vectors_ND[row_E].double()
+                query = query_E[some].repeat_interleave(width)
+                anchor = batch.anchor_Q[query]
+                other = (row_E < self._num) & (self._labels_N[row_E] != batch.labels_A[anchor])
+                row_E, query, anchor = row_E[other], query[other], anchor[other]
+                difference_ED = batch.vectors_AD[anchor].double() - self._vectors_ND[row_E].double()
                 d_E, id_E = difference_ED.square().sum(dim=1).float(), self._ids_N[row_E]
-                inside = (asked.lower_Q[question] < d_E) & (d_E < asked.upper_Q[question])
-                after_d, after_id = asked.after_d_Q[question], asked.after_id_Q[question]
+                inside = (batch.lower_Q[query] < d_E) & (d_E < batch.upper_Q[query])
+                after_d, after_id = batch.after_d_Q[query], batch.after_id_Q[query]
                 inside &= (d_E > after_d) | ((d_E == after_d) & (id_E > after_id))
-                found.push(question[inside], d_E[inside], id_E[inside])
+                found.push(query[inside], d_E[inside], id_E[inside])
 
 
 def _places(num_negatives: int) -> int:

@@ -1,6 +1,6 @@
 """The kernel of the GPU scan: one program streams candidates past a block of anchors. ``triton_scan`` runs it.
 
-Axes: L lines (an anchor with up to S of its questions), N candidates, C those of a tile, K splits of them, M negatives,
+Axes: L lines (an anchor with up to S of its queries), N candidates, C those of a tile, K splits of them, M negatives,
 E list entries, W terms of a product. Triton compiles these functions: no stars, no globals of Python's.
 """
 
@@ -35,7 +35,7 @@ class Tile:
         stages: Tiles of candidates in shared memory at a time; where anchors do not stay, one step more.
         warps: Warps of a program.
         registers: Cap for a thread, such that two programs share a multiprocessor: one multiplies, one compares.
-        capacity: Entries of the list of one question and split, more for several negatives.
+        capacity: Entries of the list of one query and split, more for several negatives.
     """
 
     anchors: int = 128

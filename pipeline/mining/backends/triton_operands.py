@@ -1,4 +1,4 @@
-"""What the scan on a GPU holds on the device: operands of the product, questions, rows of the kernel, the best so far.
+"""What the scan on a GPU holds on the device: operands of the product, queries, rows of the kernel, the best so far.
 
 The axes are those of ``triton.py``.
 """
@@ -57,8 +57,8 @@ class Operands:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The distinct questions of a call, those of an anchor together, and the anchors they are about."""
+class QueryBatch:
+    """The distinct queries of a call, those of an anchor together, and the anchors they are about."""
 
     labels_A: Tensor
     vectors_AD: Tensor
@@ -73,11 +73,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of the kernel: an anchor and up to S of its questions, as intervals of nearness."""
+    """Rows of the kernel: an anchor and up to S of its queries, as intervals of nearness."""
 
     anchor_L: Tensor
     tolerance_L: Tensor
-    question_SL: Tensor  # -1: an unused slot, whose interval is empty
+    query_SL: Tensor  # -1: an unused slot, whose interval is empty
     ceiling_SL: Tensor
     floor_SL: Tensor
 
@@ -91,30 +91,30 @@ class Lines:
         return some
 
     def _slots(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.question_SL, self.ceiling_SL, self.floor_SL
+        return self.query_SL, self.ceiling_SL, self.floor_SL
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best M so far of each question, on the device: as ``merge.Nearest``."""
+    """The best M so far of each query, on the device: as ``topk.Nearest``."""
 
     d_QM: Tensor
     id_QM: Tensor
 
-    def push(self, question_E: Tensor, d_E: Tensor, id_E: Tensor) -> None:
+    def push(self, query_E: Tensor, d_E: Tensor, id_E: Tensor) -> None:
         """Takes in found candidates, none of which is held already."""
         num_negatives = self.d_QM.shape[1]
-        touched = torch.unique_consecutive(question_E.sort().values)
-        question_E = torch.cat([touched.repeat_interleave(num_negatives), question_E])
+        touched = torch.unique_consecutive(query_E.sort().values)
+        query_E = torch.cat([touched.repeat_interleave(num_negatives), query_E])
         d_E = torch.cat([self.d_QM[touched].flatten(), d_E])
         id_E = torch.cat([self.id_QM[touched].flatten(), id_E])
-        order = lexsort(id_E, d_E, question_E)
-        question_E = question_E[order]
-        rank_E = torch.arange(len(order), device=order.device) - torch.searchsorted(question_E, question_E)
+        order = lexsort(id_E, d_E, query_E)
+        query_E = query_E[order]
+        rank_E = torch.arange(len(order), device=order.device) - torch.searchsorted(query_E, query_E)
         best = rank_E < num_negatives
-        order, question_E, rank_E = order[best], question_E[best], rank_E[best]
-        self.d_QM[question_E, rank_E] = d_E[order]
-        self.id_QM[question_E, rank_E] = id_E[order]
+        order, query_E, rank_E = order[best], query_E[best], rank_E[best]
+        self.d_QM[query_E, rank_E] = d_E[order]
+        self.id_QM[query_E, rank_E] = id_E[order]
 
 
 def lexsort(*keys: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ with pytest.MonkeyPatch.context() as patch:  # asked for when Triton is imported
     from pipeline.mining.backends import triton_kernel
     from pipeline.mining.backends.triton import TritonScan
     from pipeline.mining.backends.triton_kernel import Tile
-    from pipeline.mining.backends.triton_operands import Asked, Lines
+    from pipeline.mining.backends.triton_operands import Lines, QueryBatch
 
 Entries: TypeAlias = tuple[torch.Tensor, ...]
 Dtype: TypeAlias = type[np.floating]
@@ -84,9 +84,9 @@ def test_a_list_that_is_too_short_loses_nothing(noise: float, dim: int, monkeypa
     launches: list[tuple[int, int]] = []
     launch = TritonScan._launch
 
-    def spy(self: TritonScan, lines: Lines, asked: Asked, num_negatives: int, first: int, last: int) -> Entries:
+    def spy(self: TritonScan, lines: Lines, batch: QueryBatch, num_negatives: int, first: int, last: int) -> Entries:
         launches.append((first, last))
-        return launch(self, lines, asked, num_negatives, first, last)
+        return launch(self, lines, batch, num_negatives, first, last)
 
     monkeypatch.setattr(TritonScan, "_launch", spy)
     shard = a_shard(260, 20, dim, noise)
@@ -156,12 +156,12 @@ def test_no_nearness_is_off_by_more_than_its_tolerance(dtype: Dtype, lower: floa
     shard = Shard(np.arange(300), np.arange(300, dtype=np.int32), vectors)
     bounds = np.full(300, lower, dtype=np.float32), np.full(300, np.inf, dtype=np.float32)
     search = TritonScan(shard, device=DEVICE)
-    asked, _ = search._ask(Queries(shard.labels_N, vectors, np.arange(300), *bounds))
-    tolerance, scale = (x.cpu().numpy() for x in search._tolerance(asked))
-    anchors, candidates = (x.matrix_NW.cpu().numpy().astype(np.float32) for x in (asked.anchors, asked.candidates))
+    batch, _ = search._build_batch(Queries(shard.labels_N, vectors, np.arange(300), *bounds))
+    tolerance, scale = (x.cpu().numpy() for x in search._tolerance(batch))
+    anchors, candidates = (x.matrix_NW.cpu().numpy().astype(np.float32) for x in (batch.anchors, batch.candidates))
     assert candidates.shape[1] == (128 if dtype == np.float16 or lower < 0 else 3 * 128)
     order = np.argsort(search._ids_N.cpu().numpy()[:300])
-    near = (anchors @ candidates.T)[:, order] - (asked.candidates.norm_N.cpu().numpy()[order] ** 2 / 2)
+    near = (anchors @ candidates.T)[:, order] - (batch.candidates.norm_N.cpu().numpy()[order] ** 2 / 2)
     x = vectors.astype(np.float64)
     exact = x @ x.T - (x**2).sum(axis=1) / 2
     assert (np.abs(near - exact) <= tolerance[:, None]).all()
