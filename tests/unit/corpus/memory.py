@@ -26,6 +26,7 @@ def archive(folder: Path, count: int) -> Callable[[], None]:
     file = write_tar(folder / f"{count}.tar", {f"p{i % 7}/{i}.png": image for i in range(count)})
 
     def read() -> None:
+        gc.freeze()  # what is imported need not be gone through each time
         for number, _ in enumerate(ImageArchive(file, LIMITS)):
             if number % 50 == 0:
                 gc.collect()  # garbage in cycles is not held, however seldom it is collected
