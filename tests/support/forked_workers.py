@@ -45,17 +45,25 @@ def forked_workers(*, one_job: bool = False) -> Iterator[None]:
     from pathlib import Path
     from unittest.mock import patch
 
+    from ray._private import services
     from ray._private.parameter import RayParams
 
-    plain: Any = RayParams.update_if_absent
+    plain_update: Any = RayParams.update_if_absent
+    plain_api_server: Any = services.start_api_server
 
     def update(params: Any, **values: object) -> None:  # noqa: ANN401 — Ray's, untyped
-        plain(params, **values | ({"setup_worker_path": __file__} if "setup_worker_path" in values else {}))
+        plain_update(params, **values | ({"setup_worker_path": __file__} if "setup_worker_path" in values else {}))
         params.include_log_monitor = False  # nobody here asks Ray for what workers print
+        params.no_monitor = params.include_dashboard is False  # of the autoscaler: no such cluster has one
+
+    def start_api_server(include_dashboard: bool | None, *others: Any, **more: Any) -> tuple[str, Any]:  # noqa: ANN401
+        """Without a dashboard, Ray starts the process that would show it all the same."""
+        return ("", None) if include_dashboard is False else plain_api_server(include_dashboard, *others, **more)
 
     with (
         tempfile.TemporaryDirectory(prefix="forks-", dir="/tmp") as folder,  # sockets want a short path
         patch.object(RayParams, "update_if_absent", update),
+        patch.object(services, "start_api_server", start_api_server),
         patch.dict(os.environ, {SOCKET_VARIABLE: f"{folder}/socket"}),
     ):
         command = [sys.executable, "-m", "tests.support.forked_workers", "serve", os.environ[SOCKET_VARIABLE]]
@@ -145,7 +153,7 @@ def _fork(connection: socket.socket, *, one_job: bool) -> int | None:
             os.close(stream)
         return None
     arguments, folder, environ = json.loads(message)
-    if _LIBRARIES[0] not in sys.modules:
+    if _LIBRARIES[0] not in sys.modules:  # not before: Ray, which gives up after 30 s, starts beside as few as can be
         _become(folder, environ)
         for name in _LIBRARIES:
             importlib.import_module(name)

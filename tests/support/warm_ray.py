@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import ray
+
 from pipeline.config import ClusterConfig
 from pipeline.runtime.resources import Reservation
 from pipeline.runtime.session import session
@@ -25,4 +27,5 @@ def warm_ray() -> Iterator[None]:
         forked_workers(one_job=True),
         session(ClusterConfig(), [Reservation("test", NUM_CPUS, {"CPU": 1.0}, "NUM_CPUS")]),
     ):
+        ray.get(ray.remote(lambda: None).remote())  # no test waits for what the first worker imports for all
         yield

@@ -181,7 +181,7 @@ def test_comma_lies_below_the_apostrophe() -> None:
     rows = np.arange(32)[:, None]
 
     items = (entry for entry in Glyphs(GlyphsConfig(max_faces=1)) if isinstance(entry, Item))
-    height = {}
+    height: dict[str, float] = {}
     while len(height) < 2:  # drawn one by one, so as far as these two alone
         item = next(items)
         if (code := item.label.split()[0]) in ("U+002C", "U+0027"):
