@@ -1,8 +1,10 @@
 """kill -9 of actors and of whole nodes, on clusters of three raylets and four."""
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
@@ -64,6 +66,18 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
+def left_hanging(cluster: Raylets, name: str, number: int) -> list[psutil.Process]:
+    """Waits until calls of this name are in so many processes, and for a second in the same: others begin new calls."""
+    looks: deque[list[psutil.Process]] = deque(maxlen=6)
+
+    def are_left() -> bool:
+        looks.append(cluster.workers(name))
+        return len(looks) == looks.maxlen and all(look == looks[0] and len(look) == number for look in looks)
+
+    wait_until(f"only who hangs is in {name}", are_left)
+    return looks[0]
+
+
 def test_killed_actors_change_no_result(stage: Stage, undisturbed: Path) -> None:
     part, block = (Failpoint.PART_ENCODED, 3), (Failpoint.BLOCK_SEARCHED, 4)
     armed = ", ".join(f"{place}=hang@{arrival}" for place, arrival in (part, block))
@@ -74,9 +88,7 @@ def test_killed_actors_change_no_result(stage: Stage, undisturbed: Path) -> None
             (block, "ray::RefreshWorker.search_block"),
         ):
             wait_until(f"arrival {arrival} at {place}", stage.has_arrived(place, arrival))
-            # The others end their calls, which leaves the one that hangs.
-            wait_until("one is left", lambda name=name: len(cluster.workers(name)) == 1)
-            (process,) = cluster.workers(name)
+            (process,) = left_hanging(cluster, name, 1)
             print(f"seed {SEED}: kill -9 of {name} {process.pid} in arrival {arrival} at {place}")
             process.kill()
         code, words = ended(loop)
@@ -94,8 +106,7 @@ def test_nodes_lost_while_mining_and_while_training_change_no_result(stage: Stag
             (checkpoint, "ray::RayTrainWorker", 2),
         ):
             wait_until(f"arrival {arrival} at {place}", stage.has_arrived(place, arrival))
-            # As above: an actor that searches on is not the one that hangs.
-            wait_until("who hangs is left", lambda name=name, left=num_left: len(cluster.workers(name)) == left)
+            left_hanging(cluster, name, num_left)
             node = next(node for node in range(len(cluster.pids)) if cluster.workers_of(node, name))
             lost = [process.name() for process in cluster.workers_of(node, *OURS)]
             print(f"seed {SEED}: kill -9 of raylet {node} in arrival {arrival} at {place}, and with it {lost}")
