@@ -86,7 +86,7 @@ def make_shard(size: Size, noise: float) -> Shard:
 
 
 def make_world(shard: Shard, num_anchors: int, band: BandConfig, positives: PositivesConfig) -> World:
-    """Questions of ``num_anchors`` anchors, spread over the shard."""
+    """Queries of ``num_anchors`` anchors, spread over the shard."""
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     step = max(1, len(groups.anchors_A) // num_anchors)
     pairs = select_positives(positives, vectors, groups, groups.anchors_A[::step][:num_anchors], 0)

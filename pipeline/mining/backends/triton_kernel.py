@@ -1,4 +1,4 @@
-"""The kernel of the GPU scan: one program streams candidates past a block of anchors. ``triton_scan`` runs it.
+"""The kernel of the GPU scan: one program streams candidates past a block of anchors. ``triton.py`` runs it.
 
 Axes: L lines (an anchor with up to S of its queries), N candidates, C those of a tile, K splits of them, M negatives,
 E list entries, W terms of a product. Triton compiles these functions: no stars, no globals of Python's.

@@ -98,7 +98,7 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
     pair_s, (queries, (pairs, _)) = timed(
         lambda: build_negative_queries(block, groups, mining, backend, seed, shard), ROUNDS, clock
     )
-    asked = [(queries, mining.negatives_per_pair)]
+    searches = [(queries, mining.negatives_per_pair)]
     own, own_s = pairs, 0.0
     if mining.audit.num_neighbours:
         most = num_own(groups, mining.audit.closer_than_share)
@@ -106,8 +106,8 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
             lambda: build_neighbour_queries(anchors, groups, mining.audit, most, seed, shard), ROUNDS, clock
         )
         # First, as in a refresh: what a search learns of the embeddings then, it goes on with.
-        asked.insert(0, (around, mining.audit.num_neighbours))
-    first_s, rates, answers = _measure_search(shard, config, backend, asked)
+        searches.insert(0, (around, mining.audit.num_neighbours))
+    first_s, rates, answers = _measure_search(shard, config, backend, searches)
     few = queries.of_pairs(np.flatnonzero(queries.row_P < _FORCED_ANCHORS))
     verify_s, _ = timed(lambda: brute_force(few, shard, mining.negatives_per_pair), clock=clock)
     return Searched(
@@ -125,29 +125,29 @@ def measure_searches(shard: Shard, config: RunConfig, backend: str) -> Searched:
 
 
 def _measure_search(
-    shard: Shard, config: RunConfig, backend: str, asked: list[tuple[Queries, int]]
+    shard: Shard, config: RunConfig, backend: str, searches: list[tuple[Queries, int]]
 ) -> tuple[float, list[SearchRates], list[Nearest]]:
-    """What first searches took beyond later ones; for each question, its rates, and its answers from all candidates.
+    """What first searches took beyond later ones; the rates of each, and its answers from all candidates.
 
-    ``asked`` holds queries, and the number of negatives that is wanted for each of their pairs.
+    ``searches`` holds queries, and the number of negatives that is wanted for each of their pairs.
     """
     clock, device = computing_clock(config.cluster), config.cluster.actor_device
     sizes = np.array(sorted({max(min(_FEWEST_CANDIDATES, len(shard)), len(shard) // share) for share in _SHARES}))
-    seconds_QK, first_s = np.empty((len(asked), len(sizes))), 0.0
+    seconds_QK, first_s = np.empty((len(searches), len(sizes))), 0.0
     answers: list[Nearest] = []
     for place, size in enumerate(sizes):
         rows = np.linspace(0, len(shard) - 1, size).astype(np.int64)
         # The whole of it where it lies, as in a refresh.
         candidates = shard if size == len(shard) else shard.take(rows)
         search, answers = open_search(config.mining, backend, candidates, device), []
-        for number, question in enumerate(asked):
-            begun_s, _ = timed(lambda: search(*question), clock=clock)  # noqa: B023 — at once
-            later_s, (nearest, _) = timed(lambda: search(*question), ROUNDS, clock)  # noqa: B023
+        for number, (queries, num_negatives) in enumerate(searches):
+            begun_s, _ = timed(lambda: search(queries, num_negatives), clock=clock)  # noqa: B023 — at once
+            later_s, (nearest, _) = timed(lambda: search(queries, num_negatives), ROUNDS, clock)  # noqa: B023
             seconds_QK[number, place], first_s = later_s, max(first_s, begun_s - later_s)
             answers.append(nearest)
     rates = [
         fit_search(len(queries.labels_A), len(queries.row_P), sizes, seconds_K)
-        for (queries, _), seconds_K in zip(asked, seconds_QK, strict=True)
+        for (queries, _), seconds_K in zip(searches, seconds_QK, strict=True)
     ]
     return first_s, rates, answers
 
