@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := build/demo
+NATIVE := pipeline/mining/backends/native/csrc
 COMPARE := --config jobs/configs/demo.yaml --workspace build/compare --training.num_steps 1200 --training.steps_per_round 400 \
     --training.batch.num_labels 45
 # In the order of the files: those of many short tests come last, and leave no process idle for long.
@@ -16,7 +17,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv and install Motherlode with all it needs for development
-$(INSTALLED): pyproject.toml constraints.txt pipeline/mining/backends/native.c
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard $(NATIVE)/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.11 …"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -52,7 +53,7 @@ test-native: $(INSTALLED) ## Fuzz the compiled scan in a build with address and 
 	mkdir -p build/sanitized
 	$(CC) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -shared -fPIC -Wall -Wextra \
 	    -Wno-psabi -Werror -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-	    pipeline/mining/backends/native.c -o build/sanitized/_native.abi3.so
+	    -ffp-contract=off $(NATIVE)/*.c -o build/sanitized/_native.abi3.so -lm
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    PYTHONMALLOC=malloc MOTHERLODE_SANITIZED_NATIVE=build/sanitized/_native.abi3.so MOTHERLODE_FUZZ_EXAMPLES=$${MOTHERLODE_FUZZ_EXAMPLES:-2000} \
 	    $(BIN)/python -m pytest -s tests/native

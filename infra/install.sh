@@ -21,4 +21,4 @@ fi
 
 # Without a compiler the install succeeds all the same; a node that scans with NumPy would slow all others down.
 cd / # or the checkout's own code would be imported
-"$folder/bin/python" -c "import pipeline.mining.backends._native" || fail "no compiled scan: install gcc and Python's headers" 1
+"$folder/bin/python" -c "import pipeline.mining.backends.native._native" || fail "no compiled scan: install gcc and Python's headers" 1

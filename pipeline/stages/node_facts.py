@@ -18,7 +18,7 @@ from pipeline.corpus.cache import cache_root
 from pipeline.corpus.cache_folder import cache_size
 from pipeline.errors import InputError
 from pipeline.mining.backends.faiss import import_faiss
-from pipeline.mining.backends.native import instruction_sets, unavailable_reason
+from pipeline.mining.backends.native.compiled import instruction_sets, unavailable_reason
 from pipeline.storage.manifest import library_versions
 from pipeline.units import in_bytes
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.config import BandConfig, ClusterConfig, EncoderConfig, MiningConfig, RunConfig
 from pipeline.corpus.reader import Corpus
 from pipeline.embeddings.parts import EmbeddingParts
-from pipeline.mining.backends.native import unavailable_reason
+from pipeline.mining.backends.native.compiled import unavailable_reason
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.job import Job

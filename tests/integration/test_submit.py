@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.failpoints import FOLDER_VARIABLE, VARIABLE, Failpoint
-from pipeline.mining.backends.native import unavailable_reason
+from pipeline.mining.backends.native.compiled import unavailable_reason
 from pipeline.storage.leases import list_leases
 from pipeline.storage.workspace import Workspace
 from tests.support.jobs import ROOT, TINY, call, succeed

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from pipeline.config import MiningConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends import faiss, native, reference
+from pipeline.mining.backends import faiss, reference
+from pipeline.mining.backends.native.compiled import unavailable_reason as native_unavailable_reason
+from pipeline.mining.backends.native.search import NativeScan
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
@@ -52,7 +54,7 @@ def _open_faiss(shard: Shard, config: MiningConfig, device: str) -> ShardSearch:
 BACKENDS: dict[str, Backend] = {
     # Only the actors' nodes need have a GPU: TritonScan looks there.
     "triton": Backend(_open_triton, lambda: None, keeps_state=True, needs_gpu=True),
-    "native": Backend(lambda shard, config, device: native.NativeScan(shard), native.unavailable_reason),
+    "native": Backend(lambda shard, config, device: NativeScan(shard), native_unavailable_reason),
     "reference": Backend(_open_reference, lambda: None),
     "faiss": Backend(_open_faiss, faiss.unavailable_reason, is_exact=False, keeps_state=True),
 }

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.config import BandConfig, PositivesConfig
-from pipeline.mining.backends import native
+from pipeline.mining.backends.native.compiled import unavailable_reason
+from pipeline.mining.backends.native.search import NativeScan
 from pipeline.mining.backends.reference import scan
 from pipeline.mining.positives import Pairs, select_positives
 from pipeline.mining.queries import Queries, build_queries
@@ -44,7 +45,7 @@ def old_triplets(pairs: Pairs, seed: int) -> Triplets:
 
 
 def native_scan(queries: Queries, shard: Shard, num_negatives: int) -> Nearest:
-    return native.NativeScan(shard)(queries, num_negatives)[0]
+    return NativeScan(shard)(queries, num_negatives)[0]
 
 
 @pytest.mark.parametrize("num_negatives", [1, 3])
@@ -70,7 +71,7 @@ def test_only_negatives_that_hold_today_are_kept() -> None:
     assert (LABELS[known.id_PM[rows, places]] != LABELS[pairs.anchor_P[rows]]).all()
 
 
-@pytest.mark.parametrize("search", [scan, *([] if native.unavailable_reason() else [native_scan])])
+@pytest.mark.parametrize("search", [scan, *([] if unavailable_reason() else [native_scan])])
 @pytest.mark.parametrize("num_negatives", [1, 2])
 def test_with_a_sample_nothing_is_lost_and_what_was_good_stays(search: Scan, num_negatives: int) -> None:
     shard, groups, pairs, queries = world(1.5)
@@ -95,8 +96,8 @@ def test_bounds_of_an_anchor_still_ascend_together() -> None:
         rows = np.flatnonzero(queries.row_P == anchor)
         rows = rows[np.argsort(queries.lower_P[rows], kind="stable")]
         assert (np.diff(tight.upper_P[rows]) >= 0).all()
-    if native.unavailable_reason() is None:
-        best = merge(native.NativeScan(shard)(tight, 1)[0], known)
+    if unavailable_reason() is None:
+        best = merge(NativeScan(shard)(tight, 1)[0], known)
         np.testing.assert_array_equal(best.id_PM, scan(queries, shard, 1).id_PM)
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import InputError
 from pipeline.mining.audit.suspects import MinDistances
-from pipeline.mining.backends import native
+from pipeline.mining.backends.native import compiled
+from pipeline.mining.backends.native.ladder import InstructionSet
+from pipeline.mining.backends.native.search import NativeScan
 from pipeline.mining.backends.reference import scan
 from pipeline.mining.positives import select_positives
 from pipeline.mining.queries import Queries, build_queries
@@ -17,8 +19,8 @@ from tests.support.oracle import mine, unit_vectors
 from tests.unit.mining.backends.test_reference import BANDS
 from tests.unit.mining.samples import assert_same, assert_same_triplets, queries_of
 
-pytestmark = pytest.mark.skipif(native.unavailable_reason() is not None, reason=str(native.unavailable_reason()))
-SETS = native.instruction_sets() if native.unavailable_reason() is None else ()
+pytestmark = pytest.mark.skipif(compiled.unavailable_reason() is not None, reason=str(compiled.unavailable_reason()))
+SETS = compiled.instruction_sets() if compiled.unavailable_reason() is None else ()
 
 
 def a_shard(
@@ -31,7 +33,7 @@ def a_shard(
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("band", BANDS)
-def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.InstructionSet, band: BandConfig) -> None:
+def test_floors_narrow_bands_to_nothing_at_most(instruction_set: InstructionSet, band: BandConfig) -> None:
     shard = a_shard(400, 8, 16, 0.6)
     groups, vectors = LabelGroups(shard.ids_N, shard.labels_N), ShardedVectors([shard])
     pairs = select_positives(PositivesConfig(), vectors, groups, groups.anchors_A, 0)
@@ -39,7 +41,7 @@ def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.Instruct
     bounded = np.sort(rng.choice(shard.ids_N, 200, replace=False))
     min_distances = MinDistances(bounded, rng.uniform(0.0, 2.0, 200).astype(np.float32))
     queries = build_queries(pairs, vectors, groups, band, min_distances)
-    found, _ = native.NativeScan(shard, instruction_set)(queries, 3)
+    found, _ = NativeScan(shard, instruction_set)(queries, 3)
     assert_same(found, scan(queries, shard, 3))
     assert (found.d_an_PM > min_distances.of(pairs.anchor_P)[:, None]).all()
 
@@ -61,26 +63,26 @@ def test_floors_narrow_bands_to_nothing_at_most(instruction_set: native.Instruct
     num_positives=st.sampled_from([None, 1, 4]),
 )
 def test_every_instruction_set_answers_as_the_reference_does(
-    instruction_set: native.InstructionSet,
+    instruction_set: InstructionSet,
     shard: Shard,
     band: BandConfig,
     num_negatives: int,
     num_positives: int | None,
 ) -> None:
     queries = queries_of(shard, band, PositivesConfig(max_per_anchor=num_positives))
-    found, handed_on = native.NativeScan(shard, instruction_set)(queries, num_negatives)
+    found, handed_on = NativeScan(shard, instruction_set)(queries, num_negatives)
     assert handed_on == 0
     assert_same(found, scan(queries, shard, num_negatives))
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("noise", [0.5, 8.0])
-def test_an_untrained_encoder_costs_time_but_no_answer(instruction_set: native.InstructionSet, noise: float) -> None:
+def test_an_untrained_encoder_costs_time_but_no_answer(instruction_set: InstructionSet, noise: float) -> None:
     """Many candidates are closer together than bfloat16 can tell: the scan multiplies more finely, or looks again."""
     shard = a_shard(9000, 12, 128, noise)
     queries = queries_of(shard, BandConfig(), PositivesConfig(policy="random", num_per_anchor=2))
     some = Queries(queries.labels_A[:70], queries.vectors_AD[:70], queries.row_P[:140], *bounds(queries, 140))
-    assert_same(native.NativeScan(shard, instruction_set)(some, 2)[0], scan(some, shard, 2))
+    assert_same(NativeScan(shard, instruction_set)(some, 2)[0], scan(some, shard, 2))
 
 
 def bounds(queries: Queries, num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,12 +102,12 @@ def test_one_two_and_eight_shards_give_the_same_bits(band: BandConfig) -> None:
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 50.0, 1e12])
-def test_vectors_of_any_length_are_answered(instruction_set: native.InstructionSet, scale: float) -> None:
+def test_vectors_of_any_length_are_answered(instruction_set: InstructionSet, scale: float) -> None:
     shard = a_shard(300, 5, 24, 0.5)
     lengths = np.random.default_rng(1).uniform(0.1, 1.0, (300, 1)) * scale
     shard = Shard(shard.ids_N, shard.labels_N, (shard.vectors_ND * lengths).astype(np.float32))
     queries = queries_of(shard, BandConfig(mode="positive_aware", ratio=1.0), PositivesConfig())
-    assert_same(native.NativeScan(shard, instruction_set)(queries, 2)[0], scan(queries, shard, 2))
+    assert_same(NativeScan(shard, instruction_set)(queries, 2)[0], scan(queries, shard, 2))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
@@ -116,38 +118,38 @@ def test_vectors_that_have_no_distance_are_refused(bad: float, dtype: type[np.fl
     with np.errstate(over="ignore"):
         vectors[17, 3] = bad
     with pytest.raises(InputError, match="vector 17"):
-        native.NativeScan(Shard(shard.ids_N, shard.labels_N, vectors))
+        NativeScan(Shard(shard.ids_N, shard.labels_N, vectors))
     queries = queries_of(shard, BandConfig(), PositivesConfig())
     broken = Queries(queries.labels_A, vectors, queries.row_P, queries.lower_P, queries.upper_P)
     with pytest.raises(InputError, match="vector 17"):
-        native.NativeScan(shard)(broken, 1)
+        NativeScan(shard)(broken, 1)
 
 
 def test_anchors_of_another_dimension_or_type_are_refused() -> None:
     shard, other = a_shard(50, 5, 8, 0.5), a_shard(50, 5, 9, 0.5)
     queries = queries_of(other, BandConfig(), PositivesConfig())
     with pytest.raises(InputError, match="dimensions"):
-        native.NativeScan(shard)(queries, 1)
+        NativeScan(shard)(queries, 1)
     with pytest.raises(InputError, match="float64"):
-        native.NativeScan(Shard(shard.ids_N, shard.labels_N, shard.vectors_ND.astype(np.float64)))
+        NativeScan(Shard(shard.ids_N, shard.labels_N, shard.vectors_ND.astype(np.float64)))
 
 
 def test_nothing_to_search_and_nothing_asked_are_fine() -> None:
     shard = a_shard(20, 5, 8, 0.5)
     queries = queries_of(shard, BandConfig(), PositivesConfig())
     empty = Shard(shard.ids_N[:0], shard.labels_N[:0], shard.vectors_ND[:0])
-    assert not native.NativeScan(empty)(queries, 3)[0].found_PM.any()
+    assert not NativeScan(empty)(queries, 3)[0].found_PM.any()
     nothing = Queries(queries.labels_A[:0], queries.vectors_AD[:0], queries.row_P[:0], *bounds(queries, 0))
-    assert native.NativeScan(shard)(nothing, 3)[0].id_PM.shape == (0, 3)
+    assert NativeScan(shard)(nothing, 3)[0].id_PM.shape == (0, 3)
 
 
 def test_a_native_scan_that_is_asked_for_and_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pipeline.mining.backends._native", None)
+    monkeypatch.setitem(sys.modules, "pipeline.mining.backends.native._native", None)
     with pytest.raises(InputError, match="C compiler"):
-        native.import_native()
+        compiled.import_native()
 
 
 def test_the_best_instruction_set_is_taken() -> None:
-    assert native.NativeScan(a_shard(20, 5, 8, 0.5)).instruction_set == SETS[-1]
+    assert NativeScan(a_shard(20, 5, 8, 0.5)).instruction_set == SETS[-1]
     with pytest.raises(InputError, match="no sse9"):
-        native.NativeScan(a_shard(20, 5, 8, 0.5), "sse9")  # type: ignore[arg-type]
+        NativeScan(a_shard(20, 5, 8, 0.5), "sse9")  # type: ignore[arg-type]

@@ -1,0 +1,86 @@
+/* The table of kernels, and what this processor has. A new instruction set is a line a kernel here. */
+#include "scan.h"
+#include <stddef.h>
+#include <string.h>
+#ifdef X86
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define FLOAT32(num_rows) .element = "float32", .rows = num_rows, .piece_bytes = 4, .word_bytes = 4, .element_bytes = 4, .sum_bits = 32, .parts = 1, .is_float = 1
+#define INT16(num_rows) .element = "int16", .rows = num_rows, .piece_bytes = 4, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, .parts = 1, \
+    .limit = 32767, .candidate_limit = 32767
+#define INT8(num_rows, num_bytes) .element = "int8", .rows = num_rows, .piece_bytes = num_bytes, .word_bytes = 4, .element_bytes = 1, .sum_bits = 32, \
+    .is_unsigned = 1, .parts = 1, .limit = 127, .candidate_limit = 127
+/* sums of two products in 16 bits: 2 * 255 * 64 is less than 2^15 */
+#define INT8_PAIRS(num_rows) .element = "int8", .rows = num_rows, .piece_bytes = 4, .word_bytes = 2, .element_bytes = 1, .sum_bits = 16, \
+    .is_unsigned = 1, .is_twice = 1, .parts = 1, .limit = 64, .candidate_limit = 127
+#define INT8X2 .element = "int8x2", .rows = 16, .piece_bytes = 64, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, .parts = 2, \
+    .limit = 127 * 256 + 127, .candidate_limit = 127 * 256 + 127
+#define BFLOAT16(name, num_parts) .element = name, .rows = 16, .piece_bytes = 64, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, \
+    .parts = num_parts, .is_float = 1
+#define KERNEL(set, layout, function) {.instruction_set = set, layout, .sweep = function},
+#ifdef X86
+#define X86_KERNEL KERNEL
+#else
+#define X86_KERNEL(set, layout, function) KERNEL(set, layout, NULL)
+#endif
+#ifdef HAVE_NEW
+#define NEW_KERNEL KERNEL
+#else
+#define NEW_KERNEL(set, layout, function) KERNEL(set, layout, NULL)
+#endif
+
+const Kernel KERNELS[] = {
+    KERNEL("portable", FLOAT32(2), sweep_portable_float32)
+    X86_KERNEL("avx2", INT8_PAIRS(6), sweep_avx2_int8)
+    X86_KERNEL("avx2", INT16(6), sweep_avx2_int16)
+    X86_KERNEL("avx2", FLOAT32(6), sweep_avx2_float32)
+    NEW_KERNEL("avxvnni", INT8(6, 4), sweep_avxvnni_int8)
+    NEW_KERNEL("avxvnni", INT16(6), sweep_avxvnni_int16)
+    X86_KERNEL("avxvnni", FLOAT32(6), sweep_avx2_float32)
+    X86_KERNEL("avx512", INT8_PAIRS(12), sweep_avx512_int8)
+    X86_KERNEL("avx512", INT16(12), sweep_avx512_int16)
+    X86_KERNEL("avx512", FLOAT32(12), sweep_avx512_float32)
+    X86_KERNEL("avx512vnni", INT8(12, 4), sweep_avx512vnni_int8)
+    X86_KERNEL("avx512vnni", INT16(12), sweep_avx512vnni_int16)
+    X86_KERNEL("avx512vnni", FLOAT32(12), sweep_avx512_float32)
+    NEW_KERNEL("amx", INT8(16, 64), sweep_amx_int8)
+    NEW_KERNEL("amx", INT8X2, sweep_amx_int8x2)
+    NEW_KERNEL("amx", BFLOAT16("bfloat16", 1), sweep_amx_bfloat16)
+    NEW_KERNEL("amx", BFLOAT16("bfloat16x2", 2), sweep_amx_bfloat16)
+    X86_KERNEL("amx", FLOAT32(12), sweep_avx512_float32)
+    {.instruction_set = NULL},
+};
+
+int supports(const char *instruction_set) {
+#ifdef X86
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    __builtin_cpu_init();
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (!strcmp(instruction_set, "avx2")) return avx2;
+    if (!strcmp(instruction_set, "avx512")) return avx512;
+    if (!strcmp(instruction_set, "avx512vnni")) return avx512 && __builtin_cpu_supports("avx512vnni");
+#ifdef HAVE_NEW
+    if (!strcmp(instruction_set, "avxvnni"))
+        return avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
+    if (!strcmp(instruction_set, "amx"))
+        return avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1) && (edx >> 25 & 1) && /* BF16, TILE, INT8 */
+               syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* ask Linux for the tiles' state */
+#endif
+#endif
+    return !strcmp(instruction_set, "portable");
+}
+
+int level_of(const char *instruction_set) {
+    if (!strcmp(instruction_set, "portable")) return PORTABLE_LEVEL;
+    return strncmp(instruction_set, "avx512", 6) && strcmp(instruction_set, "amx") ? AVX2_LEVEL : AVX512_LEVEL;
+}
+
+#ifndef HAVE_NEW
+void begin_tiles(void) {}
+void end_tiles(void) {}
+#endif
