@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=list(KINDS), help="what to measure")
     for name, field in FLAGS.items():
         values = field.default if isinstance(field.default, tuple) else (field.default,)
-        default = f" (default {' '.join(map(str, values))})" if values else ""
+        default = f" (default {' '.join(map(str, values))})" if values and field.default is not None else ""
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=(*get_args(field.type), field.type)[0],

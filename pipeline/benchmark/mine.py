@@ -15,7 +15,8 @@ from pipeline.benchmark.synthetic import Size, World, make_shard, make_world, ta
 from pipeline.config import BandConfig, MiningConfig, PositivesConfig
 from pipeline.errors import PipelineError
 from pipeline.mining.backends.faiss import GPU_LONGEST_LIST
-from pipeline.mining.backends.native import NativeScan
+from pipeline.mining.backends.native.ladder import InstructionSet
+from pipeline.mining.backends.native.search import NativeScan
 from pipeline.mining.backends.registry import ShardSearch, open_search, resolve_backend
 from pipeline.mining.queries import Queries
 from pipeline.mining.sampling import sample_candidates
@@ -26,7 +27,10 @@ from pipeline.mining.warm_start import prune_bounds, rescore
 from pipeline.progress import log
 
 PRODUCTS_ALONE = "products alone"
-"""The scan's matrix products, one of 16 bits a pair, compared with nothing. (Untrained embeddings take three.)"""
+"""The scan's matrix products, compared with nothing."""
+
+NUM_NEIGHBOURS = 10
+"""What the audit lists of every example."""
 
 _PML_EXAMPLES = 6000  # N x N distances, and a mask or two of that size
 
@@ -38,10 +42,12 @@ class Bench:
     Attributes:
         config: Backend, band, positives.
         size: How much, and on which device.
+        instruction_set: Of the compiled scan; the best that is here, where None.
     """
 
     config: MiningConfig
     size: Size
+    instruction_set: InstructionSet | None = None
 
     @property
     def backend(self) -> str:
@@ -60,6 +66,8 @@ class Bench:
 
     def open(self, shard: Shard) -> ShardSearch:
         """A search of a shard."""
+        if self.backend == "native":
+            return NativeScan(shard, self.instruction_set)
         return open_search(self.config, self.backend, shard, self.size.device)
 
     def answer(self, search: ShardSearch, queries: Queries) -> Nearest:
@@ -80,33 +88,49 @@ class Bench:
 
 
 def measure_case(bench: Bench, noise: float, against: tuple[str, ...]) -> dict[str, Any]:
-    """One kind of embeddings: the backend in turn with those of the peers that search a prepared index (faiss, torch).
+    """One kind of synthetic embeddings; for ``noise`` see ``synthetic.make_shard``, for the rest ``measure_world``."""
+    return {"noise": noise, **measure_world(bench, bench.world(noise), against)}
 
-    For ``noise`` see ``synthetic.make_shard``.
+
+def measure_trained(bench: Bench, shard: Shard, against: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Real embeddings: the nearest negative in the band, and, as the audit asks, the nearest ten in none."""
+    num_anchors = bench.size.num_anchors or len(shard)
+    world = make_world(shard, num_anchors, bench.config.band, bench.config.positives)
+    audit = make_world(shard, num_anchors, BandConfig(mode="hard"), PositivesConfig(policy="random"))
+    ten = replace(bench, config=bench.config.model_copy(update={"negatives_per_pair": NUM_NEIGHBOURS}))
+    return [
+        {"question": "band", **measure_world(bench, world, against)},
+        {"question": f"nearest {NUM_NEIGHBOURS}", **measure_world(ten, audit, against)},
+    ]
+
+
+def measure_world(bench: Bench, world: World, against: tuple[str, ...]) -> dict[str, Any]:
+    """The backend in turn with those of the peers that search a prepared index (faiss, torch).
 
     Raises:
         PipelineError: An exact backend disagrees with brute force.
         InputError: A backend or peer is missing.
     """
-    world, size = bench.world(noise), bench.size
+    size, num_negatives = bench.size, bench.config.negatives_per_pair
     search = bench.open(world.shard)
     contestants: dict[str, Callable[[], object]] = {bench.backend: lambda: bench.answer(search, world.queries)}
     if isinstance(search, NativeScan):
         contestants[PRODUCTS_ALONE] = lambda: bench.products_alone(search, world.queries)
     if "faiss" in against:
-        k = GPU_LONGEST_LIST if size.device == "cuda" else 1
+        k = GPU_LONGEST_LIST if size.device == "cuda" else num_negatives
         contestants[f"faiss flat k={k}"] = peers.faiss_search(world, k, size)
     if "torch" in against:
-        contestants["torch mm+topk"] = peers.torch_search(world, 1, size)
+        contestants["torch mm+topk"] = peers.torch_search(world, num_negatives, size)
     times = compete(contestants, size.num_rounds)
     num_anchors = len(world.queries.labels_A)
     return {
-        "noise": noise,
         "backend": bench.backend,
+        "step": search.step_name(num_negatives) if isinstance(search, NativeScan) else None,
         "num_anchors": num_anchors,
+        "num_candidates": len(world.shard),
         "pairs_per_anchor": len(world.pairs) / num_anchors,
         "mean_d_ap": float(world.pairs.d_ap_P.mean()),
-        "products_per_s": {name: num_anchors * size.num_examples / times.median(name) for name in contestants},
+        "products_per_s": {name: num_anchors * len(world.shard) / times.median(name) for name in contestants},
         "seconds": {name: times.seconds[name] for name in contestants},
         "times_as_fast_as": {name: times.ratio(name, bench.backend) for name in contestants if name != bench.backend},
         **check(bench.backend, world, bench.answer(search, world.queries)),

@@ -43,7 +43,7 @@ def load_peer(name: str) -> Any:  # noqa: ANN401 — modules without types
 def faiss_search(world: World, k: int, size: Size) -> Callable[[], object]:
     """FAISS's exact inner-product index: the k nearest of each anchor, of any label; float16 storage on a GPU."""
     faiss = load_peer("faiss")
-    index = faiss.IndexFlatIP(size.num_dims)
+    index = faiss.IndexFlatIP(world.shard.vectors_ND.shape[1])
     if size.device == "cuda":
         if not hasattr(faiss, "StandardGpuResources"):
             raise InputError("the faiss that is installed here has no GPU part: pip install -e '.[gpu]'")
@@ -51,7 +51,7 @@ def faiss_search(world: World, k: int, size: Size) -> Callable[[], object]:
         options.useFloat16 = True
         resources = faiss.StandardGpuResources()
         index = faiss.index_cpu_to_gpu(resources, 0, index, options)
-    index.add(world.shard.vectors_ND)
+    index.add(world.shard.vectors_ND.astype(np.float32, copy=False))
 
     def run() -> object:
         faiss.omp_set_num_threads(size.num_threads)

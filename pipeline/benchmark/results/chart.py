@@ -31,7 +31,7 @@ def _draw_rates(axes: Axes, cases: list[dict[str, Any]]) -> None:
     ]
     if any(PRODUCTS_ALONE in case["products_per_s"] for case in cases):
         limits = [case["products_per_s"].get(PRODUCTS_ALONE, 0.0) / 1e9 for case in cases]
-        axes.bar(range(len(cases)), limits, 0.9, color="0.88", label="native's 16-bit products alone")
+        axes.bar(range(len(cases)), limits, 0.9, color="0.88", label="native's products alone")
     width = 0.84 / len(names)
     for place, name in enumerate(names):
         offset = (place - (len(names) - 1) / 2) * width

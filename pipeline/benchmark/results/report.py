@@ -11,9 +11,11 @@ from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
 from pipeline.benchmark.plans import MinePlan
 from pipeline.benchmark.results.table import make_table, spread
 from pipeline.benchmark.synthetic import Size
+from pipeline.benchmark.trained import load_trained
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.mining.backends.native import instruction_sets, unavailable_reason
+from pipeline.mining.backends.native.compiled import instruction_sets, unavailable_reason
+from pipeline.mining.backends.native.ladder import InstructionSet
 from pipeline.progress import log
 
 
@@ -27,14 +29,18 @@ def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
     _check_peers(plan)
     device = config.cluster.actor_device
     size = Size(plan.examples, plan.dims, plan.per_label, plan.anchors, plan.rounds, plan.threads, device)
-    bench = mine.Bench(config.mining, size)
+    bench = mine.Bench(config.mining, size, _instruction_set(plan))
     trained, middle = plan.noises[min(1, len(plan.noises) - 1)], plan.noises[len(plan.noises) // 2]
-    report: dict[str, Any] = {"size": asdict(size), "machine": _machine(size), "cases": []}
+    report: dict[str, Any] = {"size": asdict(size), "machine": _machine(bench), "cases": []}
     for num_positives in plan.positives:
         for noise in plan.noises:
             log(f"noise {noise:g}, {num_positives} positive(s) an anchor")
             report["cases"].append(mine.measure_case(bench.with_positives(num_positives), noise, plan.peers))
     one = bench.with_positives(1)
+    report["trained"] = []
+    if plan.trained is not None:
+        log(f"embeddings of {plan.trained}")
+        report["trained"] = mine.measure_trained(one, load_trained(plan.trained, config.run), plan.peers)
     log("a tenth of the candidates; a warm start")
     report["sample"] = [mine.measure_sample(one, noise, 0.1) for noise in dict.fromkeys((trained, middle))]
     report["warm_start"] = mine.measure_warm_start(one, middle)
@@ -43,13 +49,21 @@ def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
     return report
 
 
-def _machine(size: Size) -> dict[str, Any]:
+def _machine(bench: mine.Bench) -> dict[str, Any]:
     """What it was measured on, and its own limit."""
+    size = bench.size
     return {
         **machine_facts(size.device, size.num_threads),
-        "instruction_set": None if unavailable_reason() else instruction_sets()[-1],
+        "instruction_set": bench.instruction_set or (None if unavailable_reason() else instruction_sets()[-1]),
         "torch_mm_products_per_s": matrix_products(size),
     }
+
+
+def _instruction_set(plan: MinePlan) -> InstructionSet | None:
+    names = {} if plan.instruction_set is None else {name: name for name in instruction_sets()}
+    if plan.instruction_set is not None and plan.instruction_set not in names:
+        raise InputError(f"--instruction-set {plan.instruction_set}: this processor has {', '.join(names)}")
+    return None if plan.instruction_set is None else names[plan.instruction_set]
 
 
 def _check_peers(plan: MinePlan) -> None:
@@ -61,17 +75,19 @@ def _check_peers(plan: MinePlan) -> None:
 
 def mining_table(report: dict[str, Any]) -> Table:
     """A row a kind of embeddings."""
-    others = list(dict.fromkeys(name for case in report["cases"] for name in case["times_as_fast_as"]))
+    cases = [*report["cases"], *report["trained"]]
+    others = list(dict.fromkeys(name for case in cases for name in case["times_as_fast_as"]))
     rows = []
-    for case in report["cases"]:
+    for case in cases:
         ratios = (case["times_as_fast_as"].get(name) for name in others)
         row = (
-            f"{case['noise']:g}",
+            f"{case['noise']:g}" if "noise" in case else f"trained, {case['question']}",
             f"{case['pairs_per_anchor']:.0f}",
             f"{case['products_per_s'][case['backend']] / 1e9:.2f}",
+            case["step"] or "–",
             *(spread(one) if one else "–" for one in ratios),
             f"{case['missed_by_the_nearest_2048']:.0%}",
         )
         rows.append(row)
-    headings = ("noise", "positives", "10⁹/s", *others, "2,048 would miss")
+    headings = ("noise", "positives", "10⁹/s", "step", *others, "2,048 would miss")
     return make_table("times as fast, median (smallest–largest) of the rounds", headings, rows)

@@ -81,7 +81,12 @@ def test_a_benchmark_leaves_a_document_and_a_chart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"rounds": 0}, "--rounds"), ({"peers": ("annoy",)}, "not known"), ({"examples": 20}, "fewer than two labels")],
+    [
+        ({"rounds": 0}, "--rounds"),
+        ({"peers": ("annoy",)}, "not known"),
+        ({"examples": 20}, "fewer than two labels"),
+        ({"instruction_set": "sse9"}, "this processor has"),
+    ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(
     changes: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
