@@ -50,37 +50,71 @@ INLINE double sum_of(Doubles sums) {
     return s[0];
 }
 
+/* Distances take vectors of 16 and 32 bytes: GCC 12 passes longer ones than the registers through memory. */
+typedef float Floats4 __attribute__((vector_size(16)));
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef double Doubles4 __attribute__((vector_size(32)));
+typedef uint16_t Halves4 __attribute__((vector_size(8)));
+typedef uint16_t Halves8 __attribute__((vector_size(16)));
+typedef uint32_t Words4 __attribute__((vector_size(16)));
+typedef uint32_t Words8 __attribute__((vector_size(32)));
+
+#define DEFINE_LOAD(n)                                                                                     \
+    INLINE Floats##n load##n(const void *row, int64_t k, const int half) {                                 \
+        Floats##n x;                                                                                       \
+        if (!half) {                                                                                       \
+            memcpy(&x, (const float *)row + k, sizeof x);                                                  \
+            return x;                                                                                      \
+        }                                                                                                  \
+        Halves##n halves;                                                                                  \
+        memcpy(&halves, (const uint16_t *)row + k, sizeof halves);                                         \
+        Words##n bits = __builtin_convertvector(halves, Words##n), sign = (bits & 0x8000) << 16;           \
+        x = (Floats##n)((bits & 0x7fff) << 13) * 0x1p112f; /* as in `load` */                              \
+        return (Floats##n)((Words##n)x | sign);                                                            \
+    }                                                                                                      \
+    INLINE Floats##n load_any##n(const void *row, int64_t k, int64_t d, const int half) {                  \
+        if (k + n <= d) return load##n(row, k, half);                                                      \
+        char rest[n * 4] = {0};                                                                            \
+        if (k < d) memcpy(rest, (const char *)row + k * (half ? 2 : 4), (size_t)(d - k) * (half ? 2 : 4)); \
+        return load##n(rest, 0, half);                                                                     \
+    }
+DEFINE_LOAD(4)
+DEFINE_LOAD(8)
+
 /* The defined distance. */
 INLINE double squared_distance(const void *x, const void *y, int64_t d, const int half) {
-    Doubles sums = {0};
-    for (int64_t k = 0; k < d; k += WIDTH) {
-        Doubles difference = __builtin_convertvector(load_any(x, k, d, half), Doubles) -
-                             __builtin_convertvector(load_any(y, k, d, half), Doubles);
-        sums += difference * difference;
-    }
-    return sum_of(sums);
+    Doubles4 sums[4] = {{0}};
+    for (int64_t k = 0; k < d; k += 16)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            Doubles4 difference = __builtin_convertvector(load_any4(x, k + 4 * i, d, half), Doubles4) -
+                                  __builtin_convertvector(load_any4(y, k + 4 * i, d, half), Doubles4);
+            sums[i] += difference * difference;
+        }
+    double s[4];
+    sums[0] = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+    memcpy(s, &sums[0], sizeof s);
+    return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 /* The same in float32: off by at most (d + 4) units of 2^-24, relatively, but for what underflows. */
 INLINE float approximate_distance(const void *x, const void *y, int64_t d, const int half) {
-    Floats sums[4] = {{0}};
+    Floats8 sums[4] = {{0}};
     int64_t k = 0;
-    for (; k + 4 * WIDTH <= d; k += 4 * WIDTH)
+    for (; k + 32 <= d; k += 32)
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            Floats difference = load(x, k + i * WIDTH, half) - load(y, k + i * WIDTH, half);
+            Floats8 difference = load8(x, k + 8 * i, half) - load8(y, k + 8 * i, half);
             sums[i] += difference * difference;
         }
-    for (; k < d; k += WIDTH) {
-        Floats difference = load_any(x, k, d, half) - load_any(y, k, d, half);
+    for (; k < d; k += 8) {
+        Floats8 difference = load_any8(x, k, d, half) - load_any8(y, k, d, half);
         sums[0] += difference * difference;
     }
-    float s[WIDTH];
-    sums[0] += sums[1] + (sums[2] + sums[3]);
+    float s[8];
+    sums[0] = (sums[0] + sums[2]) + (sums[1] + sums[3]);
     memcpy(s, &sums[0], sizeof s);
-    for (int width = WIDTH / 2; width; width /= 2)
-        for (int l = 0; l < width; l++) s[l] += s[l + width];
-    return s[0];
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
 typedef int32_t Ints __attribute__((vector_size(WIDTH * 4)));
