@@ -47,22 +47,22 @@ class Projection:
         """F."""
         return len(self.rotation_FF)
 
-    @property
+    @functools.cached_property
     def epsilon(self) -> float:
-        """How far a product may be off, for roundings of float32 and axes that are not quite orthonormal.
+        """How far a product may be off for axes that are not quite orthonormal, and for roundings of float64.
 
         In units of (|a| + |c|)², where |x| stands for |x| + |mean|.
         """
-        return 2 * self._error + 2 * self._skew
+        return 2 * _not_orthonormal(self.axes_KD) + float64_error(self.axes_KD.shape[1])
 
-    @property
-    def _error(self) -> float:
-        """How far a filter vector may be off, in units of |x| + |mean|: a sum of n products errs by n units of 2⁻²⁴."""
-        return float(2.0**-23 * np.sqrt(self.num_dims) * (self.axes_KD.shape[1] + self.num_dims + 8))
+    @functools.cached_property
+    def error(self) -> float:
+        """How far a filter vector may be off: what a rotation that is not quite one, and float32, add to its residual.
 
-    @property
-    def _skew(self) -> float:
-        return _not_orthonormal(self.axes_KD) + _not_orthonormal(self.rotation_FF)
+        In units of its own length plus |x| + |mean|. A sum of n products errs by n units of 2⁻²⁴.
+        """
+        num_terms = self.axes_KD.shape[1] + self.num_dims + 8
+        return float(2.0**-23 * np.sqrt(self.num_dims) * num_terms) + _not_orthonormal(self.rotation_FF)
 
     def apply(self, vectors_ND: FloatArray, are_candidates: bool) -> tuple[Float32Array, Float64Array]:
         """The filter vectors, float32, shape (N, F), and what is known before rounding, float64, shape (N, 8)."""
@@ -73,7 +73,7 @@ class Projection:
         kept_NK = x_ND.astype(np.float32) @ self.axes_KD.T
         left_out_N = np.maximum(square_N - np.einsum("nk,nk->n", kept_NK, kept_NK), 0.0)
         # Rounding could hide a small tail; a tail that is too long costs a few looks.
-        tail_N = np.sqrt(left_out_N + 2 * (self._error + self._skew) * length_N**2)
+        tail_N = np.sqrt(left_out_N + 2 * (self.error + self.epsilon) * length_N**2)
         mean, scale = self.half_norm
         column_N = (mean - square_N / 2) / scale if are_candidates else np.full(len(x_ND), scale)
         known_N8 = np.zeros((len(x_ND), 8))
@@ -119,6 +119,11 @@ class PrincipalAxes:
 def _random_rotation(num_dims: int) -> Float32Array:
     rotation, _ = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((num_dims, num_dims)))
     return rotation.astype(np.float32)
+
+
+def float64_error(num_dims: int) -> float:
+    """What sums of ``num_dims`` squares in float64 err by, relatively, and more."""
+    return 2.0**-50 * (num_dims + 8)
 
 
 def _not_orthonormal(rows_KD: Float32Array) -> float:
@@ -188,6 +193,7 @@ class Rounder:
         roundings = np.maximum.reduceat(known_N8, np.arange(0, num, group)) if num else known_N8
         q_NF = np.empty(f_NF.shape, dtype=np.int8 if self.num_bytes == 1 else np.uint16)
         self._quantise(f_NF, group, q_NF, roundings)
+        roundings[:, RESIDUAL] += projection.error * (roundings[:, SIZE] + roundings[:, NORM])
         return FilterVectors(q_NF, roundings)
 
     def _quantise(self, vectors_NF: FloatArray, group: int, q_NF: npt.NDArray[Any], roundings_G8: Float64Array) -> None:

@@ -11,7 +11,15 @@ import numpy.typing as npt
 from pipeline.arrays import Float32Array, Float64Array, FloatArray, Int64Array
 from pipeline.errors import InputError
 from pipeline.mining.backends.native.compiled import all_kernels, import_native, instruction_sets
-from pipeline.mining.backends.native.filters import SCALE, SIZE, FilterVectors, PrincipalAxes, Projection, Rounder
+from pipeline.mining.backends.native.filters import (
+    SCALE,
+    SIZE,
+    FilterVectors,
+    PrincipalAxes,
+    Projection,
+    Rounder,
+    float64_error,
+)
 from pipeline.mining.backends.native.ladder import Element, InstructionSet, Kernel, Ladder, Step, list_steps
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
@@ -205,7 +213,7 @@ class NativeScan:
             found.d_an_PM.shape[1],
             shard.vectors_ND.shape[1] if filter_.projection is None else filter_.projection.num_dims,
             position,
-            1e-12 if filter_.projection is None else filter_.projection.epsilon,
+            float64_error(shard.vectors_ND.shape[1]) if filter_.projection is None else filter_.projection.epsilon,
             most_in_vain,
             shard.vectors_ND.dtype == np.float16,
             step.kernel.number,

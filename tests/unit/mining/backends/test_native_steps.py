@@ -162,9 +162,25 @@ def test_filter_vectors_bound_distances(num_dims: int) -> None:
     squared = ((exact[:, None] - exact[None]) ** 2).sum(axis=2)
     size_a, residual_a = anchors.roundings_G8[:, 1:2], anchors.roundings_G8[:, 2:3]
     size_c, residual_c = candidates.roundings_G8[0, 1], candidates.roundings_G8[0, 2]
-    error = residual_a * size_c + (size_a + residual_a) * residual_c
+    error = residual_a * (size_c + residual_c) + (size_a + residual_a) * residual_c
     error = error + projection.epsilon * (anchors.roundings_G8[:, 7:] + candidates.roundings_G8[:, 7]) ** 2
     wanted = anchors.roundings_G8[:, 5:6] + candidates.roundings_G8[:, 5] - squared / 2
     tails = 2 * anchors.roundings_G8[:, TAIL, None] * candidates.roundings_G8[:, TAIL]
     assert (product >= wanted - error).all()
     assert (product <= wanted + tails + error).all()
+
+
+@pytest.mark.parametrize("num_dims", [16, 64])
+def test_spans_of_other_norms_do_not_loosen_the_bound(num_dims: int) -> None:
+    """Long vectors elsewhere in the shard stretch the norm's dimension for all, and so its roundings."""
+    rng = np.random.default_rng(5)
+    num = 16384 + 2000
+    x = (rng.normal(size=(num, 9)) @ rng.normal(size=(9, NUM_DIMS))).astype(np.float32)
+    x[16384:] *= 3000.0
+    shard = Shard(np.arange(num), (np.arange(num) // 2).astype(np.int32), x)
+    queries = queries_of(shard, BandConfig(mode="positive_aware"), PositivesConfig(policy="random"), 300)
+    expected = scan(queries, shard, 2)
+    for kernel in KERNELS:
+        if kernel.element == "int8" and kernel.instruction_set in HERE and num_dims % kernel.piece == 0:
+            search = NativeScan(shard, kernel.instruction_set, ("int8", num_dims))
+            assert_same(search(queries, 2)[0], expected)

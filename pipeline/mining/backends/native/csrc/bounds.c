@@ -12,7 +12,9 @@ static Base base_of(const Scan *s, int64_t anchor) {
     const Rounding *a = s->anchor_roundings + anchor, *c = s->span;
     const double norm = a->norm + c->norm;
     Base base = {.most = (a->size + a->residual) * (c->size + c->residual) * (1 + 1e-9) + 1e-300};
-    double error = a->residual * c->size + (a->size + a->residual) * c->residual + a->dropped * c->dropped;
+    /* sizes are those of filter vectors as they were computed, which may be off by their residuals */
+    double error =
+        a->residual * (c->size + c->residual) + (a->size + a->residual) * c->residual + a->dropped * c->dropped;
     error = error * (1 + 1e-9) + s->epsilon * norm * norm;
     if (s->kernel->is_float) { /* sums of products and a start of their size, in any order */
         error += 2 * ((double)s->k * (s->kernel->parts == 2 ? 3 : 1) + 8) * 0x1p-24 * 1.02 * base.most + 0x1p-120;
@@ -45,7 +47,8 @@ static Interval interval_of(const Scan *s, const Base *base, int64_t pair) {
 static double clamped(double x) { return x < -0x1p60 ? -0x1p60 : x > 0x1p60 ? 0x1p60 : x; }
 
 /* lo and width of an interval, in integers; where nothing is inside, what no product of a sound anchor is. */
-static void set_integers(const Scan *s, uint32_t *limits, int64_t lane, uint32_t offset, const Base *base, const Interval *i) {
+static void set_integers(const Scan *s, uint32_t *limits, int64_t lane, uint32_t offset, const Base *base,
+                         const Interval *i) {
     uint64_t widest = s->kernel->sum_bits == 16 ? 0xffff : 0xffffffff;
     int64_t lo = (int64_t)floor(clamped(i->lowest * base->unit - base->slack));
     int64_t hi = (int64_t)ceil(clamped(i->highest * base->unit + base->slack));
@@ -56,7 +59,8 @@ static void set_integers(const Scan *s, uint32_t *limits, int64_t lane, uint32_t
 }
 
 /* Tells the kernel the hull of an anchor: sums begin at -lo, and what is at most hi - lo, unsigned, survives. */
-static void set_start(Scan *s, int64_t block, int64_t lane, const uint32_t *limits, const Base *base, const Interval *i) {
+static void set_start(Scan *s, int64_t block, int64_t lane, const uint32_t *limits, const Base *base,
+                      const Interval *i) {
     int64_t place = block * LANES + lane;
     if (s->kernel->sum_bits == 16) {
         ((uint16_t *)(s->start + block * LANES))[lane] = (uint16_t)-limits[lane];
@@ -68,7 +72,8 @@ static void set_start(Scan *s, int64_t block, int64_t lane, const uint32_t *limi
         float middle = (float)(-(i->lowest + i->highest) / 2), unit = (float)base->unit;
         int nothing = i->lowest > i->highest || !s->compare;
         ((float *)s->start)[place] = middle;
-        ((float *)s->reach)[place] = nothing ? -1 : (float)((i->highest - i->lowest) / 2 * (1 + 1e-6) + 0x1p-22 * base->most);
+        ((float *)s->reach)[place] =
+            nothing ? -1 : (float)((i->highest - i->lowest) / 2 * (1 + 1e-6) + 0x1p-22 * base->most);
         s->to_integer[place] = unit;
         s->from_lo[place] = (uint32_t)(int64_t)llrint(-(double)middle * unit) - limits[lane];
     }

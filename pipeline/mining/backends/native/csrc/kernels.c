@@ -8,18 +8,23 @@
 #include <unistd.h>
 #endif
 
-#define FLOAT32(num_rows) .element = "float32", .rows = num_rows, .piece_bytes = 4, .word_bytes = 4, .element_bytes = 4, .sum_bits = 32, .parts = 1, .is_float = 1
-#define INT16(num_rows) .element = "int16", .rows = num_rows, .piece_bytes = 4, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, .parts = 1, \
-    .limit = 32767, .candidate_limit = 32767
-#define INT8(num_rows, num_bytes) .element = "int8", .rows = num_rows, .piece_bytes = num_bytes, .word_bytes = 4, .element_bytes = 1, .sum_bits = 32, \
-    .is_unsigned = 1, .parts = 1, .limit = 127, .candidate_limit = 127
+/* Layouts: `num_rows` candidates at a time. */
+#define WORDS .piece_bytes = 4, .word_bytes = 4, .sum_bits = 32, .parts = 1
+#define TILES .rows = 16, .piece_bytes = 64, .word_bytes = 4, .sum_bits = 32
+#define FLOAT32(num_rows) .element = "float32", .rows = num_rows, WORDS, .element_bytes = 4, .is_float = 1
+#define INT16(num_rows) \
+    .element = "int16", .rows = num_rows, WORDS, .element_bytes = 2, .limit = 32767, .candidate_limit = 32767
+#define BYTES .element = "int8", .element_bytes = 1, .is_unsigned = 1, .limit = 127, .candidate_limit = 127
+#define INT8(num_rows) BYTES, .rows = num_rows, WORDS
+#define INT8_TILES BYTES, TILES, .parts = 1
 /* sums of two products in 16 bits: 2 * 255 * 64 is less than 2^15 */
-#define INT8_PAIRS(num_rows) .element = "int8", .rows = num_rows, .piece_bytes = 4, .word_bytes = 2, .element_bytes = 1, .sum_bits = 16, \
+#define INT8_PAIRS(num_rows)                                                                                    \
+    .element = "int8", .rows = num_rows, .piece_bytes = 4, .word_bytes = 2, .element_bytes = 1, .sum_bits = 16, \
     .is_unsigned = 1, .is_twice = 1, .parts = 1, .limit = 64, .candidate_limit = 127
-#define INT8X2 .element = "int8x2", .rows = 16, .piece_bytes = 64, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, .parts = 2, \
-    .limit = 127 * 256 + 127, .candidate_limit = 127 * 256 + 127
-#define BFLOAT16(name, num_parts) .element = name, .rows = 16, .piece_bytes = 64, .word_bytes = 4, .element_bytes = 2, .sum_bits = 32, \
-    .parts = num_parts, .is_float = 1
+#define INT8X2_TILES                                                                      \
+    .element = "int8x2", TILES, .element_bytes = 2, .parts = 2, .limit = 127 * 256 + 127, \
+    .candidate_limit = 127 * 256 + 127
+#define BFLOAT16_TILES(name, num_parts) .element = name, TILES, .element_bytes = 2, .parts = num_parts, .is_float = 1
 #define KERNEL(set, layout, function) {.instruction_set = set, layout, .sweep = function},
 #ifdef X86
 #define X86_KERNEL KERNEL
@@ -37,19 +42,19 @@ const Kernel KERNELS[] = {
     X86_KERNEL("avx2", INT8_PAIRS(6), sweep_avx2_int8)
     X86_KERNEL("avx2", INT16(6), sweep_avx2_int16)
     X86_KERNEL("avx2", FLOAT32(6), sweep_avx2_float32)
-    NEW_KERNEL("avxvnni", INT8(6, 4), sweep_avxvnni_int8)
+    NEW_KERNEL("avxvnni", INT8(6), sweep_avxvnni_int8)
     NEW_KERNEL("avxvnni", INT16(6), sweep_avxvnni_int16)
     X86_KERNEL("avxvnni", FLOAT32(6), sweep_avx2_float32)
     X86_KERNEL("avx512", INT8_PAIRS(12), sweep_avx512_int8)
     X86_KERNEL("avx512", INT16(12), sweep_avx512_int16)
     X86_KERNEL("avx512", FLOAT32(12), sweep_avx512_float32)
-    X86_KERNEL("avx512vnni", INT8(12, 4), sweep_avx512vnni_int8)
+    X86_KERNEL("avx512vnni", INT8(12), sweep_avx512vnni_int8)
     X86_KERNEL("avx512vnni", INT16(12), sweep_avx512vnni_int16)
     X86_KERNEL("avx512vnni", FLOAT32(12), sweep_avx512_float32)
-    NEW_KERNEL("amx", INT8(16, 64), sweep_amx_int8)
-    NEW_KERNEL("amx", INT8X2, sweep_amx_int8x2)
-    NEW_KERNEL("amx", BFLOAT16("bfloat16", 1), sweep_amx_bfloat16)
-    NEW_KERNEL("amx", BFLOAT16("bfloat16x2", 2), sweep_amx_bfloat16)
+    NEW_KERNEL("amx", INT8_TILES, sweep_amx_int8)
+    NEW_KERNEL("amx", INT8X2_TILES, sweep_amx_int8x2)
+    NEW_KERNEL("amx", BFLOAT16_TILES("bfloat16", 1), sweep_amx_bfloat16)
+    NEW_KERNEL("amx", BFLOAT16_TILES("bfloat16x2", 2), sweep_amx_bfloat16)
     X86_KERNEL("amx", FLOAT32(12), sweep_avx512_float32)
     {.instruction_set = NULL},
 };
@@ -68,8 +73,8 @@ int supports(const char *instruction_set) {
     if (!strcmp(instruction_set, "avxvnni"))
         return avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
     if (!strcmp(instruction_set, "amx"))
-        return avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1) && (edx >> 25 & 1) && /* BF16, TILE, INT8 */
-               syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* ask Linux for the tiles' state */
+        return avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1) &&
+               (edx >> 25 & 1) && syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* BF16, TILE, INT8; Linux's leave */
 #endif
 #endif
     return !strcmp(instruction_set, "portable");

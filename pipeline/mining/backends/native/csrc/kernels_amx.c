@@ -7,7 +7,8 @@
 #define AMX __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-int8,amx-bf16")))
 #define TILE 1024 /* bytes of a tile: 16 rows of 64 */
 
-/* Eight tiles of 16 rows of 64 bytes. Static, as GCC's `_tile_loadconfig` does not say that it reads more than 8 bytes. */
+/* Eight tiles of 16 rows of 64 bytes. Static, as GCC's `_tile_loadconfig` does not say that it reads more than 8 bytes.
+ */
 static const struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t bytes[16];
@@ -22,9 +23,9 @@ AMX void end_tiles(void) { _tile_release(); }
 
 typedef uint32_t Tile[16 * UNIT];
 
-/* Some candidates past one block. Tiles that hold a survivor are noted without a branch and looked at when all is multiplied:
- * a branch that is mispredicted would throw away the products under way. Survivors move the block's limits, so those that the
- * sums began with are kept. */
+/* Some candidates past one block. Tiles that hold a survivor are noted without a branch and looked at when all is
+ * multiplied: a branch that is mispredicted would throw away the products under way. Survivors move the block's limits,
+ * so those that the sums began with are kept. */
 typedef struct {
     Tile sums[MOST_STEPS][4];
     uint32_t start[LANES], reach[LANES], width[LANES], from_lo[LANES]; /* start is -lo */
@@ -48,7 +49,8 @@ AMX static inline void note(Sweep *sweep, unsigned any, int tile) {
     sweep->num_hits += any != 0;
 }
 
-AMX static inline void take_tile(Scan *s, int64_t block, int64_t lane, int64_t candidate, const uint32_t *sums, const Sweep *sweep) {
+AMX static inline void take_tile(Scan *s, int64_t block, int64_t lane, int64_t candidate, const uint32_t *sums,
+                                 const Sweep *sweep) {
     uint32_t wanted[16];
     if (has_one_slot(s, block)) {
         const __m512i reach = _mm512_load_si512(sweep->reach + lane);
@@ -66,7 +68,8 @@ AMX static inline void store_sums(Tile *sums) {
     _tile_stored(3, sums[3], 64);
 }
 
-/* Sums begin at -lo: a tile of sixteen equal rows, which a stride of zero loads. Candidates t by lanes u are in tile 2t + u. */
+/* Sums begin at -lo: a tile of sixteen equal rows, which a stride of zero loads. Candidates t by lanes u are in tile 2t
+ * + u. */
 AMX static inline void multiply(const char *start, const char *a, const char *c, int64_t pieces, Tile *sums) {
     _tile_loadd(0, start, 0);
     _tile_loadd(1, start + 64, 0);
@@ -101,7 +104,8 @@ AMX static inline void compare(Sweep *sweep, int step) {
 
 AMX void sweep_amx_int8(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
     const int64_t pieces = s->words / 16, row_bytes = pieces * 64;
-    const char *a = (const char *)s->packed_anchors + block * pieces * 2 * TILE, *start = (const char *)(s->start + block * LANES);
+    const char *a = (const char *)s->packed_anchors + block * pieces * 2 * TILE,
+               *start = (const char *)(s->start + block * LANES);
     Sweep sweep;
     for (; num_rows > 0; row += 32 * MOST_STEPS, num_rows -= 32 * MOST_STEPS) {
         begin_sweep(&sweep, s, block);
@@ -119,8 +123,8 @@ AMX void sweep_amx_int8(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
 }
 
 /* q = 256 * high + low. Tiles 0 and 1 sum high by high, tiles 2 and 3 high by low; low by low is part of the bound. */
-AMX static inline void multiply_parts(const char *start, const char *a, const char *low_a, const char *c, const char *low_c,
-                                      int64_t pieces, Tile *sums) {
+AMX static inline void multiply_parts(const char *start, const char *a, const char *low_a, const char *c,
+                                      const char *low_c, int64_t pieces, Tile *sums) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_loadd(2, start, 0);
@@ -163,7 +167,8 @@ AMX static inline void compare_parts(Sweep *sweep, int step) {
 
 AMX void sweep_amx_int8x2(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
     const int64_t pieces = s->words / 16, row_bytes = pieces * 64;
-    const char *a = (const char *)s->packed_anchors + block * pieces * 2 * TILE, *start = (const char *)(s->start + block * LANES);
+    const char *a = (const char *)s->packed_anchors + block * pieces * 2 * TILE,
+               *start = (const char *)(s->start + block * LANES);
     Sweep sweep;
     for (; num_rows > 0; row += 16 * MOST_STEPS, num_rows -= 16 * MOST_STEPS) {
         begin_sweep(&sweep, s, block);
@@ -184,8 +189,10 @@ AMX void sweep_amx_int8x2(Scan *s, int64_t block, int64_t row, int64_t num_rows)
 
 /* ---- bfloat16: sums are float32 and begin at minus the middle of the interval ---- */
 
-/* x', or x' + x'' without the product of second parts: one term, or three. Candidates t by lanes u are in tile 2t + u. */
-AMX static inline void multiply_bfloat16(const Scan *s, const char *start, int64_t block, int64_t row, int64_t pieces, Tile *sums) {
+/* x', or x' + x'' without the product of second parts: one term, or three. Candidates t by lanes u are in tile 2t + u.
+ */
+AMX static inline void multiply_bfloat16(const Scan *s, const char *start, int64_t block, int64_t row, int64_t pieces,
+                                         Tile *sums) {
     const int num_terms = s->kernel->parts == 2 ? 3 : 1;
     _tile_loadd(0, start, 0);
     _tile_loadd(1, start + 64, 0);
@@ -224,7 +231,8 @@ AMX static inline void compare_floats(Sweep *sweep, int step) {
     }
 }
 
-AMX static inline void take_floats(Scan *s, int64_t block, int64_t lane, int64_t candidate, const uint32_t *sums, const Sweep *sweep) {
+AMX static inline void take_floats(Scan *s, int64_t block, int64_t lane, int64_t candidate, const uint32_t *sums,
+                                   const Sweep *sweep) {
     if (has_one_slot(s, block)) {
         uint32_t wanted[16];
         const __m512 reach = _mm512_load_ps(sweep->reach + lane);

@@ -28,9 +28,9 @@ AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm256_min_epu16
 #define INSIDE inside_16
-#define STORE(integers, r, v, x)                                                                        \
-    do {                                                                                                \
-        _mm256_storeu_si256((__m256i *)integers[v][r], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(x))); \
+#define STORE(integers, r, v, x)                                                                                   \
+    do {                                                                                                           \
+        _mm256_storeu_si256((__m256i *)integers[v][r], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)));          \
         _mm256_storeu_si256((__m256i *)integers[v][r] + 1, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1))); \
     } while (0)
 #include "sweep.h"
@@ -60,17 +60,20 @@ AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
 #define MAGNITUDE(x) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x)
 #define NEARER _mm256_min_ps
 #define INSIDE(x, reach) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, reach, _CMP_LE_OQ))
-#define STORE(integers, r, v, x) STORE_32(integers, r, v, _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(x, \
-        ((const __m256 *)(s->to_integer + block * LANES + lane))[v])), ((const __m256i *)(s->from_lo + block * LANES + lane))[v]))
+#define STORE(integers, r, v, x)                                                                                    \
+    STORE_32(integers, r, v,                                                                                        \
+             _mm256_add_epi32(                                                                                      \
+                 _mm256_cvtps_epi32(_mm256_mul_ps(x, ((const __m256 *)(s->to_integer + block * LANES + lane))[v])), \
+                 ((const __m256i *)(s->from_lo + block * LANES + lane))[v]))
 #include "sweep.h"
 
 #ifdef HAVE_NEW
 #define AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
 /* In assembler, as GCC 12 keeps the sums of its own intrinsics in memory. */
-#define DEFINE_DOT(name)                                                 \
-    AVXVNNI static inline __m256i name(__m256i sum, __m256i c, __m256i a) { \
+#define DEFINE_DOT(name)                                                      \
+    AVXVNNI static inline __m256i name(__m256i sum, __m256i c, __m256i a) {   \
         __asm__("%{vex%} " #name " %2, %1, %0" : "+x"(sum) : "x"(c), "x"(a)); \
-        return sum;                                                      \
+        return sum;                                                           \
     }
 DEFINE_DOT(vpdpbusd)
 DEFINE_DOT(vpdpwssd)

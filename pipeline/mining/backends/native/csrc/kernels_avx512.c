@@ -11,10 +11,10 @@
 #define STORE_32(integers, r, v, x) _mm512_storeu_si512(integers[v][r], x)
 
 /* sum + products of words of c and a. In assembler, as GCC 12 keeps the sums of its own intrinsics in memory. */
-#define DEFINE_DOT(name)                                              \
+#define DEFINE_DOT(name)                                                 \
     VNNI static inline __m512i name(__m512i sum, __m512i c, __m512i a) { \
-        __asm__(#name " %2, %1, %0" : "+v"(sum) : "v"(c), "v"(a));    \
-        return sum;                                                   \
+        __asm__(#name " %2, %1, %0" : "+v"(sum) : "v"(c), "v"(a));       \
+        return sum;                                                      \
     }
 DEFINE_DOT(vpdpbusd)
 DEFINE_DOT(vpdpwssd)
@@ -31,9 +31,9 @@ DEFINE_DOT(vpdpwssd)
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm512_min_epu16
 #define INSIDE(x, reach) (uint32_t)_mm512_cmple_epu16_mask(x, reach)
-#define STORE(integers, r, v, x)                                                            \
-    do {                                                                                    \
-        _mm512_storeu_si512(integers[0][r], _mm512_cvtepu16_epi32(_mm512_castsi512_si256(x))); \
+#define STORE(integers, r, v, x)                                                                     \
+    do {                                                                                             \
+        _mm512_storeu_si512(integers[0][r], _mm512_cvtepu16_epi32(_mm512_castsi512_si256(x)));       \
         _mm512_storeu_si512(integers[1][r], _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(x, 1))); \
     } while (0)
 #include "sweep.h"
@@ -63,8 +63,11 @@ DEFINE_DOT(vpdpwssd)
 #define MAGNITUDE _mm512_abs_ps
 #define NEARER _mm512_min_ps
 #define INSIDE(x, reach) (uint32_t)_mm512_cmp_ps_mask(x, reach, _CMP_LE_OQ)
-#define STORE(integers, r, v, x) STORE_32(integers, r, v, _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, \
-        ((const __m512 *)(s->to_integer + block * LANES))[v])), ((const __m512i *)(s->from_lo + block * LANES))[v]))
+#define STORE(integers, r, v, x)                                                                                     \
+    STORE_32(                                                                                                        \
+        integers, r, v,                                                                                              \
+        _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, ((const __m512 *)(s->to_integer + block * LANES))[v])), \
+                         ((const __m512i *)(s->from_lo + block * LANES))[v]))
 #include "sweep.h"
 
 #define NAME sweep_avx512vnni_int8

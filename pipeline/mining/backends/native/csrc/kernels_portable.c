@@ -1,4 +1,5 @@
-/* Kernels in plain C: float32 for any processor, and a twin of every other kernel, bit for bit, on the same operands. */
+/* Kernels in plain C: float32 for any processor, and a twin of every other kernel, bit for bit, on the same operands.
+ */
 #include "scan.h"
 #include <math.h>
 #include <string.h>
@@ -19,7 +20,8 @@ INLINE uint32_t inside(Eight x, Eight reach) {
 }
 
 INLINE void store(const Scan *s, int64_t place, uint32_t *to, Eight x) {
-    for (int l = 0; l < 8; l++) to[l] = (uint32_t)(int32_t)lrintf(x[l] * s->to_integer[place + l]) + s->from_lo[place + l];
+    for (int l = 0; l < 8; l++)
+        to[l] = (uint32_t)(int32_t)lrintf(x[l] * s->to_integer[place + l]) + s->from_lo[place + l];
 }
 
 #define NAME sweep_portable_float32
@@ -33,7 +35,7 @@ INLINE void store(const Scan *s, int64_t place, uint32_t *to, Eight x) {
 #define MAGNITUDE(x) ((Eight)((EightInts)(x) & 0x7fffffff))
 #define NEARER nearer
 #define INSIDE inside
-#define STORE(integers, r, v, x) store(s, block * LANES + lane + (v) * 8, integers[0][r] + (v) * 8, x)
+#define STORE(integers, r, v, x) store(s, block *LANES + lane + (v) * 8, integers[0][r] + (v) * 8, x)
 #include "sweep.h"
 
 /* One word of a candidate by one of an anchor: the sum of their elements' products. */
@@ -56,7 +58,8 @@ static uint32_t multiply_rows(const Scan *s, const char *c, const char *a) {
     uint32_t sum = 0;
     for (int64_t w = 0; w < s->words; w++) {
         const char *piece = c + w / words_in_piece * kernel->rows * kernel->piece_bytes;
-        sum += multiply_words(kernel, piece + w % words_in_piece * kernel->word_bytes, a + w * LANES * kernel->word_bytes);
+        sum +=
+            multiply_words(kernel, piece + w % words_in_piece * kernel->word_bytes, a + w * LANES * kernel->word_bytes);
     }
     return sum;
 }
@@ -75,11 +78,13 @@ void sweep_in_software(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
             for (int r = 0; r < kernel->rows; r++) {
                 for (int l = 0; l < UNIT; l++) {
                     const char *c = (const char *)s->packed + row * row_bytes + r * kernel->piece_bytes;
-                    const char *a = (const char *)s->packed_anchors + (block * s->words * LANES + lane + l) * kernel->word_bytes;
+                    const char *a =
+                        (const char *)s->packed_anchors + (block * s->words * LANES + lane + l) * kernel->word_bytes;
                     int64_t place = block * LANES + lane + l;
                     uint32_t start = s->start[place], reach = s->reach[place], sum = multiply_rows(s, c, a);
                     if (kernel->parts == 2)
-                        sum = (sum << 8) + multiply_rows(s, c + s->packed_plane_bytes, a) + multiply_rows(s, c, a + s->plane_bytes);
+                        sum = (sum << 8) + multiply_rows(s, c + s->packed_plane_bytes, a) +
+                              multiply_rows(s, c, a + s->plane_bytes);
                     if (kernel->sum_bits == 16) {
                         start = ((const uint16_t *)(s->start + block * LANES))[lane + l];
                         reach = ((const uint16_t *)(s->reach + block * LANES))[lane + l];
@@ -89,7 +94,9 @@ void sweep_in_software(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
                 }
                 any |= wanted[r];
             }
-            if (any && has_one_slot(s, block)) take_survivors(s, block * LANES + lane, s->chunk_first + row, kernel->rows, wanted);
-            else if (any) s->level->take_sums(s, block, lane, s->chunk_first + row, kernel->rows, sums[0], starts, widths);
+            if (any && has_one_slot(s, block))
+                take_survivors(s, block * LANES + lane, s->chunk_first + row, kernel->rows, wanted);
+            else if (any)
+                s->level->take_sums(s, block, lane, s->chunk_first + row, kernel->rows, sums[0], starts, widths);
         }
 }

@@ -1,4 +1,4 @@
-/* The scan of chunks of candidates, and what Python calls. */
+/* What Python calls: checks of sizes, and calls of the rest. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -6,140 +6,51 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef X86
-#include <immintrin.h>
-#endif
 
-#define GROUP 32           /* blocks whose anchors stay in L2 */
-#define SWEEP_BYTES 12288  /* packed candidates that stay in L1 */
-#define SWEEPS 8           /* of a chunk, which is packed at once */
-#define FIRST_CHUNK 96     /* candidates after which a product that looks in vain may be given up */
-#define PATIENCE 2048      /* candidates' worth of looks in vain that are granted at first */
-#define STALE 16           /* looks in vain at limits that moved while survivors waited, for each negative that is sought */
-#define ALIGNMENT 64
 #define LARGEST_NORM 1e15 /* beyond it float32 distances overflow */
 
-static int64_t least(int64_t x, int64_t y) { return x < y ? x : y; }
-
-static int64_t rounded_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
-/* Scans from `position` on, until all is scanned or too many looks were in vain. */
-static void run(Scan *s) {
-    int64_t span = -1, chunk = FIRST_CHUNK, num_scanned = 0;
-    pack_anchors(s);
-    while (s->position < s->n) {
-        if (s->position / SPAN != span) {
-            span = s->position / SPAN;
-            s->span = s->spans + span;
-            set_all_limits(s);
-        }
-        int64_t count = least(least(s->n, (span + 1) * SPAN) - s->position, chunk);
-        s->chunk_first = s->position, s->chunk_end = s->position + count;
-        pack_candidates(s, s->position, count);
-        for (int64_t group = 0; group < s->blocks; group += GROUP)
-            for (int64_t row = 0; row < count; row += s->sweep_rows)
-                for (int64_t block = group; block < least(group + GROUP, s->blocks); block++)
-                    s->kernel->sweep(s, block, row, least(s->sweep_rows, count - row));
-        s->level->drain(s);
-        s->position += count;
-        chunk = s->chunk_rows;
-        num_scanned += count;
-        double granted = s->most_in_vain * (double)s->a * (double)(num_scanned + PATIENCE) +
-                         STALE * (double)(s->first_pair[s->a] * s->m);
-        if ((double)(s->num_looked_at - s->num_rescored) > granted) return;
-    }
-}
-
-/* A float16 passes through subnormal float32 on its way (see `load`): the thread must not flush those to zero. */
-static unsigned keep_subnormals(void) {
-#ifdef X86
-    unsigned mode = _mm_getcsr();
-    _mm_setcsr(mode & ~0x8040u);
-    return mode;
-#else
-    return 0;
-#endif
-}
-
-static void restore_mode(unsigned mode) {
-#ifdef X86
-    _mm_setcsr(mode);
-#endif
-    (void)mode;
-}
-
-static void free_room(Scan *s) {
-    void *rooms[] = {s->first_slot, s->limits, s->bases, s->hull, s->start, s->reach, s->to_integer, s->from_lo, s->offset,
-                     s->packed_anchors, s->packed, s->room, s->q_room};
-    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) free(rooms[i]);
-}
-
-static void *zeros(int64_t bytes) {
-    void *room = NULL;
-    if (posix_memalign(&room, ALIGNMENT, (size_t)bytes + ALIGNMENT)) return NULL;
-    return memset(room, 0, (size_t)bytes + ALIGNMENT);
-}
-
-static int make_room(Scan *s) {
-    const Kernel *kernel = s->kernel;
-    int64_t row_bytes = s->k * packed_bytes(kernel);
-    int64_t piece = kernel->is_twice ? kernel->word_bytes : kernel->piece_bytes;
-    s->words = rounded_up(row_bytes, piece) / kernel->word_bytes;
-    row_bytes = s->words * kernel->word_bytes * (1 + kernel->is_twice);
-    int64_t step = kernel->rows == 16 ? 32 : kernel->rows; /* AMX: two tiles */
-    s->sweep_rows = rounded_up(SWEEP_BYTES / (row_bytes * kernel->parts) + 1, step);
-    s->chunk_rows = least(SWEEPS * s->sweep_rows, rounded_up(SPAN, step));
-    s->blocks = (s->a + LANES - 1) / LANES;
-    if (!(s->first_slot = zeros((s->blocks + 1) * 8))) return 0;
-    for (int64_t block = 0; block < s->blocks; block++) {
-        int64_t most = 1;
-        for (int64_t i = block * LANES; i < (block + 1) * LANES && i < s->a; i++)
-            if (s->first_pair[i + 1] - s->first_pair[i] > most) most = s->first_pair[i + 1] - s->first_pair[i];
-        s->first_slot[block + 1] = s->first_slot[block] + 1 + (most > 1 ? most : 0);
-    }
-    int64_t slots = s->first_slot[s->blocks], padded_rows = rounded_up(s->chunk_rows > FIRST_CHUNK ? s->chunk_rows : FIRST_CHUNK, 96);
-    s->plane_bytes = s->blocks * LANES * s->words * kernel->word_bytes;
-    s->packed_plane_bytes = padded_rows * row_bytes;
-    s->limits = zeros(slots * 2 * LANES * 4);
-    s->bases = zeros(s->a * (int64_t)sizeof(Base));
-    s->hull = zeros(s->a * 16);
-    s->start = zeros(s->blocks * LANES * 4);
-    s->reach = zeros(s->blocks * LANES * 4);
-    s->to_integer = zeros(s->blocks * LANES * 4);
-    s->from_lo = zeros(s->blocks * LANES * 4);
-    s->offset = zeros(s->a * 4);
-    s->packed_anchors = zeros(s->plane_bytes * kernel->parts);
-    s->packed = zeros(s->packed_plane_bytes * kernel->parts);
-    s->room = zeros(row_bytes);
-    s->q_room = zeros(s->k * 4);
-    if (!s->limits || !s->bases || !s->hull || !s->start || !s->reach || !s->to_integer || !s->from_lo || !s->offset || !s->packed_anchors ||
-        !s->packed || !s->room || !s->q_room)
-        return 0;
-    /* lanes without a pair: sums of an anchor of zeros begin at 1 and are never within 0 */
-    for (int64_t i = 0; i < slots * LANES; i++) s->limits[i / LANES * 2 * LANES + i % LANES] = UINT32_MAX;
-    for (int64_t i = 0; i < s->blocks * LANES; i++) {
-        if (kernel->sum_bits == 16) ((uint16_t *)(s->start + i / LANES * LANES))[i % LANES] = 1;
-        else if (!kernel->is_float) s->start[i] = 1;
-        else ((float *)s->reach)[i] = -1;
-    }
-    return 1;
-}
-
 /* The buffers of a call, by the order of their arguments. */
-enum { CANDIDATES, IDS, LABELS, ANCHORS, ANCHOR_LABELS, FIRST_PAIR, LOWER, UPPER, FILTER_CANDIDATES, SPANS, FILTER_ANCHORS,
-       ANCHOR_ROUNDINGS, BEST, BEST_ID, NUM_BUFFERS };
+enum {
+    CANDIDATES,
+    IDS,
+    LABELS,
+    ANCHORS,
+    ANCHOR_LABELS,
+    FIRST_PAIR,
+    LOWER,
+    UPPER,
+    FILTER_CANDIDATES,
+    SPANS,
+    FILTER_ANCHORS,
+    ANCHOR_ROUNDINGS,
+    BEST,
+    BEST_ID,
+    NUM_BUFFERS
+};
 
 /* Native code must not crash: sizes are checked here once more, whatever Python did. */
 static const char *check(const Scan *s, const Py_buffer *buffers) {
-    int64_t item = s->half ? 2 : 4, p = buffers[LOWER].len / 4, q_item = s->filter_candidates ? s->kernel->element_bytes : 0;
+    int64_t item = s->half ? 2 : 4, p = buffers[LOWER].len / 4,
+            q_item = s->filter_candidates ? s->kernel->element_bytes : 0;
     const int64_t most = (int64_t)1 << 40; /* and so no product of sizes overflows */
-    if (s->n < 0 || s->n > most || s->a < 0 || s->a > most || s->d < 1 || s->d > 1 << 20 || s->m < 1 || s->m > 1 << 20 ||
-        s->k < 1 || s->k > 1 << 20 || s->position < 0 || s->position > s->n || (q_item == 0 && s->k != s->d) || (q_item == 4))
+    if (s->n < 0 || s->n > most || s->a < 0 || s->a > most || s->d < 1 || s->d > 1 << 20 || s->m < 1 ||
+        s->m > 1 << 20 || s->k < 1 || s->k > 1 << 20 || s->position < 0 || s->position > s->n ||
+        (q_item == 0 && s->k != s->d) || (q_item == 4))
         return "a size is out of range";
-    const int64_t expected[NUM_BUFFERS] = {
-        s->n * s->d * item, s->n * 8, s->n * 4, s->a * s->d * item, s->a * 4, (s->a + 1) * 8, p * 4, p * 4,
-        s->n * s->k * q_item, (s->n + SPAN - 1) / SPAN * (int64_t)sizeof(Rounding), s->a * s->k * q_item,
-        s->a * (int64_t)sizeof(Rounding), p * s->m * 4, p * s->m * 8};
+    const int64_t expected[NUM_BUFFERS] = {s->n * s->d * item,
+                                           s->n * 8,
+                                           s->n * 4,
+                                           s->a * s->d * item,
+                                           s->a * 4,
+                                           (s->a + 1) * 8,
+                                           p * 4,
+                                           p * 4,
+                                           s->n * s->k * q_item,
+                                           (s->n + SPAN - 1) / SPAN * (int64_t)sizeof(Rounding),
+                                           s->a * s->k * q_item,
+                                           s->a * (int64_t)sizeof(Rounding),
+                                           p * s->m * 4,
+                                           p * s->m * 8};
     for (int i = 0; i < NUM_BUFFERS; i++)
         if (buffers[i].len != expected[i]) return "the arrays' sizes do not go together";
     if (s->first_pair[0] != 0 || s->first_pair[s->a] != p) return "first_pair does not cover the pairs";
@@ -166,14 +77,16 @@ static PyObject *scan(PyObject *module, PyObject *args) {
     int kernel, in_software;
     PyObject *result = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*y*y*y*y*w*w*LLLLLLddiiii", &buffers[0], &buffers[1], &buffers[2], &buffers[3],
-                          &buffers[4], &buffers[5], &buffers[6], &buffers[7], &buffers[8], &buffers[9], &buffers[10], &buffers[11],
-                          &buffers[12], &buffers[13], &s.n, &s.a, &s.d, &s.m, &s.k, &s.position, &s.epsilon, &s.most_in_vain,
-                          &s.half, &kernel, &in_software, &s.compare))
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*y*y*y*y*w*w*LLLLLLddiiii", &buffers[0], &buffers[1], &buffers[2],
+                          &buffers[3], &buffers[4], &buffers[5], &buffers[6], &buffers[7], &buffers[8], &buffers[9],
+                          &buffers[10], &buffers[11], &buffers[12], &buffers[13], &s.n, &s.a, &s.d, &s.m, &s.k,
+                          &s.position, &s.epsilon, &s.most_in_vain, &s.half, &kernel, &in_software, &s.compare))
         return NULL;
     s.candidates = buffers[CANDIDATES].buf, s.ids = buffers[IDS].buf, s.labels = buffers[LABELS].buf;
-    s.anchors = buffers[ANCHORS].buf, s.anchor_labels = buffers[ANCHOR_LABELS].buf, s.first_pair = buffers[FIRST_PAIR].buf;
-    s.lower = buffers[LOWER].buf, s.upper = buffers[UPPER].buf, s.filter_candidates = buffers[FILTER_CANDIDATES].len ? buffers[FILTER_CANDIDATES].buf : NULL;
+    s.anchors = buffers[ANCHORS].buf, s.anchor_labels = buffers[ANCHOR_LABELS].buf,
+    s.first_pair = buffers[FIRST_PAIR].buf;
+    s.lower = buffers[LOWER].buf, s.upper = buffers[UPPER].buf,
+    s.filter_candidates = buffers[FILTER_CANDIDATES].len ? buffers[FILTER_CANDIDATES].buf : NULL;
     s.spans = buffers[SPANS].buf, s.filter_anchors = buffers[FILTER_ANCHORS].len ? buffers[FILTER_ANCHORS].buf : NULL;
     s.anchor_roundings = buffers[ANCHOR_ROUNDINGS].buf, s.best = buffers[BEST].buf, s.best_id = buffers[BEST_ID].buf;
     const char *wrong = NULL;
@@ -197,23 +110,13 @@ static PyObject *scan(PyObject *module, PyObject *args) {
     } else if (!make_room(&s)) {
         PyErr_NoMemory();
     } else {
-        Py_BEGIN_ALLOW_THREADS
-        unsigned mode = keep_subnormals();
-        if (use_tiles) begin_tiles();
-        if (s.a) run(&s);
-        else s.position = s.n;
-        if (use_tiles) end_tiles();
-        restore_mode(mode);
-        Py_END_ALLOW_THREADS
-        result = Py_BuildValue("LLL", (long long)s.position, (long long)s.num_looked_at, (long long)s.num_rescored);
+        Py_BEGIN_ALLOW_THREADS run(&s, use_tiles);
+        Py_END_ALLOW_THREADS result =
+            Py_BuildValue("LLL", (long long)s.position, (long long)s.num_looked_at, (long long)s.num_rescored);
     }
     free_room(&s);
     for (int i = 0; i < NUM_BUFFERS; i++) PyBuffer_Release(&buffers[i]);
     return result;
-}
-
-static const Level *best_level(void) {
-    return LEVELS + (supports("avx512") ? AVX512_LEVEL : supports("avx2") ? AVX2_LEVEL : PORTABLE_LEVEL);
 }
 
 /* |x|^2 of n vectors, into float64; ValueError where one is not finite, or too large for float32 distances. */
@@ -226,8 +129,7 @@ static PyObject *squared_norms(PyObject *module, PyObject *args) {
     int fits = n >= 0 && d > 0 && vectors.len == n * d * (half ? 2 : 4) && norms.len == n * 8;
     if (fits) {
         const Level *level = best_level();
-        Py_BEGIN_ALLOW_THREADS
-        unsigned mode = keep_subnormals();
+        Py_BEGIN_ALLOW_THREADS unsigned mode = keep_subnormals();
         for (long long i = 0; i < n && bad < 0; i++) {
             double norm = level->measure((const char *)vectors.buf + i * d * (half ? 2 : 4), d, half).square;
             if (!(norm < LARGEST_NORM * LARGEST_NORM)) bad = i;
@@ -244,50 +146,6 @@ static PyObject *squared_norms(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static void take_largest(Rounding *rounding, Residual residual, double scale, int parts) {
-    /* bfloat16: what two parts leave, and all that the first one leaves */
-    double left = sqrt(residual.square), dropped = parts == 2 ? sqrt(residual.low_square) / scale : 0;
-    rounding->residual = left > rounding->residual ? left : rounding->residual;
-    rounding->dropped = dropped > rounding->dropped ? dropped : rounding->dropped;
-}
-
-/* Rounds vectors of k elements, `group` of them with one scale, to q (unless it is empty), and measures what that costs. */
-static void quantise_all(const Py_buffer *vectors, int64_t n, int64_t k, int half, int64_t group, double limit, double longest,
-                         int bytes, int parts, int is_float, const Py_buffer *q, Rounding *roundings, char *room) {
-    const Level *level = best_level();
-    const int64_t row_bytes = k * (half ? 2 : 4);
-    for (int64_t first = 0; first < n; first += group) {
-        Rounding *rounding = roundings + first / group;
-        int64_t last = least(first + group, n);
-        double largest = 0, size = 0;
-        for (int64_t i = first; i < last; i++) {
-            Extent extent = level->measure((const char *)vectors->buf + i * row_bytes, k, half);
-            largest = extent.largest > largest ? extent.largest : largest;
-            size = extent.square > size ? extent.square : size;
-        }
-        rounding->size = sqrt(size);
-        if (is_float) {
-            rounding->scale = 1;
-            for (int64_t i = first; i < last; i++) {
-                const void *x = (const char *)vectors->buf + i * row_bytes;
-                if (q->len) level->bfloat16_row((char *)q->buf + i * k * bytes, x, k, 0, half);
-                take_largest(rounding, level->bfloat16_residual(x, k, parts, half), 1, parts);
-            }
-            continue;
-        }
-        double scale = largest > 1e-30 ? limit / largest : 1; /* what is smaller rounds to zero, and its residual says so */
-        if (scale * rounding->size > longest) scale = longest / rounding->size;
-        rounding->scale = (float)scale * (1 - 0x1p-22f); /* a float32, and none is rounded to more than the limit */
-        for (int64_t i = first; i < last; i++) {
-            void *to = q->len ? (char *)q->buf + i * k * bytes : room;
-            const void *x = (const char *)vectors->buf + i * row_bytes;
-            level->round_row(to, x, k, (float)rounding->scale, bytes, half);
-            Residual residual = level->residual(to, x, k, rounding->scale, bytes, half);
-            take_largest(rounding, residual, rounding->scale, parts);
-        }
-    }
-}
-
 static PyObject *quantise(PyObject *module, PyObject *args) {
     Py_buffer vectors, q, roundings;
     long long n, k, group;
@@ -297,14 +155,15 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y*LLiLddiiiw*w*", &vectors, &n, &k, &half, &group, &limit, &longest, &bytes, &parts,
                           &is_float, &q, &roundings))
         return NULL;
-    int fits = n >= 0 && k > 0 && k <= 1 << 20 && group > 0 && (bytes == 1 || bytes == 2) && vectors.len == n * k * (half ? 2 : 4) &&
-               (q.len == 0 || q.len == n * k * bytes) && roundings.len == (n + group - 1) / group * (int64_t)sizeof(Rounding) &&
+    int fits = n >= 0 && k > 0 && k <= 1 << 20 && group > 0 && (bytes == 1 || bytes == 2) &&
+               vectors.len == n * k * (half ? 2 : 4) && (q.len == 0 || q.len == n * k * bytes) &&
+               roundings.len == (n + group - 1) / group * (int64_t)sizeof(Rounding) &&
                (is_float ? bytes == 2 : limit >= 1 && limit <= (bytes == 1 ? 127 : 32767));
-    char *room = fits ? zeros(k * 2) : NULL;
+    char *room = fits ? malloc((size_t)k * 2) : NULL;
     if (room) {
-        Py_BEGIN_ALLOW_THREADS
-        unsigned mode = keep_subnormals();
-        quantise_all(&vectors, n, k, half, group, limit, longest, bytes, parts, is_float, &q, roundings.buf, room);
+        Py_BEGIN_ALLOW_THREADS unsigned mode = keep_subnormals();
+        quantise_all(vectors.buf, n, k, half, group, limit, longest, bytes, parts, is_float, q.len ? q.buf : NULL,
+                     roundings.buf, room);
         restore_mode(mode);
         Py_END_ALLOW_THREADS
     }
@@ -318,14 +177,16 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* The table of kernels: (instruction set, element, sum_bits, limit, candidate_limit, bytes of q, parts, is_float, dimensions of a piece). */
+/* The table of kernels: (instruction set, element, sum_bits, limit, candidate_limit, bytes of q, parts, is_float,
+ * dimensions of a piece). */
 static PyObject *kernels(PyObject *module, PyObject *args) {
     (void)module, (void)args;
     PyObject *list = PyList_New(0);
     for (const Kernel *kernel = KERNELS; list && kernel->instruction_set; kernel++) {
         int item = packed_bytes(kernel), piece = kernel->is_twice ? kernel->word_bytes : kernel->piece_bytes;
-        PyObject *entry = Py_BuildValue("(ssiiiiiii)", kernel->instruction_set, kernel->element, kernel->sum_bits, kernel->limit,
-                                        kernel->candidate_limit, kernel->element_bytes, kernel->parts, kernel->is_float, piece / item);
+        PyObject *entry = Py_BuildValue("(ssiiiiiii)", kernel->instruction_set, kernel->element, kernel->sum_bits,
+                                        kernel->limit, kernel->candidate_limit, kernel->element_bytes, kernel->parts,
+                                        kernel->is_float, piece / item);
         if (!entry || PyList_Append(list, entry)) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -339,7 +200,8 @@ static PyObject *is_supported(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef METHODS[] = {
-    {"scan", scan, METH_VARARGS, "Scans one shard for the nearest negatives of every pair; see mining/backends/native/search.py."},
+    {"scan", scan, METH_VARARGS,
+     "Scans one shard for the nearest negatives of every pair; see mining/backends/native/search.py."},
     {"squared_norms", squared_norms, METH_VARARGS, "Squared norms of vectors that can be scanned."},
     {"quantise", quantise, METH_VARARGS, "Rounds filter vectors, and measures what that costs."},
     {"kernels", kernels, METH_NOARGS, "The table of kernels, of all instruction sets."},
@@ -347,6 +209,7 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_native", "The compiled scan.", -1, METHODS, NULL, NULL, NULL, NULL};
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT, "_native", "The compiled scan.", -1, METHODS, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&MODULE); }

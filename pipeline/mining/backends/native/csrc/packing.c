@@ -49,8 +49,10 @@ static const char *bytes_of(Scan *s, const void *q, const void *vectors, int64_t
     return s->room;
 }
 
-/* Words of a row, flipped, to places that lie `stride` bytes apart: 2 bytes, twice where `is_twice`, or 4, or 64 in one. */
-INLINE void scatter_halves(char *to, int64_t stride, const char *row, int64_t num_words, uint16_t flip, const int is_twice) {
+/* Words of a row, flipped, to places that lie `stride` bytes apart: 2 bytes, twice where `is_twice`, or 4, or 64 in
+ * one. */
+INLINE void scatter_halves(char *to, int64_t stride, const char *row, int64_t num_words, uint16_t flip,
+                           const int is_twice) {
     for (int64_t i = 0; i < num_words; i++) {
         uint16_t word;
         memcpy(&word, row + i * 2, 2);

@@ -1,8 +1,8 @@
 /* The exact scan of one shard: a cheap product proposes within a proven bound, the definition decides.
  *
- * The bound. Let X = x - mu for any vector mu; A and C are an anchor and a candidate, h = |C|^2 / 2. Distances stay as they
- * are, and <A,C> - h = (|A|^2 - d^2) / 2. Let M have orthonormal rows, and let t be the part of a vector that M leaves out:
- * t^2 = |X|^2 - |MX|^2. Filter vectors are
+ * The bound. Let X = x - mu for any vector mu; A and C are an anchor and a candidate, h = |C|^2 / 2. Distances stay as
+ * they are, and <A,C> - h = (|A|^2 - d^2) / 2. Let M have orthonormal rows, and let t be the part of a vector that M
+ * leaves out: t^2 = |X|^2 - |MX|^2. Filter vectors are
  *
  *     fa = (MA, t_a, kappa)        fc = (MC, t_c, -(h - hbar) / kappa)        for any kappa and hbar
  *
@@ -12,16 +12,18 @@
  *     (|A|^2 - far) / 2 + hbar  <=  <fa,fc>  <=  (|A|^2 - near) / 2 + hbar + 2 t_a t_c.
  *
  * (M may be square: no tail. Without the last column, h takes the place of hbar: its smallest on the left, its largest
- * on the right.) What is multiplied are integers: q = round(s f). Their residuals r = |f - q/s| are measured, in float64, and
+ * on the right.) What is multiplied are integers: q = round(s f). Their residuals r = |f - q/s| are measured, in
+ * float64, and
  *
  *     |<fa,fc> - <qa,qc> / (s_a s_c)|  <=  E  =  r_a |fc| + (|fa| + r_a) r_c,
  *
- * to which float64's own roundings are added (`epsilon`). With candidates' largest norm, residual and tail in a span of
- * 16,384, this makes an interval [lo, hi] of integers for each anchor. Integer products have no rounding; they may wrap: where
- * P is in [lo, hi], P - lo modulo 2^16 or 2^32 is at most hi - lo. So wrapping can add survivors and never loses one.
+ * to which the roundings of float64 are added (`epsilon`); those of float32, in which f is computed, are part of r.
+ * With the largest size, residual and tail of 16,384 candidates, this makes an interval [lo, hi] of integers for each
+ * anchor. Integer products have no rounding; they may wrap: where P is in [lo, hi], P - lo modulo 2^16 or 2^32 is at
+ * most hi - lo. So wrapping can add survivors and never loses one.
  *
- * A survivor is looked at in float32, and, if that cannot tell either, scored by the definition in float64. Hence nothing
- * below can change an answer, only how many candidates are looked at. docs/exactness.md says this at length.
+ * A survivor is looked at in float32, and, if that cannot tell either, scored by the definition in float64. Hence
+ * nothing below can change an answer, only how many candidates are looked at. docs/exactness.md says this at length.
  *
  * One thread a call; the caller shares out anchors. Called from `mining/backends/native` only.
  */
@@ -38,13 +40,14 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define LANES 32   /* anchors in a block: products with one candidate lie in the lanes of one or more vectors */
-#define UNIT 16    /* lanes whose survivors are looked for at once */
-#define SPAN 16384 /* candidates that share a scale and a bound */
+#define LANES 32     /* anchors in a block: products with one candidate lie in the lanes of one or more vectors */
+#define UNIT 16      /* lanes whose survivors are looked for at once */
+#define SPAN 16384   /* candidates that share a scale and a bound */
 #define WAITING 32   /* survivors that wait for their vectors, at most */
 #define MOST_ROWS 32 /* candidates that a kernel compares at once, at most */
 
-/* How filter vectors were rounded: of one anchor, or of the candidates of a span (largest values, but `low_half_norm`). */
+/* How filter vectors were rounded: of one anchor, or of the candidates of a span (largest values, but `low_half_norm`).
+ */
 typedef struct {
     double scale;                         /* s */
     double size;                          /* |f| */
@@ -64,8 +67,8 @@ struct Scan;
 
 /* A matrix product of one instruction set, with its epilogue, and how its operands lie.
  *
- * Anchors: (block, word of the dimensions, LANES, word_bytes); candidates: (rows / `rows`, pieces of the dimensions, `rows`,
- * `piece_bytes`). A word is what one instruction multiplies and sums in one lane. */
+ * Anchors: (block, word of the dimensions, LANES, word_bytes); candidates: (rows / `rows`, pieces of the dimensions,
+ * `rows`, `piece_bytes`). A word is what one instruction multiplies and sums in one lane. */
 typedef struct {
     const char *instruction_set, *element;
     int rows, piece_bytes, word_bytes, element_bytes;
@@ -80,7 +83,9 @@ typedef struct {
 } Kernel;
 
 /* Bytes of an element as it is packed. */
-INLINE int packed_bytes(const Kernel *kernel) { return kernel->parts == 2 && !kernel->is_float ? 1 : kernel->element_bytes; }
+INLINE int packed_bytes(const Kernel *kernel) {
+    return kernel->parts == 2 && !kernel->is_float ? 1 : kernel->element_bytes;
+}
 
 typedef struct Scan {
     /* the question */
@@ -93,8 +98,9 @@ typedef struct Scan {
     int half, compare;
     /* the filter */
     const Kernel *kernel;
-    const void *filter_candidates, *filter_anchors; /* (n, k), (a, k): q; NULL: it is made of the vectors as they are packed */
-    const Rounding *spans, *anchor_roundings;       /* one for each SPAN candidates; (a,) */
+    const void *filter_candidates,
+        *filter_anchors; /* (n, k), (a, k): q; NULL: it is made of the vectors as they are packed */
+    const Rounding *spans, *anchor_roundings; /* one for each SPAN candidates; (a,) */
     int64_t k;
     double epsilon; /* errs by so much of (norm_a + norm_c)^2, in float64 */
     double most_in_vain;
@@ -102,20 +108,21 @@ typedef struct Scan {
     float *best;      /* (p, m) */
     int64_t *best_id; /* (p, m) */
     /* room to work in */
-    int64_t blocks, words;  /* blocks of LANES anchors; words of a row */
+    int64_t blocks, words; /* blocks of LANES anchors; words of a row */
     int64_t chunk_rows, sweep_rows;
     int64_t chunk_first, chunk_end;
-    int64_t *first_slot;    /* (blocks + 1,): slot 0 of a block is the hull of its others */
-    uint32_t *limits;       /* (slots, 2, LANES): lo and hi - lo of the products of interest */
-    Base *bases;            /* (a,) */
-    double *hull;           /* (a, 2): lowest and highest product that matters to any pair of an anchor */
-    uint32_t *start, *reach; /* (blocks, LANES): what the kernels begin their sums with, and compare with; uint16 or float too */
-    float *to_integer;      /* (blocks, LANES): float32 sums to the integers of `limits` ... */
-    uint32_t *from_lo;      /* (blocks, LANES): ... less lo */
-    uint32_t *offset;       /* (a,): 128 times the sum of q, where candidates are stored + 128 */
+    int64_t *first_slot; /* (blocks + 1,): slot 0 of a block is the hull of its others */
+    uint32_t *limits;    /* (slots, 2, LANES): lo and hi - lo of the products of interest */
+    Base *bases;         /* (a,) */
+    double *hull;        /* (a, 2): lowest and highest product that matters to any pair of an anchor */
+    uint32_t *start,
+        *reach; /* (blocks, LANES): what the kernels begin their sums with, and compare with; uint16 or float too */
+    float *to_integer; /* (blocks, LANES): float32 sums to the integers of `limits` ... */
+    uint32_t *from_lo; /* (blocks, LANES): ... less lo */
+    uint32_t *offset;  /* (a,): 128 times the sum of q, where candidates are stored + 128 */
     void *packed_anchors, *packed;
     int64_t plane_bytes, packed_plane_bytes; /* of one of two parts, of anchors and candidates */
-    char *room, *q_room;    /* a row, and its q */
+    char *room, *q_room;                     /* a row, and its q */
     const Rounding *span;
     int64_t position, num_looked_at, num_rescored;
     int num_waiting;
@@ -141,11 +148,11 @@ typedef struct {
 /* survivors.c: what a kernel's test lets through */
 enum { PORTABLE_LEVEL, AVX2_LEVEL, AVX512_LEVEL };
 typedef struct Level {
-    /* `num_rows` candidates by UNIT lanes from `lane` on: finds those that matter to a pair of a block with several a lane. Their
-     * sums began at `start` (-lo of the hull), and the hull was `width` wide, then: survivors move both. */
+    /* `num_rows` candidates by UNIT lanes from `lane` on: finds those that matter to a pair of a block with several a
+     * lane. Their sums began at `start` (-lo of the hull), and the hull was `width` wide, then: survivors move both. */
     void (*take_sums)(Scan *s, int64_t block, int64_t lane, int64_t candidate, int64_t num_rows, const uint32_t *sums,
                       const uint32_t *start, const uint32_t *width);
-    void (*drain)(Scan *s);                                     /* looks at those that wait */
+    void (*drain)(Scan *s); /* looks at those that wait */
     /* see vectors.h */
     Extent (*measure)(const void *x, int64_t d, int half);
     Residual (*residual)(const void *q, const void *x, int64_t k, double scale, int bytes, int half);
@@ -156,6 +163,17 @@ typedef struct Level {
 extern const Level LEVELS[];
 void take_survivors(Scan *s, int64_t anchor, int64_t candidate, int64_t num_rows, const uint32_t *wanted);
 INLINE int has_one_slot(const Scan *s, int64_t block) { return s->first_slot[block + 1] - s->first_slot[block] == 1; }
+/* run.c */
+int make_room(Scan *s); /* whether there is enough */
+void free_room(Scan *s);
+void run(Scan *s, int use_tiles);
+unsigned keep_subnormals(void);
+void restore_mode(unsigned mode);
+/* rounding.c: rounds n vectors of k elements, `group` of them with one scale, to q (unless it is NULL), and measures
+ * that */
+const Level *best_level(void);
+void quantise_all(const void *vectors, int64_t n, int64_t k, int half, int64_t group, double limit, double longest,
+                  int bytes, int parts, int is_float, void *q, Rounding *roundings, char *room);
 /* kernels.c */
 extern const Kernel KERNELS[];
 int supports(const char *instruction_set);

@@ -1,7 +1,6 @@
 /* The few candidates that a product could not decide on, compiled for three levels of instruction sets. */
 #include "vectors.h"
 
-
 #define FEW_SLOTS 16 /* pairs of an anchor that are looked at one by one */
 
 /* Keeps survivors until their vectors have come from memory: bit l of `wanted[r]` is anchor + l, candidate + r. */
@@ -28,12 +27,13 @@ INLINE uint32_t within_row_portable(const uint32_t *sums, const uint32_t *reach)
 }
 
 /* Adds, to the bits of each row, which of its sums (less `lo`) are inside a pair's own limits; whether any is. */
-INLINE int add_wanted_portable(uint32_t *wanted, const uint32_t *sums, int64_t num_rows, const uint32_t *lo, const uint32_t *limits,
-                               uint32_t mask) {
+INLINE int add_wanted_portable(uint32_t *wanted, const uint32_t *sums, int64_t num_rows, const uint32_t *lo,
+                               const uint32_t *limits, uint32_t mask) {
     uint32_t any = 0;
     for (int64_t r = 0; r < num_rows; r++) {
         uint32_t bits = 0;
-        for (int l = 0; l < UNIT; l++) bits |= (uint32_t)(((sums[r * UNIT + l] + lo[l] - limits[l]) & mask) <= limits[LANES + l]) << l;
+        for (int l = 0; l < UNIT; l++)
+            bits |= (uint32_t)(((sums[r * UNIT + l] + lo[l] - limits[l]) & mask) <= limits[LANES + l]) << l;
         wanted[r] |= bits, any |= bits;
     }
     return any != 0;
@@ -62,11 +62,14 @@ AVX2 static inline int add_wanted_avx2(uint32_t *wanted, const uint32_t *sums, i
     const __m256i masks = _mm256_set1_epi32((int)mask);
     int any = 0;
     for (int l = 0; l < UNIT; l += 8) {
-        const __m256i shift = _mm256_sub_epi32(_mm256_loadu_si256((const void *)(lo + l)), _mm256_loadu_si256((const void *)(limits + l)));
-#define SHIFTED(r) _mm256_and_si256(_mm256_add_epi32(_mm256_loadu_si256((const void *)(sums + (r) * UNIT + l)), shift), masks)
+        const __m256i shift = _mm256_sub_epi32(_mm256_loadu_si256((const void *)(lo + l)),
+                                               _mm256_loadu_si256((const void *)(limits + l)));
+#define SHIFTED(r) \
+    _mm256_and_si256(_mm256_add_epi32(_mm256_loadu_si256((const void *)(sums + (r) * UNIT + l)), shift), masks)
         __m256i least = _mm256_set1_epi32(-1), other = least;
         int64_t r = 0;
-        for (; r + 2 <= num_rows; r += 2) least = _mm256_min_epu32(least, SHIFTED(r)), other = _mm256_min_epu32(other, SHIFTED(r + 1));
+        for (; r + 2 <= num_rows; r += 2)
+            least = _mm256_min_epu32(least, SHIFTED(r)), other = _mm256_min_epu32(other, SHIFTED(r + 1));
         if (r < num_rows) least = _mm256_min_epu32(least, SHIFTED(r));
         if (!at_most_avx2(_mm256_min_epu32(least, other), limits + LANES + l)) continue;
         any = 1;
@@ -112,8 +115,8 @@ AVX512 static inline int add_wanted_avx512(uint32_t *wanted, const uint32_t *sum
 #endif
 
 const Level LEVELS[] = {
-    {take_sums_portable, drain_portable, measure_portable, residual_portable, round_row_portable, bfloat16_residual_portable,
-     bfloat16_row_portable},
+    {take_sums_portable, drain_portable, measure_portable, residual_portable, round_row_portable,
+     bfloat16_residual_portable, bfloat16_row_portable},
 #ifdef X86
     {take_sums_avx2, drain_avx2, measure_avx2, residual_avx2, round_row_avx2, bfloat16_residual_avx2,
      bfloat16_row_avx2},

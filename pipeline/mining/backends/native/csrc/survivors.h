@@ -1,5 +1,5 @@
-/* What survives a kernel's test, for one level of instruction sets: included by survivors.c once a level, with LEVEL (its
- * name), ATTRIBUTES of its functions, and `within_row` and `add_wanted`, which compare sums. */
+/* What survives a kernel's test, for one level of instruction sets: included by survivors.c once a level, with LEVEL
+ * (its name), ATTRIBUTES of its functions, and `within_row` and `add_wanted`, which compare sums. */
 #define JOINED(a, b) a##_##b
 #define NAME_OF(a, b) JOINED(a, b)
 #define NAMED(a) NAME_OF(a, LEVEL)
@@ -18,7 +18,8 @@ ATTRIBUTES static inline int NAMED(matters)(const Scan *s, int64_t anchor, float
 
 /* Scores one candidate by the definition and offers it to the pairs of an anchor. */
 ATTRIBUTES static __attribute__((noinline)) void NAMED(score)(Scan *s, int64_t anchor, int64_t candidate) {
-    const void *x = vector_of(s->anchors, s->half, s->d, anchor), *y = vector_of(s->candidates, s->half, s->d, candidate);
+    const void *x = vector_of(s->anchors, s->half, s->d, anchor),
+               *y = vector_of(s->candidates, s->half, s->d, candidate);
     float d = (float)FOR_BOTH_TYPES(s->half, squared_distance, x, y, s->d);
     int64_t id = s->ids[candidate], first = s->first_pair[anchor], low = first, high = s->first_pair[anchor + 1];
     while (low < high) { /* the first pair whose band begins at or beyond d */
@@ -42,13 +43,14 @@ ATTRIBUTES static __attribute__((noinline)) void NAMED(score)(Scan *s, int64_t a
 }
 
 /* Looks at those that wait, whose vectors have come from memory by now. */
-#define LOOK(half)                                                                                                       \
-    for (int i = 0; i < s->num_waiting; i++) {                                                                           \
-        const int64_t anchor = s->waiting[i].anchor, candidate = s->waiting[i].candidate;                                \
-        const void *x = vector_of(s->anchors, half, s->d, anchor), *y = vector_of(s->candidates, half, s->d, candidate); \
-        if (!NAMED(matters)(s, anchor, approximate_distance(x, y, s->d, half), relative)) continue;                      \
-        s->num_rescored++;                                                                                               \
-        NAMED(score)(s, anchor, candidate);                                                                              \
+#define LOOK(half)                                                                                  \
+    for (int i = 0; i < s->num_waiting; i++) {                                                      \
+        const int64_t anchor = s->waiting[i].anchor, candidate = s->waiting[i].candidate;           \
+        const void *x = vector_of(s->anchors, half, s->d, anchor),                                  \
+                   *y = vector_of(s->candidates, half, s->d, candidate);                            \
+        if (!NAMED(matters)(s, anchor, approximate_distance(x, y, s->d, half), relative)) continue; \
+        s->num_rescored++;                                                                          \
+        NAMED(score)(s, anchor, candidate);                                                         \
     }
 ATTRIBUTES static void NAMED(drain)(Scan *s) {
     const float relative = (float)((double)(s->d + 8) * 0x1p-24 * 1.1);
@@ -77,7 +79,8 @@ ATTRIBUTES static void NAMED(take_sums)(Scan *s, int64_t block, int64_t lane, in
         for (int r = 0; r < num_rows; r++) {
             wanted[r] = NAMED(within_row)(sums + r * UNIT, width);
             any = 1;
-            if (slots == 0 || 8 * __builtin_popcount(wanted[r]) < slots) continue; /* few: scoring them all is cheaper */
+            if (slots == 0 || 8 * __builtin_popcount(wanted[r]) < slots)
+                continue; /* few: scoring them all is cheaper */
             wanted[r] = 0;
             for (int64_t slot = 0; slot < slots; slot++)
                 NAMED(add_wanted)(wanted + r, sums + r * UNIT, 1, lo, own + slot * 2 * LANES, mask);
@@ -85,7 +88,9 @@ ATTRIBUTES static void NAMED(take_sums)(Scan *s, int64_t block, int64_t lane, in
     if (any) take_survivors(s, block * LANES + lane, candidate, num_rows, wanted);
 }
 
-ATTRIBUTES static Extent NAMED(measure)(const void *x, int64_t d, int half) { return FOR_BOTH_TYPES(half, measure, x, d); }
+ATTRIBUTES static Extent NAMED(measure)(const void *x, int64_t d, int half) {
+    return FOR_BOTH_TYPES(half, measure, x, d);
+}
 
 ATTRIBUTES static Residual NAMED(residual)(const void *q, const void *x, int64_t k, double scale, int bytes, int half) {
     if (bytes == 1) return FOR_BOTH_TYPES(half, measure_residual, q, x, k, scale, 1);

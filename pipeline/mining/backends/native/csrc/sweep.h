@@ -6,24 +6,24 @@
 #define JOINED_ROWS(rows) ROWS_##rows
 #define NAME_OF_ROWS(rows) JOINED_ROWS(rows)
 #define BEGIN(r) VECTOR left##r = start[0], right##r = start[VECTORS - 1];
-#define ADD(r)                                                                \
-    {                                                                         \
-        const VECTOR candidate = BROADCAST(c + r * 4);                        \
-        left##r = MULTIPLY(left##r, candidate, left);                         \
-        if (VECTORS == 2) right##r = MULTIPLY(right##r, candidate, right);    \
+#define ADD(r)                                                             \
+    {                                                                      \
+        const VECTOR candidate = BROADCAST(c + r * 4);                     \
+        left##r = MULTIPLY(left##r, candidate, left);                      \
+        if (VECTORS == 2) right##r = MULTIPLY(right##r, candidate, right); \
     }
-#define COMPARE(r)                                                            \
-    nearest = NEARER(nearest, MAGNITUDE(left##r));                            \
+#define COMPARE(r)                                 \
+    nearest = NEARER(nearest, MAGNITUDE(left##r)); \
     if (VECTORS == 2) nearest_right = NEARER(nearest_right, MAGNITUDE(right##r));
-#define TEST(r) \
+#define TEST(r)                                        \
     wanted[r] = INSIDE(MAGNITUDE(left##r), reach[0]) | \
                 (VECTORS == 2 ? INSIDE(MAGNITUDE(right##r), reach[1]) << (LANES / PARTS / VECTORS) % 32 : 0);
-#define PUT(r)                                                                \
-    STORE(integers, r, 0, left##r);                                           \
+#define PUT(r)                      \
+    STORE(integers, r, 0, left##r); \
     if (VECTORS == 2) STORE(integers, r, 1, right##r);
 #endif
-/* A kernel: `num_rows` packed candidates past one block of anchors, ROWS at a time, with sums in registers from their start
- * (-lo) to their test. Included once a kernel, with
+/* A kernel: `num_rows` packed candidates past one block of anchors, ROWS at a time, with sums in registers from
+ * their start (-lo) to their test. Included once a kernel, with
  *
  *   NAME, ATTRIBUTES     of the function
  *   VECTOR, VECTORS      a register, and how many (1 or 2) hold anchors at once; VECTORS * PARTS hold a block's lanes
@@ -64,7 +64,8 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
                 } else {
                     uint32_t integers[2][ROWS][UNIT], starts[LANES], widths[LANES];
                     const uint32_t *hull = s->limits + s->first_slot[block] * 2 * LANES;
-                    for (int l = 0; l < LANES; l++) starts[l] = -hull[l], widths[l] = hull[LANES + l]; /* survivors move them */
+                    for (int l = 0; l < LANES; l++)
+                        starts[l] = -hull[l], widths[l] = hull[LANES + l]; /* survivors move them */
                     EACH_ROW(PUT)
                     for (int unit = 0; unit < 2 / PARTS; unit++)
                         s->level->take_sums(s, block, lane + unit * UNIT, candidate, ROWS, integers[unit][0],

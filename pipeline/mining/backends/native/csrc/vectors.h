@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#define WIDTH 16 /* elements at a time: partial sums have the same order for every instruction set */
+#define WIDTH 16 /* elements at a time */
 
 typedef float Floats __attribute__((vector_size(WIDTH * 4)));
 typedef double Doubles __attribute__((vector_size(WIDTH * 8)));
@@ -81,7 +81,7 @@ typedef uint32_t Words8 __attribute__((vector_size(32)));
 DEFINE_LOAD(4)
 DEFINE_LOAD(8)
 
-/* The defined distance. */
+/* The defined distance: sixteen partial sums, in the same order for every instruction set. */
 INLINE double squared_distance(const void *x, const void *y, int64_t d, const int half) {
     Doubles4 sums[4] = {{0}};
     for (int64_t k = 0; k < d; k += 16)
@@ -121,7 +121,8 @@ typedef int32_t Ints __attribute__((vector_size(WIDTH * 4)));
 typedef int16_t Shorts __attribute__((vector_size(WIDTH * 2)));
 typedef int8_t Bytes __attribute__((vector_size(WIDTH)));
 
-/* q = round(scale * x), of k elements of `bytes` bytes: |scale * x| is below 2^22. The same bits for every instruction set. */
+/* q = round(scale * x), of k elements of `bytes` bytes: |scale * x| is below 2^22. The same bits for every instruction
+ * set. */
 INLINE void round_row(void *q, const void *x, int64_t k, float scale, const int bytes, const int half) {
     for (int64_t i = 0; i < k; i += WIDTH) {
         Ints rounded = __builtin_convertvector((load_any(x, i, k, half) * scale + 0x1.8p23f) - 0x1.8p23f, Ints);
@@ -185,7 +186,8 @@ INLINE Extent measure(const void *x, int64_t d, const int half) {
 }
 
 /* |x - q / scale|^2, and the squared norm of the low bytes of q = 256 * high + low. */
-INLINE Residual measure_residual(const void *q, const void *x, int64_t k, double scale, const int bytes, const int half) {
+INLINE Residual measure_residual(const void *q, const void *x, int64_t k, double scale, const int bytes,
+                                 const int half) {
     Doubles squares = {0};
     Ints low_squares = {0};
     const double inverse = 1 / scale;
@@ -198,7 +200,8 @@ INLINE Residual measure_residual(const void *q, const void *x, int64_t k, double
         Ints rounded = bytes == 1 ? __builtin_convertvector(few, Ints) : __builtin_convertvector(shorts, Ints);
         Ints low = rounded - 256 * ((rounded + 128) >> 8);
         low_squares += low * low;
-        Doubles error = __builtin_convertvector(load_any(x, i, k, half), Doubles) - __builtin_convertvector(rounded, Doubles) * inverse;
+        Doubles error = __builtin_convertvector(load_any(x, i, k, half), Doubles) -
+                        __builtin_convertvector(rounded, Doubles) * inverse;
         squares += error * error;
     }
     Residual residual = {.square = sum_of(squares)};
