@@ -31,9 +31,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for name, field in FLAGS.items():
         values = field.default if isinstance(field.default, tuple) else (field.default,)
         default = f" (default {' '.join(map(str, values))})" if values and field.default is not None else ""
+        kind = (*get_args(field.type), field.type)[0]
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=(*get_args(field.type), field.type)[0],
+            type=kind,
+            metavar=name.upper() if kind is str else "N",
             nargs=field.metadata["nargs"],
             default=argparse.SUPPRESS,
             help=f"{', '.join(takers(name))}: {field.metadata['help']}{default}",

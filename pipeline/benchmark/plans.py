@@ -46,8 +46,8 @@ class MinePlan(Plan):
         ("faiss", "torch"), "against whom; also: sentence-transformers, pytorch-metric-learning", 0
     )
     scaling: tuple[int, ...] = _flag((10_000, 30_000, 100_000), "N of the whole passes", 0)
-    instruction_set: str | None = _flag(None, "of the compiled scan, instead of the best that is here")
-    trained: str | None = _flag(None, "workspace with real embeddings to measure too, as build/demo after `make demo`")
+    instruction_set: str | None = _flag(None, "of the compiled scan; default: the best")
+    trained: str | None = _flag(None, "workspace to measure too, as build/demo")
 
 
 @dataclass(frozen=True)
