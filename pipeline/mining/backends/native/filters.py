@@ -18,6 +18,7 @@ SPAN = 16384
 """Candidates that share a scale and a bound, as in the compiled module."""
 
 _ROWS_AT_ONCE = 4096
+_ONE_THREAD = 1 << 18
 _SEED = 20150617  # of the random rotations, which even out dimensions: any seed gives the same answers
 
 SCALE, SIZE, RESIDUAL, DROPPED, TAIL, LOW_HALF_NORM, HIGH_HALF_NORM, NORM = range(8)
@@ -70,7 +71,7 @@ class Projection:
         length_N = np.sqrt(np.einsum("nd,nd->n", x_ND, x_ND)) + np.sqrt(self.mean_D @ self.mean_D)
         x_ND -= self.mean_D
         square_N = np.einsum("nd,nd->n", x_ND, x_ND)
-        kept_NK = x_ND.astype(np.float32) @ self.axes_KD.T
+        kept_NK = _product(x_ND.astype(np.float32), self.axes_KD)
         left_out_N = np.maximum(square_N - np.einsum("nk,nk->n", kept_NK, kept_NK), 0.0)
         # Rounding could hide a small tail; a tail that is too long costs a few looks.
         tail_N = np.sqrt(left_out_N + 2 * (self.error + self.epsilon) * length_N**2)
@@ -80,8 +81,8 @@ class Projection:
         known_N8[:, TAIL] = tail_N
         known_N8[:, LOW_HALF_NORM] = known_N8[:, HIGH_HALF_NORM] = mean if are_candidates else square_N / 2
         known_N8[:, NORM] = length_N
-        f_NF = np.column_stack((kept_NK, tail_N, column_N)).astype(np.float32) @ self.rotation_FF.T
-        return f_NF, known_N8
+        columns_NF = np.column_stack((kept_NK, tail_N, column_N)).astype(np.float32)
+        return _product(columns_NF, self.rotation_FF), known_N8
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,18 @@ class PrincipalAxes:
         return Projection(self.mean_D, self.axes_DD[: num_dims - 2], _random_rotation(num_dims), self.half_norm)
 
 
+def _product(x_ND: Float32Array, rows_KD: Float32Array) -> Float32Array:
+    """x·rowsᵀ, float32, shape (N, K), by one thread: callers have one for each core, and those of BLAS would compete.
+
+    OpenBLAS takes more than one thread where the product of the three sizes is above 2¹⁸.
+    """
+    out_NK = np.empty((len(x_ND), len(rows_KD)), dtype=np.float32)
+    step = max(1, _ONE_THREAD // rows_KD.size)
+    for start in range(0, len(x_ND), step):
+        np.matmul(x_ND[start : start + step], rows_KD.T, out=out_NK[start : start + step])
+    return out_NK
+
+
 @functools.cache
 def _random_rotation(num_dims: int) -> Float32Array:
     rotation, _ = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((num_dims, num_dims)))
@@ -137,11 +150,11 @@ class FilterVectors:
     """Rounded vectors.
 
     Attributes:
-        q_NF: int8, or the bits of bfloat16, shape (N, F); empty where the scan rounds the vectors as it reads them.
+        q_NF: int8, shape (N, F); empty where the scan rounds the vectors as it reads them.
         roundings_G8: Of each vector of anchors, or of each span of candidates; float64, shape (G, 8).
     """
 
-    q_NF: npt.NDArray[np.int8 | np.uint16]
+    q_NF: npt.NDArray[np.int8]
     roundings_G8: Float64Array
 
 
@@ -191,7 +204,7 @@ class Rounder:
             rows = slice(start, start + _ROWS_AT_ONCE)
             f_NF[rows], known_N8[rows] = projection.apply(vectors_ND[rows], self.are_candidates)
         roundings = np.maximum.reduceat(known_N8, np.arange(0, num, group)) if num else known_N8
-        q_NF = np.empty(f_NF.shape, dtype=np.int8 if self.num_bytes == 1 else np.uint16)
+        q_NF = np.empty(f_NF.shape, dtype=np.int8)
         self._quantise(f_NF, group, q_NF, roundings)
         roundings[:, RESIDUAL] += projection.error * (roundings[:, SIZE] + roundings[:, NORM])
         return FilterVectors(q_NF, roundings)

@@ -17,7 +17,6 @@ _AMX_TILE_CYCLES = 350.0  # its tiles wait meanwhile
 
 _ANCHOR, _PROJECTED = 500.0, 20.0  # cycles of an anchor's filter vector, and multiplications of them a cycle
 
-_OF_PREFIXES = ("int8", "bfloat16")
 _PREFIXES = (16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 _CYCLES: dict[tuple[str, str], tuple[float, float]] = {
@@ -109,9 +108,7 @@ def list_steps(kernels: list[Kernel], num_dims: int, num_candidates: int = 1 << 
     steps = []
     for kernel in kernels:
         epilogue, dimension = _CYCLES[kernel.instruction_set, kernel.element]
-        prefixes = (
-            [p for p in _PREFIXES if p % kernel.piece == 0 and p < num_dims] if kernel.element in _OF_PREFIXES else []
-        )
+        prefixes = [p for p in _PREFIXES if p % kernel.piece == 0 and p < num_dims] if kernel.element == "int8" else []
         for prefix in [*prefixes, None]:
             padded = -(-(prefix or num_dims) // kernel.piece) * kernel.piece
             projecting = (
