@@ -155,7 +155,8 @@ class NativeScan:
             if step.cycles >= min(costs.values(), default=np.inf):
                 break
             tried = NativeScan(sample, self.instruction_set, (step.kernel.element, step.num_dims), self._in_software)
-            tried._axes = self._axes
+            if step.num_dims is not None:
+                tried._axes = self._axes
             in_vain[number] = tried._measure_looks_in_vain(few, num_negatives)
             costs[number] = step.cost(in_vain[number], needed)
         return Ladder(self._steps, min(costs, key=costs.__getitem__), in_vain, needed)
