@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Float32Array, Float64Array, FloatArray, Int64Array
+from pipeline.arrays import Float64Array, FloatArray
 from pipeline.errors import InputError
 from pipeline.mining.backends.native.compiled import all_kernels, import_native, instruction_sets
 from pipeline.mining.backends.native.filters import (
@@ -21,6 +21,7 @@ from pipeline.mining.backends.native.filters import (
     float64_error,
 )
 from pipeline.mining.backends.native.ladder import Element, InstructionSet, Kernel, Ladder, Step, list_steps
+from pipeline.mining.backends.native.question import Question, unique_intervals
 from pipeline.mining.queries import Queries
 from pipeline.mining.shards import Shard
 from pipeline.mining.topk import Nearest
@@ -103,7 +104,7 @@ class NativeScan:
         """
         first_pair, row_of_pair_P, lower_U, upper_U = unique_intervals(queries)
         found = Nearest.empty(len(lower_U), num_negatives)
-        question = _Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
+        question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
         ladder = self._ladder(queries, num_negatives)
         position = 0
         while position < len(self._shard):
@@ -117,7 +118,7 @@ class NativeScan:
     def products_only(self, queries: Queries) -> None:
         """The same matrix products, compared with nothing: the benchmark's denominator."""
         first_pair, _, lower_U, upper_U = unique_intervals(queries)
-        question = _Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
+        question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
         ladder = self._ladder(queries, 1)
         self._scan(ladder.number, question, Nearest.empty(len(lower_U), 1), 0, 1.0, compare=False)
 
@@ -164,7 +165,7 @@ class NativeScan:
     def _measure_looks_in_vain(self, queries: Queries, num_negatives: int) -> float:
         """Looks in vain a product, once the nearest negatives are known."""
         first_pair, _, lower_U, upper_U = unique_intervals(queries)
-        question = _Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
+        question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
         found = Nearest.empty(len(lower_U), num_negatives)
         self._scan(0, question, found, 0, 1.0)
         self.num_looked_at = self.num_rescored = 0
@@ -183,7 +184,7 @@ class NativeScan:
     def _scan(
         self,
         number: int,
-        question: "_Question",
+        question: Question,
         found: Nearest,
         position: int,
         most_in_vain: float,
@@ -282,34 +283,3 @@ class NativeScan:
         except ValueError as error:
             raise InputError(f"the scan cannot use these vectors: {error}; leave such examples out") from None
         return norms_N
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A block of anchors, and the intervals that each asks for, once each, as ``unique_intervals`` gives them."""
-
-    anchors_AD: FloatArray
-    labels_A: npt.NDArray[np.int32]
-    first_pair: Int64Array
-    lower_U: Float32Array
-    upper_U: Float32Array
-
-
-def unique_intervals(queries: Queries) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:
-    """The intervals that each anchor asks for, once each, by ascending bounds. U intervals.
-
-    Pairs of one anchor often share an interval (all do, in hard and range mode), and so an answer.
-
-    Returns:
-        Where each anchor's intervals begin, int64, shape (A + 1,); the interval of each pair, int64, shape (P,);
-        their lower and upper bounds, float32, shape (U,).
-    """
-    lower_P, upper_P, row_P = (np.asarray(x) for x in (queries.lower_P, queries.upper_P, queries.row_P))
-    order = np.lexsort((upper_P, lower_P, row_P))
-    row, lower, upper = row_P[order], lower_P[order], upper_P[order]
-    is_new = np.ones(len(order), dtype=bool)
-    is_new[1:] = (row[1:] != row[:-1]) | (lower[1:] != lower[:-1]) | (upper[1:] != upper[:-1])
-    interval_P = np.empty(len(order), dtype=np.int64)
-    interval_P[order] = np.cumsum(is_new) - 1
-    first_pair = np.searchsorted(row[is_new], np.arange(len(queries.labels_A) + 1)).astype(np.int64)
-    return first_pair, interval_P, lower[is_new].astype(np.float32), upper[is_new].astype(np.float32)
