@@ -60,10 +60,12 @@ def _machine(bench: mine.Bench) -> dict[str, Any]:
 
 
 def _instruction_set(plan: MinePlan) -> InstructionSet | None:
-    names = {} if plan.instruction_set is None else {name: name for name in instruction_sets()}
-    if plan.instruction_set is not None and plan.instruction_set not in names:
-        raise InputError(f"--instruction-set {plan.instruction_set}: this processor has {', '.join(names)}")
-    return None if plan.instruction_set is None else names[plan.instruction_set]
+    if plan.instruction_set is None:
+        return None
+    for name in instruction_sets():
+        if name == plan.instruction_set:
+            return name
+    raise InputError(f"--instruction-set {plan.instruction_set}: this processor has {', '.join(instruction_sets())}")
 
 
 def _check_peers(plan: MinePlan) -> None:

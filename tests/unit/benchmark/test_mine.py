@@ -12,6 +12,7 @@ from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
 from pipeline.benchmark.plans import MinePlan
 from pipeline.benchmark.results import report
 from pipeline.benchmark.synthetic import Size, make_shard
+from pipeline.benchmark.trained import load_trained
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
 from pipeline.mining.backends.reference import scan
@@ -94,3 +95,8 @@ def test_a_plan_that_makes_no_sense_is_refused(
     monkeypatch.setattr(report, "_machine", lambda size: {})  # whose limits take seconds to measure
     with pytest.raises(InputError, match=words):
         run_benchmark("mine", RunConfig(), replace(PLAN, **changes), tmp_path)
+
+
+def test_a_workspace_without_embeddings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no generation"):
+        load_trained(str(tmp_path), "main")

@@ -169,7 +169,7 @@ class Rounder:
         longest: Largest |q| of a vector; of integers.
         num_bytes: Of q; 4 where nothing is rounded.
         parts: 2 where the products of low parts are left out.
-        is_float: q is bfloat16.
+        is_float: bfloat16 instead of integers: only measured.
     """
 
     quantise: Callable[..., None]

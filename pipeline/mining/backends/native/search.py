@@ -2,7 +2,6 @@
 
 import functools
 import threading
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +27,7 @@ from pipeline.mining.topk import Nearest
 
 _AXES_SAMPLE = 2048  # candidates by which axes are found
 _SAMPLE, _SAMPLE_ANCHORS = 1024, 64  # on which steps are tried
-_AXES_CYCLES = (
-    320_000.0  # that a product of all dimensions takes for 32 anchors: where axes are worth finding, at D = 128
-)
+_AXES_CYCLES = 320_000.0  # of a search by all 128 dimensions, for 32 anchors, beyond which axes are worth finding
 _SEED = 0  # of samples: any gives the same answers
 _LONGEST_INT16 = 46000.0  # so that sums stay below 2^31
 _UNLIMITED = 1e300
@@ -94,7 +91,6 @@ class NativeScan:
         """For so many negatives a pair: the audit asks for many, and mining, which asks for few, may do with coarser
         products."""
         self.num_looked_at = self.num_rescored = 0  # candidates that products could not decide on, over all calls
-        self.products_by_step: dict[str, int] = defaultdict(int)
 
     def __call__(self, queries: Queries, num_negatives: int) -> tuple[Nearest, int]:
         """As ``reference.scan``; the second value, of pairs handed on, is 0.
@@ -191,7 +187,7 @@ class NativeScan:
         compare: bool = True,
     ) -> int:
         """Scans from a position on by one step; returns how far it came before looks in vain were too many."""
-        step, shard, num_anchors = self._steps[number], self._shard, len(question.anchors_AD)
+        step, shard = self._steps[number], self._shard
         filter_ = self._filter(number)
         anchors = self._round_anchors(step, filter_, question.anchors_AD)
         reached, looked_at, rescored = self._native.scan(
@@ -210,7 +206,7 @@ class NativeScan:
             found.d_an_PM,
             found.id_PM,
             len(shard),
-            num_anchors,
+            len(question.anchors_AD),
             shard.vectors_ND.shape[1],
             found.d_an_PM.shape[1],
             shard.vectors_ND.shape[1] if filter_.projection is None else filter_.projection.num_dims,
@@ -224,7 +220,6 @@ class NativeScan:
         )
         self.num_looked_at += looked_at
         self.num_rescored += rescored
-        self.products_by_step[step.name] += (reached - position) * num_anchors
         return int(reached)
 
     def _filter(self, number: int) -> _Filter:

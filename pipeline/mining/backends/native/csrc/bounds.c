@@ -88,7 +88,7 @@ void set_limits(Scan *s, int64_t anchor, int64_t slot) {
     uint32_t *hull = s->limits + s->first_slot[block] * 2 * LANES;
     if (s->first_slot[block + 1] - s->first_slot[block] > 1)
         set_integers(s, hull + (1 + slot) * 2 * LANES, lane, s->offset[anchor], base, &i);
-    double *ends = s->hull + 2 * anchor; /* bounds ascend from slot to slot: see scan.py */
+    double *ends = s->hull + 2 * anchor; /* bounds ascend from slot to slot: see question.py */
     if (slot == num_slots - 1) ends[0] = i.lowest;
     if (slot == 0) ends[1] = i.highest;
     if (slot == num_slots - 1 || slot == 0) {

@@ -83,9 +83,9 @@ static PyObject *scan(PyObject *module, PyObject *args) {
                           &s.position, &s.epsilon, &s.most_in_vain, &s.half, &kernel, &in_software, &s.compare))
         return NULL;
     s.candidates = buffers[CANDIDATES].buf, s.ids = buffers[IDS].buf, s.labels = buffers[LABELS].buf;
-    s.anchors = buffers[ANCHORS].buf, s.anchor_labels = buffers[ANCHOR_LABELS].buf,
+    s.anchors = buffers[ANCHORS].buf, s.anchor_labels = buffers[ANCHOR_LABELS].buf;
     s.first_pair = buffers[FIRST_PAIR].buf;
-    s.lower = buffers[LOWER].buf, s.upper = buffers[UPPER].buf,
+    s.lower = buffers[LOWER].buf, s.upper = buffers[UPPER].buf;
     s.filter_candidates = buffers[FILTER_CANDIDATES].len ? buffers[FILTER_CANDIDATES].buf : NULL;
     s.spans = buffers[SPANS].buf, s.filter_anchors = buffers[FILTER_ANCHORS].len ? buffers[FILTER_ANCHORS].buf : NULL;
     s.anchor_roundings = buffers[ANCHOR_ROUNDINGS].buf, s.best = buffers[BEST].buf, s.best_id = buffers[BEST_ID].buf;
@@ -110,9 +110,10 @@ static PyObject *scan(PyObject *module, PyObject *args) {
     } else if (!make_room(&s)) {
         PyErr_NoMemory();
     } else {
-        Py_BEGIN_ALLOW_THREADS run(&s, use_tiles);
-        Py_END_ALLOW_THREADS result =
-            Py_BuildValue("LLL", (long long)s.position, (long long)s.num_looked_at, (long long)s.num_rescored);
+        Py_BEGIN_ALLOW_THREADS
+        run(&s, use_tiles);
+        Py_END_ALLOW_THREADS
+        result = Py_BuildValue("LLL", (long long)s.position, (long long)s.num_looked_at, (long long)s.num_rescored);
     }
     free_room(&s);
     for (int i = 0; i < NUM_BUFFERS; i++) PyBuffer_Release(&buffers[i]);
@@ -129,7 +130,8 @@ static PyObject *squared_norms(PyObject *module, PyObject *args) {
     int fits = n >= 0 && d > 0 && vectors.len == n * d * (half ? 2 : 4) && norms.len == n * 8;
     if (fits) {
         const Level *level = best_level();
-        Py_BEGIN_ALLOW_THREADS unsigned mode = keep_subnormals();
+        Py_BEGIN_ALLOW_THREADS
+        unsigned mode = keep_subnormals();
         for (long long i = 0; i < n && bad < 0; i++) {
             double norm = level->measure((const char *)vectors.buf + i * d * (half ? 2 : 4), d, half).square;
             if (!(norm < LARGEST_NORM * LARGEST_NORM)) bad = i;
@@ -161,7 +163,8 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
                (is_float ? bytes == 2 : limit >= 1 && limit <= (bytes == 1 ? 127 : 32767));
     char *room = fits ? malloc((size_t)k * 2) : NULL;
     if (room) {
-        Py_BEGIN_ALLOW_THREADS unsigned mode = keep_subnormals();
+        Py_BEGIN_ALLOW_THREADS
+        unsigned mode = keep_subnormals();
         quantise_all(vectors.buf, n, k, half, group, limit, longest, bytes, parts, is_float, q.len ? q.buf : NULL,
                      roundings.buf, room);
         restore_mode(mode);

@@ -32,7 +32,7 @@ static const char *bytes_of(Scan *s, const void *q, const void *vectors, int64_t
         }
         return s->room;
     }
-    if (kernel->is_float && !q) {
+    if (kernel->is_float) {
         s->level->bfloat16_row(s->room, vector_of(vectors, s->half, s->d, row), s->d, (int)plane, s->half);
         return s->room;
     }

@@ -33,7 +33,6 @@ void quantise_all(const void *vectors, int64_t n, int64_t k, int half, int64_t g
             rounding->scale = 1;
             for (int64_t i = first; i < last; i++) {
                 const void *x = (const char *)vectors + i * row_bytes;
-                if (q) level->bfloat16_row((char *)q + i * k * bytes, x, k, 0, half);
                 take_largest(rounding, level->bfloat16_residual(x, k, parts, half), 1, parts);
             }
             continue;
