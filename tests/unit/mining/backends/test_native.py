@@ -85,6 +85,18 @@ def test_an_untrained_encoder_costs_time_but_no_answer(instruction_set: Instruct
     assert_same(NativeScan(shard, instruction_set)(some, 2)[0], scan(some, shard, 2))
 
 
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_an_anchor_may_have_more_pairs_than_a_sum_is_compared_with(instruction_set: InstructionSet) -> None:
+    """Beyond 128, neighbouring intervals are compared as one."""
+    shard = a_shard(700, 2, 20, 1.0)
+    row_P = np.repeat([0, 1, 2], [500, 1, 129])
+    lower_P = np.random.default_rng(0).uniform(0.5, 3.0, len(row_P)).astype(np.float32)
+    queries = Queries(shard.labels_N[:3], shard.vectors_ND[:3], row_P, lower_P, lower_P + np.float32(0.01))
+    found, _ = NativeScan(shard, instruction_set)(queries, 2)
+    assert found.found_PM.any()
+    assert_same(found, scan(queries, shard, 2))
+
+
 def bounds(queries: Queries, num: int) -> tuple[np.ndarray, np.ndarray]:
     return queries.lower_P[:num], queries.upper_P[:num]
 

@@ -4,8 +4,6 @@
 
 #define UNROUNDED 0x1p-23 /* a published distance is a float32: off by less, relatively, and by less than TINY */
 #define TINY 1e-44
-#define FLOAT_RANGE 0x1p28 /* integers that the largest float32 product becomes */
-#define FLOAT_ROUNDING 128 /* what turning one into such an integer may cost, in units */
 
 /* What holds for all pairs of an anchor, in one span: a product of interest is `low` - far / 2 to `high` - near / 2. */
 static Base base_of(const Scan *s, int64_t anchor) {
@@ -16,14 +14,9 @@ static Base base_of(const Scan *s, int64_t anchor) {
     double error =
         a->residual * (c->size + c->residual) + (a->size + a->residual) * c->residual + a->dropped * c->dropped;
     error = error * (1 + 1e-9) + s->epsilon * norm * norm;
-    if (s->kernel->is_float) { /* sums of products and a start of their size, in any order */
+    if (s->kernel->is_float) /* sums of products and a start of their size, in any order */
         error += 2 * ((double)s->k * (s->kernel->parts == 2 ? 3 : 1) + 8) * 0x1p-24 * 1.02 * base.most + 0x1p-120;
-        base.most += 1e-30; /* keeps units finite */
-        base.unit = FLOAT_RANGE / base.most;
-        base.slack = FLOAT_ROUNDING;
-    } else {
-        base.unit = a->scale * c->scale / (s->kernel->parts == 2 ? 256 : 1);
-    }
+    else base.unit = a->scale * c->scale / (s->kernel->parts == 2 ? 256 : 1);
     base.low = a->low_half_norm + c->low_half_norm - error;
     base.high = a->high_half_norm + c->high_half_norm + error + 2 * a->tail * c->tail * (1 + 1e-9);
     return base;
@@ -33,8 +26,9 @@ typedef struct {
     double lowest, highest; /* products that may matter */
 } Interval;
 
-static Interval interval_of(const Scan *s, const Base *base, int64_t pair) {
-    double best = s->best[pair * s->m + s->m - 1], upper = s->upper[pair], near = s->lower[pair];
+/* Of the pairs from `first` to `last` of an anchor: their bounds ascend, see question.py, and so do their bests. */
+static Interval hull_of(const Scan *s, const Base *base, int64_t first, int64_t last) {
+    double best = s->best[last * s->m + s->m - 1], upper = s->upper[last], near = s->lower[first];
     double far = best < upper ? best : upper;
     far += fabs(far) * UNROUNDED + TINY;
     near -= fabs(near) * UNROUNDED + TINY;
@@ -46,62 +40,58 @@ static Interval interval_of(const Scan *s, const Base *base, int64_t pair) {
 
 static double clamped(double x) { return x < -0x1p60 ? -0x1p60 : x > 0x1p60 ? 0x1p60 : x; }
 
-/* lo and width of an interval, in integers; where nothing is inside, what no product of a sound anchor is. */
-static void set_integers(const Scan *s, uint32_t *limits, int64_t lane, uint32_t offset, const Base *base,
-                         const Interval *i) {
-    uint64_t widest = s->kernel->sum_bits == 16 ? 0xffff : 0xffffffff;
-    int64_t lo = (int64_t)floor(clamped(i->lowest * base->unit - base->slack));
-    int64_t hi = (int64_t)ceil(clamped(i->highest * base->unit + base->slack));
-    if (i->lowest > i->highest || !s->compare) lo = hi = (int64_t)ceil(clamped(base->most * base->unit)) + 1;
-    uint64_t width = (uint64_t)(hi - lo);
-    limits[lane] = (uint32_t)lo + offset;
-    limits[LANES + lane] = (uint32_t)(width < widest ? width : widest);
-}
+/* Rounded outwards, by one more where it is an integer: cheaper than `floor` and `ceil` of any processor. */
+static int64_t below(double x) { return (int64_t)clamped(x) - 1; }
+static int64_t above(double x) { return (int64_t)clamped(x) + 1; }
 
-/* Tells the kernel the hull of an anchor: sums begin at -lo, and what is at most hi - lo, unsigned, survives. */
-static void set_start(Scan *s, int64_t block, int64_t lane, const uint32_t *limits, const Base *base,
-                      const Interval *i) {
-    int64_t place = block * LANES + lane;
-    if (s->kernel->sum_bits == 16) {
-        ((uint16_t *)(s->start + block * LANES))[lane] = (uint16_t)-limits[lane];
-        ((uint16_t *)(s->reach + block * LANES))[lane] = (uint16_t)limits[LANES + lane];
-    } else if (!s->kernel->is_float) {
-        s->start[place] = -limits[lane];
-        s->reach[place] = limits[LANES + lane];
-    } else { /* the distance from the middle; rounded outwards */
-        float middle = (float)(-(i->lowest + i->highest) / 2), unit = (float)base->unit;
-        int nothing = i->lowest > i->highest || !s->compare;
-        ((float *)s->start)[place] = middle;
-        ((float *)s->reach)[place] =
-            nothing ? -1 : (float)((i->highest - i->lowest) / 2 * (1 + 1e-6) + 0x1p-22 * base->most);
-        s->to_integer[place] = unit;
-        s->from_lo[place] = (uint32_t)(int64_t)llrint(-(double)middle * unit) - limits[lane];
-    }
-}
-
-/* Turns pair `slot` of an anchor into the products that may matter, given its best so far. */
-void set_limits(Scan *s, int64_t anchor, int64_t slot) {
-    int64_t block = anchor / LANES, lane = anchor % LANES, first = s->first_pair[anchor];
-    int64_t num_slots = s->first_pair[anchor + 1] - first;
+/* Tells the kernel an interval: sums begin at -lo, and what is at most hi - lo, unsigned, survives. Sums of floats
+ * begin at minus the middle, and their size is compared. Where nothing is inside, lo is what no product of a sound
+ * anchor is.
+ */
+static void set_slot(const Scan *s, int64_t anchor, int64_t slot, Interval i) {
     const Base *base = s->bases + anchor;
-    Interval i = interval_of(s, base, first + slot);
-    uint32_t *hull = s->limits + s->first_slot[block] * 2 * LANES;
-    if (s->first_slot[block + 1] - s->first_slot[block] > 1)
-        set_integers(s, hull + (1 + slot) * 2 * LANES, lane, s->offset[anchor], base, &i);
-    double *ends = s->hull + 2 * anchor; /* bounds ascend from slot to slot: see question.py */
-    if (slot == num_slots - 1) ends[0] = i.lowest;
-    if (slot == 0) ends[1] = i.highest;
-    if (slot == num_slots - 1 || slot == 0) {
-        i.lowest = ends[0], i.highest = ends[1];
-        set_integers(s, hull, lane, s->offset[anchor], base, &i);
-        set_start(s, block, lane, hull, base, &i);
+    uint32_t *start = slot_of(s, anchor / LANES, slot), *reach = start + LANES;
+    const int64_t lane = anchor % LANES;
+    const int nothing = i.lowest > i.highest || !s->compare;
+    if (s->kernel->is_float) { /* rounded outwards */
+        ((float *)start)[lane] = (float)(-(i.lowest + i.highest) / 2);
+        ((float *)reach)[lane] = nothing ? -1 : (float)((i.highest - i.lowest) / 2 * (1 + 1e-6) + 0x1p-21 * base->most);
+        return;
     }
+    int64_t lo = below(i.lowest * base->unit), hi = above(i.highest * base->unit);
+    if (nothing) lo = hi = above(base->most * base->unit) + 1;
+    const uint64_t width = (uint64_t)(hi - lo), widest = s->kernel->sum_bits == 16 ? 0xffff : 0xffffffff;
+    const uint32_t begin = -((uint32_t)lo + s->offset[anchor]), most = (uint32_t)(width < widest ? width : widest);
+    if (s->kernel->sum_bits == 16) {
+        ((uint16_t *)start)[lane] = (uint16_t)begin;
+        ((uint16_t *)reach)[lane] = (uint16_t)most;
+    } else {
+        start[lane] = begin;
+        reach[lane] = most;
+    }
+}
+
+/* Turns pair `number` of an anchor into the products that may matter, given its best so far. Pairs share a slot where
+ * they are more than the slots. */
+void set_limits(Scan *s, int64_t anchor, int64_t number) {
+    const int64_t first = s->first_pair[anchor], num_pairs = s->first_pair[anchor + 1] - first;
+    const int64_t num_slots = own_slots(s, anchor / LANES);
+    const Base *base = s->bases + anchor;
+    int64_t slot = number, from = number, to = number;
+    if (num_pairs > num_slots) {
+        slot = number * num_slots / num_pairs;
+        from = (slot * num_pairs + num_slots - 1) / num_slots;
+        to = ((slot + 1) * num_pairs + num_slots - 1) / num_slots - 1;
+    }
+    if (number != to) return; /* the slot ends where its last pair does */
+    set_slot(s, anchor, num_slots > 1 ? slot + 1 : 0, hull_of(s, base, first + from, first + to));
+    if (num_slots > 1 && to == num_pairs - 1) set_slot(s, anchor, 0, hull_of(s, base, first, first + to));
 }
 
 void set_all_limits(Scan *s) {
     for (int64_t anchor = 0; anchor < s->a; anchor++) {
         s->bases[anchor] = base_of(s, anchor);
-        for (int64_t slot = s->first_pair[anchor + 1] - s->first_pair[anchor] - 1; slot >= 0; slot--)
-            set_limits(s, anchor, slot);
+        for (int64_t number = 0; number < s->first_pair[anchor + 1] - s->first_pair[anchor]; number++)
+            set_limits(s, anchor, number);
     }
 }

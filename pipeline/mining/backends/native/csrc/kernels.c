@@ -27,35 +27,35 @@
 #define BFLOAT16_TILES(name, num_parts) .element = name, TILES, .element_bytes = 2, .parts = num_parts, .is_float = 1
 #define KERNEL(set, layout, function) {.instruction_set = set, layout, .sweep = function},
 #ifdef X86
-#define X86_KERNEL KERNEL
+#define ON_X86(function) function
 #else
-#define X86_KERNEL(set, layout, function) KERNEL(set, layout, NULL)
+#define ON_X86(function) NULL
 #endif
 #ifdef HAVE_NEW
-#define NEW_KERNEL KERNEL
+#define IF_NEW(function) function
 #else
-#define NEW_KERNEL(set, layout, function) KERNEL(set, layout, NULL)
+#define IF_NEW(function) NULL
 #endif
 
 const Kernel KERNELS[] = {
     KERNEL("portable", FLOAT32(2), sweep_portable_float32)
-    X86_KERNEL("avx2", INT8_PAIRS(6), sweep_avx2_int8)
-    X86_KERNEL("avx2", INT16(6), sweep_avx2_int16)
-    X86_KERNEL("avx2", FLOAT32(6), sweep_avx2_float32)
-    NEW_KERNEL("avxvnni", INT8(6), sweep_avxvnni_int8)
-    NEW_KERNEL("avxvnni", INT16(6), sweep_avxvnni_int16)
-    X86_KERNEL("avxvnni", FLOAT32(6), sweep_avx2_float32)
-    X86_KERNEL("avx512", INT8_PAIRS(12), sweep_avx512_int8)
-    X86_KERNEL("avx512", INT16(12), sweep_avx512_int16)
-    X86_KERNEL("avx512", FLOAT32(12), sweep_avx512_float32)
-    X86_KERNEL("avx512vnni", INT8(12), sweep_avx512vnni_int8)
-    X86_KERNEL("avx512vnni", INT16(12), sweep_avx512vnni_int16)
-    X86_KERNEL("avx512vnni", FLOAT32(12), sweep_avx512_float32)
-    NEW_KERNEL("amx", INT8_TILES, sweep_amx_int8)
-    NEW_KERNEL("amx", INT8X2_TILES, sweep_amx_int8x2)
-    NEW_KERNEL("amx", BFLOAT16_TILES("bfloat16", 1), sweep_amx_bfloat16)
-    NEW_KERNEL("amx", BFLOAT16_TILES("bfloat16x2", 2), sweep_amx_bfloat16)
-    X86_KERNEL("amx", FLOAT32(12), sweep_avx512_float32)
+    KERNEL("avx2", INT8_PAIRS(6), ON_X86(sweep_avx2_int8))
+    KERNEL("avx2", INT16(6), ON_X86(sweep_avx2_int16))
+    KERNEL("avx2", FLOAT32(6), ON_X86(sweep_avx2_float32))
+    KERNEL("avxvnni", INT8(6), IF_NEW(sweep_avxvnni_int8))
+    KERNEL("avxvnni", INT16(6), IF_NEW(sweep_avxvnni_int16))
+    KERNEL("avxvnni", FLOAT32(6), ON_X86(sweep_avx2_float32))
+    KERNEL("avx512", INT8_PAIRS(12), ON_X86(sweep_avx512_int8))
+    KERNEL("avx512", INT16(12), ON_X86(sweep_avx512_int16))
+    KERNEL("avx512", FLOAT32(12), ON_X86(sweep_avx512_float32))
+    KERNEL("avx512vnni", INT8(12), ON_X86(sweep_avx512vnni_int8))
+    KERNEL("avx512vnni", INT16(12), ON_X86(sweep_avx512vnni_int16))
+    KERNEL("avx512vnni", FLOAT32(12), ON_X86(sweep_avx512_float32))
+    KERNEL("amx", INT8_TILES, IF_NEW(sweep_amx_int8))
+    KERNEL("amx", INT8X2_TILES, IF_NEW(sweep_amx_int8x2))
+    KERNEL("amx", BFLOAT16_TILES("bfloat16", 1), IF_NEW(sweep_amx_bfloat16))
+    KERNEL("amx", BFLOAT16_TILES("bfloat16x2", 2), IF_NEW(sweep_amx_bfloat16))
+    KERNEL("amx", FLOAT32(12), ON_X86(sweep_avx512_float32))
     {.instruction_set = NULL},
 };
 
@@ -80,9 +80,17 @@ int supports(const char *instruction_set) {
     return !strcmp(instruction_set, "portable");
 }
 
-int level_of(const char *instruction_set) {
-    if (!strcmp(instruction_set, "portable")) return PORTABLE_LEVEL;
-    return strncmp(instruction_set, "avx512", 6) && strcmp(instruction_set, "amx") ? AVX2_LEVEL : AVX512_LEVEL;
+const Level *level_of(const char *instruction_set) {
+#ifdef X86
+    if (!strncmp(instruction_set, "avx512", 6) || !strcmp(instruction_set, "amx")) return &avx512_level;
+    if (strcmp(instruction_set, "portable")) return &avx2_level;
+#endif
+    (void)instruction_set;
+    return &portable_level;
+}
+
+const Level *best_level(void) {
+    return level_of(supports("avx512") ? "avx512" : supports("avx2") ? "avx2" : "portable");
 }
 
 #ifndef HAVE_NEW

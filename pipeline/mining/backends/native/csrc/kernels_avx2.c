@@ -4,11 +4,10 @@
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
-#define EVERY_LANE(p) (__m256i)_mm256_broadcast_ss((const float *)(p))
+#define EVERY_LANE(p) (__m256i) _mm256_broadcast_ss((const float *)(p))
 #define AS_IT_IS(x) (x)
 #define INSIDE_32(x, reach) \
     (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(x, reach), reach)))
-#define STORE_32(integers, r, v, x) _mm256_storeu_si256((__m256i *)(integers[0][r] + (v) * 8), x)
 
 AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
     __m256i is_inside = _mm256_cmpeq_epi16(_mm256_max_epu16(x, reach), reach);
@@ -25,14 +24,11 @@ AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
 #define ROWS 6
 #define BROADCAST EVERY_LANE
 #define MULTIPLY(sum, c, a) _mm256_add_epi16(sum, _mm256_maddubs_epi16(c, a))
+#define PLUS _mm256_add_epi16
+#define MINUS _mm256_sub_epi16
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm256_min_epu16
 #define INSIDE inside_16
-#define STORE(integers, r, v, x)                                                                                   \
-    do {                                                                                                           \
-        _mm256_storeu_si256((__m256i *)integers[v][r], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)));          \
-        _mm256_storeu_si256((__m256i *)integers[v][r] + 1, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1))); \
-    } while (0)
 #include "sweep.h"
 
 #define NAME sweep_avx2_int16
@@ -43,10 +39,11 @@ AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
 #define ROWS 6
 #define BROADCAST EVERY_LANE
 #define MULTIPLY(sum, c, a) _mm256_add_epi32(sum, _mm256_madd_epi16(c, a))
+#define PLUS _mm256_add_epi32
+#define MINUS _mm256_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm256_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 
 #define NAME sweep_avx2_float32
@@ -57,14 +54,11 @@ AVX2 static inline uint32_t inside_16(__m256i x, __m256i reach) {
 #define ROWS 6
 #define BROADCAST(p) _mm256_broadcast_ss((const float *)(p))
 #define MULTIPLY(sum, c, a) _mm256_fmadd_ps(c, a, sum)
+#define PLUS _mm256_add_ps
+#define MINUS _mm256_sub_ps
 #define MAGNITUDE(x) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x)
 #define NEARER _mm256_min_ps
 #define INSIDE(x, reach) (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, reach, _CMP_LE_OQ))
-#define STORE(integers, r, v, x)                                                                                    \
-    STORE_32(integers, r, v,                                                                                        \
-             _mm256_add_epi32(                                                                                      \
-                 _mm256_cvtps_epi32(_mm256_mul_ps(x, ((const __m256 *)(s->to_integer + block * LANES + lane))[v])), \
-                 ((const __m256i *)(s->from_lo + block * LANES + lane))[v]))
 #include "sweep.h"
 
 #ifdef HAVE_NEW
@@ -86,10 +80,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 6
 #define BROADCAST EVERY_LANE
 #define MULTIPLY vpdpbusd
+#define PLUS _mm256_add_epi32
+#define MINUS _mm256_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm256_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 
 #define NAME sweep_avxvnni_int16
@@ -100,10 +95,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 6
 #define BROADCAST EVERY_LANE
 #define MULTIPLY vpdpwssd
+#define PLUS _mm256_add_epi32
+#define MINUS _mm256_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm256_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 #endif
 #endif

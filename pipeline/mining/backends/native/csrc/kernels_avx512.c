@@ -8,7 +8,6 @@
 #define EVERY_LANE(p) _mm512_set1_epi32(*(const int32_t *)(p))
 #define AS_IT_IS(x) (x)
 #define INSIDE_32(x, reach) (uint32_t)_mm512_cmple_epu32_mask(x, reach)
-#define STORE_32(integers, r, v, x) _mm512_storeu_si512(integers[v][r], x)
 
 /* sum + products of words of c and a. In assembler, as GCC 12 keeps the sums of its own intrinsics in memory. */
 #define DEFINE_DOT(name)                                                 \
@@ -28,14 +27,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 12
 #define BROADCAST EVERY_LANE
 #define MULTIPLY(sum, c, a) _mm512_add_epi16(sum, _mm512_maddubs_epi16(c, a))
+#define PLUS _mm512_add_epi16
+#define MINUS _mm512_sub_epi16
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm512_min_epu16
 #define INSIDE(x, reach) (uint32_t)_mm512_cmple_epu16_mask(x, reach)
-#define STORE(integers, r, v, x)                                                                     \
-    do {                                                                                             \
-        _mm512_storeu_si512(integers[0][r], _mm512_cvtepu16_epi32(_mm512_castsi512_si256(x)));       \
-        _mm512_storeu_si512(integers[1][r], _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(x, 1))); \
-    } while (0)
 #include "sweep.h"
 
 #define NAME sweep_avx512_int16
@@ -46,10 +42,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 12
 #define BROADCAST EVERY_LANE
 #define MULTIPLY(sum, c, a) _mm512_add_epi32(sum, _mm512_madd_epi16(c, a))
+#define PLUS _mm512_add_epi32
+#define MINUS _mm512_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm512_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 
 #define NAME sweep_avx512_float32
@@ -60,14 +57,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 12
 #define BROADCAST(p) _mm512_set1_ps(*(const float *)(p))
 #define MULTIPLY(sum, c, a) _mm512_fmadd_ps(c, a, sum)
+#define PLUS _mm512_add_ps
+#define MINUS _mm512_sub_ps
 #define MAGNITUDE _mm512_abs_ps
 #define NEARER _mm512_min_ps
 #define INSIDE(x, reach) (uint32_t)_mm512_cmp_ps_mask(x, reach, _CMP_LE_OQ)
-#define STORE(integers, r, v, x)                                                                                     \
-    STORE_32(                                                                                                        \
-        integers, r, v,                                                                                              \
-        _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, ((const __m512 *)(s->to_integer + block * LANES))[v])), \
-                         ((const __m512i *)(s->from_lo + block * LANES))[v]))
 #include "sweep.h"
 
 #define NAME sweep_avx512vnni_int8
@@ -78,10 +72,11 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 12
 #define BROADCAST EVERY_LANE
 #define MULTIPLY vpdpbusd
+#define PLUS _mm512_add_epi32
+#define MINUS _mm512_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm512_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 
 #define NAME sweep_avx512vnni_int16
@@ -92,9 +87,10 @@ DEFINE_DOT(vpdpwssd)
 #define ROWS 12
 #define BROADCAST EVERY_LANE
 #define MULTIPLY vpdpwssd
+#define PLUS _mm512_add_epi32
+#define MINUS _mm512_sub_epi32
 #define MAGNITUDE AS_IT_IS
 #define NEARER _mm512_min_epu32
 #define INSIDE INSIDE_32
-#define STORE STORE_32
 #include "sweep.h"
 #endif

@@ -1,7 +1,6 @@
 /* Kernels in plain C: float32 for any processor, and a twin of every other kernel, bit for bit, on the same operands.
  */
 #include "scan.h"
-#include <math.h>
 #include <string.h>
 
 typedef float Eight __attribute__((vector_size(32)));
@@ -19,11 +18,6 @@ INLINE uint32_t inside(Eight x, Eight reach) {
     return bits;
 }
 
-INLINE void store(const Scan *s, int64_t place, uint32_t *to, Eight x) {
-    for (int l = 0; l < 8; l++)
-        to[l] = (uint32_t)(int32_t)lrintf(x[l] * s->to_integer[place + l]) + s->from_lo[place + l];
-}
-
 #define NAME sweep_portable_float32
 #define ATTRIBUTES
 #define VECTOR Eight
@@ -32,10 +26,11 @@ INLINE void store(const Scan *s, int64_t place, uint32_t *to, Eight x) {
 #define ROWS 2
 #define BROADCAST(p) ((Eight){0} + *(const float *)(p))
 #define MULTIPLY(sum, c, a) ((sum) + (c) * (a))
+#define PLUS(x, y) ((x) + (y))
+#define MINUS(x, y) ((x) - (y))
 #define MAGNITUDE(x) ((Eight)((EightInts)(x) & 0x7fffffff))
 #define NEARER nearer
 #define INSIDE inside
-#define STORE(integers, r, v, x) store(s, block *LANES + lane + (v) * 8, integers[0][r] + (v) * 8, x)
 #include "sweep.h"
 
 /* One word of a candidate by one of an anchor: the sum of their elements' products. */
@@ -64,39 +59,32 @@ static uint32_t multiply_rows(const Scan *s, const char *c, const char *a) {
     return sum;
 }
 
+INLINE uint32_t lane_of(const Scan *s, const uint32_t *lanes, int64_t lane) {
+    return s->kernel->sum_bits == 16 ? ((const uint16_t *)lanes)[lane] : lanes[lane];
+}
+
 /* What the integer kernel of `s` does, in plain C: so any processor can test the bounds of all of them. */
 void sweep_in_software(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
     const Kernel *kernel = s->kernel;
     const int64_t row_bytes = s->words * kernel->word_bytes * (1 + kernel->is_twice);
+    const int64_t num_slots = own_slots(s, block);
     const uint32_t mask = kernel->sum_bits == 16 ? 0xffff : 0xffffffff;
-    for (int64_t last = row + num_rows; row < last; row += kernel->rows)
-        for (int64_t lane = 0; lane < LANES; lane += UNIT) {
-            const uint32_t *hull = s->limits + s->first_slot[block] * 2 * LANES + lane;
-            uint32_t starts[UNIT], widths[UNIT];
-            for (int l = 0; l < UNIT; l++) starts[l] = -hull[l], widths[l] = hull[LANES + l]; /* survivors move them */
-            uint32_t sums[MOST_ROWS][UNIT], wanted[MOST_ROWS] = {0}, any = 0;
-            for (int r = 0; r < kernel->rows; r++) {
-                for (int l = 0; l < UNIT; l++) {
-                    const char *c = (const char *)s->packed + row * row_bytes + r * kernel->piece_bytes;
-                    const char *a =
-                        (const char *)s->packed_anchors + (block * s->words * LANES + lane + l) * kernel->word_bytes;
-                    int64_t place = block * LANES + lane + l;
-                    uint32_t start = s->start[place], reach = s->reach[place], sum = multiply_rows(s, c, a);
-                    if (kernel->parts == 2)
-                        sum = (sum << 8) + multiply_rows(s, c + s->packed_plane_bytes, a) +
-                              multiply_rows(s, c, a + s->plane_bytes);
-                    if (kernel->sum_bits == 16) {
-                        start = ((const uint16_t *)(s->start + block * LANES))[lane + l];
-                        reach = ((const uint16_t *)(s->reach + block * LANES))[lane + l];
-                    }
-                    sums[r][l] = (start + sum) & mask;
-                    wanted[r] |= (uint32_t)(sums[r][l] <= reach) << l;
+    for (int64_t last = row + num_rows; row < last; row += kernel->rows) {
+        uint64_t wanted[MOST_ROWS / 2] = {0};
+        for (int r = 0; r < kernel->rows; r++)
+            for (int l = 0; l < LANES; l++) {
+                const char *c = (const char *)s->packed + row * row_bytes + r * kernel->piece_bytes;
+                const char *a = (const char *)s->packed_anchors + (block * s->words * LANES + l) * kernel->word_bytes;
+                uint32_t sum = multiply_rows(s, c, a);
+                if (kernel->parts == 2)
+                    sum = (sum << 8) + multiply_rows(s, c + s->packed_plane_bytes, a) +
+                          multiply_rows(s, c, a + s->plane_bytes);
+                for (int64_t slot = 0; slot < num_slots; slot++) {
+                    const uint32_t *start = slot_of(s, block, slot + (num_slots > 1));
+                    const uint64_t is_inside = ((sum + lane_of(s, start, l)) & mask) <= lane_of(s, start + LANES, l);
+                    wanted[r / 2] |= is_inside << (r % 2 * 32 + l);
                 }
-                any |= wanted[r];
             }
-            if (any && has_one_slot(s, block))
-                take_survivors(s, block * LANES + lane, s->chunk_first + row, kernel->rows, wanted);
-            else if (any)
-                s->level->take_sums(s, block, lane, s->chunk_first + row, kernel->rows, sums[0], starts, widths);
-        }
+        take_survivors(s, block * LANES, s->chunk_first + row, 32, kernel->rows / 2, wanted);
+    }
 }

@@ -102,7 +102,7 @@ static PyObject *scan(PyObject *module, PyObject *args) {
         if (!wrong && (!chosen.sweep || !supports(set))) wrong = "this processor lacks the instruction set";
         s.kernel = &chosen;
         if (!wrong) wrong = check(&s, buffers);
-        s.level = LEVELS + level_of(set);
+        s.level = level_of(set);
         use_tiles = !strcmp(set, "amx") && chosen.element_bytes < 4;
     }
     if (wrong) {

@@ -2,10 +2,6 @@
 #include "scan.h"
 #include <math.h>
 
-const Level *best_level(void) {
-    return LEVELS + (supports("avx512") ? AVX512_LEVEL : supports("avx2") ? AVX2_LEVEL : PORTABLE_LEVEL);
-}
-
 static void take_largest(Rounding *rounding, Residual residual, double scale, int parts) {
     /* bfloat16: what two parts leave, and all that the first one leaves */
     double left = sqrt(residual.square), dropped = parts == 2 ? sqrt(residual.low_square) / scale : 0;

@@ -31,6 +31,7 @@ static void scan_chunks(Scan *s) {
         int64_t count = least(least(s->n, (span + 1) * SPAN) - s->position, chunk);
         s->chunk_first = s->position, s->chunk_end = s->position + count;
         pack_candidates(s, s->position, count);
+        s->num_asked = s->num_through = 0;
         for (int64_t group = 0; group < s->blocks; group += GROUP)
             for (int64_t row = 0; row < count; row += s->sweep_rows)
                 for (int64_t block = group; block < least(group + GROUP, s->blocks); block++)
@@ -64,8 +65,7 @@ void restore_mode(unsigned mode) {
 }
 
 void free_room(Scan *s) {
-    void *rooms[] = {s->first_slot, s->limits, s->bases,          s->hull,   s->start, s->reach, s->to_integer,
-                     s->from_lo,    s->offset, s->packed_anchors, s->packed, s->room,  s->q_room};
+    void *rooms[] = {s->first_slot, s->limits, s->bases, s->offset, s->packed_anchors, s->packed, s->room, s->q_room};
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) free(rooms[i]);
 }
 
@@ -90,7 +90,8 @@ int make_room(Scan *s) {
         int64_t most = 1;
         for (int64_t i = block * LANES; i < (block + 1) * LANES && i < s->a; i++)
             if (s->first_pair[i + 1] - s->first_pair[i] > most) most = s->first_pair[i + 1] - s->first_pair[i];
-        s->first_slot[block + 1] = s->first_slot[block] + 1 + (most > 1 ? most : 0);
+        most = least(most, MOST_SLOTS);
+        s->first_slot[block + 1] = s->first_slot[block] + most + (most > 1); /* and their hull */
     }
     int64_t slots = s->first_slot[s->blocks],
             padded_rows = rounded_up(s->chunk_rows > FIRST_CHUNK ? s->chunk_rows : FIRST_CHUNK, 96);
@@ -98,26 +99,20 @@ int make_room(Scan *s) {
     s->packed_plane_bytes = padded_rows * row_bytes;
     s->limits = zeros(slots * 2 * LANES * 4);
     s->bases = zeros(s->a * (int64_t)sizeof(Base));
-    s->hull = zeros(s->a * 16);
-    s->start = zeros(s->blocks * LANES * 4);
-    s->reach = zeros(s->blocks * LANES * 4);
-    s->to_integer = zeros(s->blocks * LANES * 4);
-    s->from_lo = zeros(s->blocks * LANES * 4);
     s->offset = zeros(s->a * 4);
     s->packed_anchors = zeros(s->plane_bytes * kernel->parts);
     s->packed = zeros(s->packed_plane_bytes * kernel->parts);
     s->room = zeros(row_bytes);
     s->q_room = zeros(s->k * 4);
-    if (!s->limits || !s->bases || !s->hull || !s->start || !s->reach || !s->to_integer || !s->from_lo || !s->offset ||
-        !s->packed_anchors || !s->packed || !s->room || !s->q_room)
-        return 0;
-    /* lanes without a pair: sums of an anchor of zeros begin at 1 and are never within 0 */
-    for (int64_t i = 0; i < slots * LANES; i++) s->limits[i / LANES * 2 * LANES + i % LANES] = UINT32_MAX;
-    for (int64_t i = 0; i < s->blocks * LANES; i++) {
-        if (kernel->sum_bits == 16) ((uint16_t *)(s->start + i / LANES * LANES))[i % LANES] = 1;
-        else if (!kernel->is_float) s->start[i] = 1;
-        else ((float *)s->reach)[i] = -1;
-    }
+    if (!s->limits || !s->bases || !s->offset || !s->packed_anchors || !s->packed || !s->room || !s->q_room) return 0;
+    /* where a lane has no pair: sums of an anchor of zeros begin at 1 and are never within 0 */
+    for (int64_t slot = 0; slot < slots; slot++)
+        for (int64_t lane = 0; lane < LANES; lane++) {
+            uint32_t *start = s->limits + slot * 2 * LANES;
+            if (kernel->sum_bits == 16) ((uint16_t *)start)[lane] = 1;
+            else if (!kernel->is_float) start[lane] = 1;
+            else ((float *)(start + LANES))[lane] = -1;
+        }
     return 1;
 }
 

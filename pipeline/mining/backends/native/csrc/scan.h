@@ -40,11 +40,11 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define LANES 32     /* anchors in a block: products with one candidate lie in the lanes of one or more vectors */
-#define UNIT 16      /* lanes whose survivors are looked for at once */
-#define SPAN 16384   /* candidates that share a scale and a bound */
-#define WAITING 32   /* survivors that wait for their vectors, at most */
-#define MOST_ROWS 32 /* candidates that a kernel compares at once, at most */
+#define LANES 32       /* anchors in a block: products with one candidate lie in the lanes of one or more vectors */
+#define SPAN 16384     /* candidates that share a scale and a bound */
+#define WAITING 32     /* survivors that wait for their vectors, at most */
+#define MOST_ROWS 32   /* candidates that a kernel compares at once, at most */
+#define MOST_SLOTS 128 /* intervals that a sum is compared with, at most */
 
 /* How filter vectors were rounded: of one anchor, or of the candidates of a span (largest values, but `low_half_norm`).
  */
@@ -60,7 +60,7 @@ typedef struct {
 
 /* What an anchor's products are compared with, in one span: see bounds.c. */
 typedef struct {
-    double low, high, most, unit, slack;
+    double low, high, most, unit;
 } Base;
 
 struct Scan;
@@ -111,20 +111,16 @@ typedef struct Scan {
     int64_t blocks, words; /* blocks of LANES anchors; words of a row */
     int64_t chunk_rows, sweep_rows;
     int64_t chunk_first, chunk_end;
-    int64_t *first_slot; /* (blocks + 1,): slot 0 of a block is the hull of its others */
-    uint32_t *limits;    /* (slots, 2, LANES): lo and hi - lo of the products of interest */
+    int64_t *first_slot; /* (blocks + 1,): a block's slots; the first is the hull of the others, if there are others */
+    uint32_t *limits;    /* (slots, 2, LANES): what a slot's sums begin with, and are compared with; see bounds.c */
     Base *bases;         /* (a,) */
-    double *hull;        /* (a, 2): lowest and highest product that matters to any pair of an anchor */
-    uint32_t *start,
-        *reach; /* (blocks, LANES): what the kernels begin their sums with, and compare with; uint16 or float too */
-    float *to_integer; /* (blocks, LANES): float32 sums to the integers of `limits` ... */
-    uint32_t *from_lo; /* (blocks, LANES): ... less lo */
-    uint32_t *offset;  /* (a,): 128 times the sum of q, where candidates are stored + 128 */
+    uint32_t *offset;    /* (a,): 128 times the sum of q, where candidates are stored + 128 */
     void *packed_anchors, *packed;
     int64_t plane_bytes, packed_plane_bytes; /* of one of two parts, of anchors and candidates */
     char *room, *q_room;                     /* a row, and its q */
     const Rounding *span;
     int64_t position, num_looked_at, num_rescored;
+    int num_asked, num_through; /* tiles of this chunk, and those that hulls of several slots let through */
     int num_waiting;
     struct {
         int64_t anchor, candidate;
@@ -133,7 +129,7 @@ typedef struct Scan {
 } Scan;
 
 /* bounds.c */
-void set_limits(Scan *s, int64_t anchor, int64_t slot);
+void set_limits(Scan *s, int64_t anchor, int64_t number);
 void set_all_limits(Scan *s);
 /* packing.c */
 void pack_anchors(Scan *s);
@@ -145,13 +141,8 @@ typedef struct {
     double square, low_square;
 } Residual;
 
-/* survivors.c: what a kernel's test lets through */
-enum { PORTABLE_LEVEL, AVX2_LEVEL, AVX512_LEVEL };
+/* level.h: what is done to single vectors */
 typedef struct Level {
-    /* `num_rows` candidates by UNIT lanes from `lane` on: finds those that matter to a pair of a block with several a
-     * lane. Their sums began at `start` (-lo of the hull), and the hull was `width` wide, then: survivors move both. */
-    void (*take_sums)(Scan *s, int64_t block, int64_t lane, int64_t candidate, int64_t num_rows, const uint32_t *sums,
-                      const uint32_t *start, const uint32_t *width);
     void (*drain)(Scan *s); /* looks at those that wait */
     /* see vectors.h */
     Extent (*measure)(const void *x, int64_t d, int half);
@@ -160,9 +151,18 @@ typedef struct Level {
     Residual (*bfloat16_residual)(const void *x, int64_t k, int parts, int half);
     void (*bfloat16_row)(void *to, const void *x, int64_t k, int part, int half);
 } Level;
-extern const Level LEVELS[];
-void take_survivors(Scan *s, int64_t anchor, int64_t candidate, int64_t num_rows, const uint32_t *wanted);
-INLINE int has_one_slot(const Scan *s, int64_t block) { return s->first_slot[block + 1] - s->first_slot[block] == 1; }
+extern const Level portable_level, avx2_level, avx512_level;
+/* survivors.c: what a kernel's test lets through */
+void take_survivors(Scan *s, int64_t anchor, int64_t candidate, int lanes, int num_words, const uint64_t *wanted);
+/* The slots that hold a block's pairs: slot 0, or slots 1 to so many. */
+INLINE int64_t own_slots(const Scan *s, int64_t block) {
+    int64_t slots = s->first_slot[block + 1] - s->first_slot[block];
+    return slots == 1 ? 1 : slots - 1;
+}
+/* What sums begin with; LANES words on, what they are compared with. */
+INLINE uint32_t *slot_of(const Scan *s, int64_t block, int64_t slot) {
+    return s->limits + (s->first_slot[block] + slot) * 2 * LANES;
+}
 /* run.c */
 int make_room(Scan *s); /* whether there is enough */
 void free_room(Scan *s);
@@ -171,13 +171,13 @@ unsigned keep_subnormals(void);
 void restore_mode(unsigned mode);
 /* rounding.c: rounds n vectors of k elements, `group` of them with one scale, to q (unless it is NULL), and measures
  * that */
-const Level *best_level(void);
 void quantise_all(const void *vectors, int64_t n, int64_t k, int half, int64_t group, double limit, double longest,
                   int bytes, int parts, int is_float, void *q, Rounding *roundings, char *room);
 /* kernels.c */
 extern const Kernel KERNELS[];
 int supports(const char *instruction_set);
-int level_of(const char *instruction_set);
+const Level *level_of(const char *instruction_set);
+const Level *best_level(void);
 void sweep_in_software(Scan *s, int64_t block, int64_t row, int64_t num_rows);
 void begin_tiles(void);
 void end_tiles(void);

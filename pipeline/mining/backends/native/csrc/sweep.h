@@ -12,15 +12,17 @@
         left##r = MULTIPLY(left##r, candidate, left);                      \
         if (VECTORS == 2) right##r = MULTIPLY(right##r, candidate, right); \
     }
-#define COMPARE(r)                                 \
+#define COMPARE(r)                                              \
+    nearest = NEARER(nearest, MAGNITUDE(PLUS(left##r, shift))); \
+    if (VECTORS == 2) nearest_right = NEARER(nearest_right, MAGNITUDE(PLUS(right##r, shift_right)));
+#define TEST(r)                                                                                 \
+    wanted[r / 2] |= (uint64_t)INSIDE(MAGNITUDE(PLUS(left##r, shift)), reach[0]) << r % 2 * 32; \
+    if (VECTORS == 2)                                                                           \
+        wanted[r / 2] |= (uint64_t)INSIDE(MAGNITUDE(PLUS(right##r, shift_right)), reach[1]) << (r % 2 * 32 + HALF % 32);
+#define COMPARE_HULL(r)                            \
     nearest = NEARER(nearest, MAGNITUDE(left##r)); \
     if (VECTORS == 2) nearest_right = NEARER(nearest_right, MAGNITUDE(right##r));
-#define TEST(r)                                        \
-    wanted[r] = INSIDE(MAGNITUDE(left##r), reach[0]) | \
-                (VECTORS == 2 ? INSIDE(MAGNITUDE(right##r), reach[1]) << (LANES / PARTS / VECTORS) % 32 : 0);
-#define PUT(r)                      \
-    STORE(integers, r, 0, left##r); \
-    if (VECTORS == 2) STORE(integers, r, 1, right##r);
+#define HALF (LANES / PARTS / VECTORS)
 #endif
 /* A kernel: `num_rows` packed candidates past one block of anchors, ROWS at a time, with sums in registers from
  * their start (-lo) to their test. Included once a kernel, with
@@ -30,10 +32,10 @@
  *   ROWS                 candidates whose sums the registers hold: 2, 6 or 12
  *   BROADCAST(p)         a candidate's word in all lanes
  *   MULTIPLY(sum, c, a)  sum + products of a word of candidates and anchors
- *   MAGNITUDE(x)         what the test takes of a sum less lo
+ *   PLUS(x, y), MINUS(x, y)
+ *   MAGNITUDE(x)         what the test takes of a sum, which began at a slot's start
  *   NEARER(x, y)         the smaller of two
  *   INSIDE(x, reach)     the lanes that are within reach, as bits
- *   STORE(integers, r, v, x)  register v of row r, as integers, to its place in one or two units
  *
  * Sums are variables, not an array: GCC 12 keeps an array in memory.
  */
@@ -45,8 +47,8 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
         for (int part = 0; part < PARTS; part++) {
             const VECTOR *a = (const VECTOR *)s->packed_anchors + (block * words * PARTS + part) * VECTORS;
             const char *c = (const char *)s->packed + row * words * 4;
-            const VECTOR *start = (const VECTOR *)(s->start + block * LANES) + part * VECTORS;
-            const VECTOR *reach = (const VECTOR *)(s->reach + block * LANES) + part * VECTORS;
+            const VECTOR *start = (const VECTOR *)slot_of(s, block, 0) + part * VECTORS;
+            const VECTOR *reach = start + LANES * 4 / (int)sizeof(VECTOR);
             EACH_ROW(BEGIN)
             for (int64_t w = 0; w < words; w++, a += PARTS * VECTORS, c += ROWS * 4) {
                 const VECTOR left = a[0], right = a[VECTORS - 1];
@@ -54,24 +56,27 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
                 EACH_ROW(ADD)
             }
             VECTOR nearest = MAGNITUDE(left0), nearest_right = MAGNITUDE(right0);
-            EACH_ROW(COMPARE)
-            if (INSIDE(nearest, reach[0]) | (VECTORS == 2 ? INSIDE(nearest_right, reach[1]) : 0)) {
-                const int64_t lane = part * (LANES / PARTS), candidate = s->chunk_first + row;
-                if (has_one_slot(s, block)) {
-                    uint32_t wanted[ROWS];
-                    EACH_ROW(TEST)
-                    take_survivors(s, block * LANES + lane, candidate, ROWS, wanted);
-                } else {
-                    uint32_t integers[2][ROWS][UNIT], starts[LANES], widths[LANES];
-                    const uint32_t *hull = s->limits + s->first_slot[block] * 2 * LANES;
-                    for (int l = 0; l < LANES; l++)
-                        starts[l] = -hull[l], widths[l] = hull[LANES + l]; /* survivors move them */
-                    EACH_ROW(PUT)
-                    for (int unit = 0; unit < 2 / PARTS; unit++)
-                        s->level->take_sums(s, block, lane + unit * UNIT, candidate, ROWS, integers[unit][0],
-                                            starts + lane + unit * UNIT, widths + lane + unit * UNIT);
+            EACH_ROW(COMPARE_HULL)
+            if (!(INSIDE(nearest, reach[0]) | (VECTORS == 2 ? INSIDE(nearest_right, reach[1]) : 0))) continue;
+            const int64_t num_slots = own_slots(s, block);
+            const VECTOR begin = start[0], begin_right = start[VECTORS - 1];
+            uint64_t wanted[ROWS / 2] = {0};
+            int any = 0;
+            for (int64_t slot = 0; slot < num_slots; slot++) { /* its sums would have begun elsewhere */
+                start = (const VECTOR *)slot_of(s, block, slot + (num_slots > 1)) + part * VECTORS;
+                reach = start + LANES * 4 / (int)sizeof(VECTOR);
+                const VECTOR shift = MINUS(start[0], begin), shift_right = MINUS(start[VECTORS - 1], begin_right);
+                (void)shift_right;
+                if (num_slots > 1) {
+                    nearest = MAGNITUDE(PLUS(left0, shift)), nearest_right = MAGNITUDE(PLUS(right0, shift_right));
+                    EACH_ROW(COMPARE)
+                    if (!(INSIDE(nearest, reach[0]) | (VECTORS == 2 ? INSIDE(nearest_right, reach[1]) : 0))) continue;
                 }
+                any = 1;
+                EACH_ROW(TEST)
             }
+            if (any)
+                take_survivors(s, block * LANES + part * (LANES / PARTS), s->chunk_first + row, 32, ROWS / 2, wanted);
         }
 }
 #undef NAME
@@ -85,4 +90,5 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
 #undef MAGNITUDE
 #undef NEARER
 #undef INSIDE
-#undef STORE
+#undef PLUS
+#undef MINUS

@@ -1,0 +1,4 @@
+/* See level.h. */
+#include "scan.h"
+#define LEVEL portable_level
+#include "level.h"
