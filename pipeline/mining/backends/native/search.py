@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Float64Array, FloatArray
+from pipeline.arrays import Float64Array, FloatArray, Int64Array
 from pipeline.errors import InputError
 from pipeline.mining.backends.native.compiled import all_kernels, import_native, instruction_sets
 from pipeline.mining.backends.native.filters import (
@@ -27,6 +27,7 @@ from pipeline.mining.topk import Nearest
 
 _AXES_SAMPLE = 2048  # candidates by which axes are found
 _SAMPLE, _SAMPLE_ANCHORS = 1024, 64  # on which steps are tried
+_NEGATIVES_SAMPLE = 32768  # candidates whose nearest negatives stand for those of all
 _AXES_CYCLES = 320_000.0  # of a search by all 128 dimensions, for 32 anchors, beyond which axes are worth finding
 _SEED = 0  # of samples: any gives the same answers
 _LONGEST_INT16 = 46000.0  # so that sums stay below 2^31
@@ -142,31 +143,43 @@ class NativeScan:
         axes_cycles = _AXES_CYCLES * max(1.0, (self._shard.vectors_ND.shape[1] / 128) ** 2)
         tries_all = not whole or len(self._shard) * self._steps[whole[0]].cycles > axes_cycles
         rng = np.random.default_rng(_SEED)
-        sample = self._shard.take(np.sort(rng.permutation(len(self._shard))[:_SAMPLE]))
+        order = rng.permutation(len(self._shard))
+        sample, others = np.sort(order[:_SAMPLE]), np.sort(order[_SAMPLE:][:_NEGATIVES_SAMPLE])
         some = rng.permutation(len(queries.labels_A))[:_SAMPLE_ANCHORS]
         few = queries.of_pairs(np.flatnonzero(np.isin(queries.row_P, some)))
+        # How near the negatives are among all decides how many are looked at, so fewer are sought among fewer.
+        num_sought = max(1, round(num_negatives * len(others) / len(self._shard)))
+        nearest = self._alone(others, whole[0] if whole else 0)._search(few, num_sought)
         in_vain: dict[int, float] = {}
         costs: dict[int, float] = {}
         for number in range(len(self._steps)) if tries_all else whole:
             step = self._steps[number]
             if step.cycles >= min(costs.values(), default=np.inf):
                 break
-            tried = NativeScan(sample, self.instruction_set, (step.kernel.element, step.num_dims), self._in_software)
-            if step.num_dims is not None:
-                tried._axes = self._axes
-            in_vain[number] = tried._measure_looks_in_vain(few, num_negatives)
+            tried = self._alone(sample, number)
+            tried._search(few, num_sought, nearest.copy())
+            num_in_vain = tried.num_looked_at - tried.num_rescored
+            in_vain[number] = num_in_vain / max(len(sample) * len(few.labels_A), 1)
             costs[number] = step.cost(in_vain[number], needed)
         return Ladder(self._steps, min(costs, key=costs.__getitem__), in_vain, needed)
 
-    def _measure_looks_in_vain(self, queries: Queries, num_negatives: int) -> float:
-        """Looks in vain a product, once the nearest negatives are known."""
+    def _alone(self, rows: Int64Array, number: int) -> "NativeScan":
+        """A search of some candidates by one step."""
+        step = self._steps[number]
+        scan = NativeScan(
+            self._shard.take(rows), self.instruction_set, (step.kernel.element, step.num_dims), self._in_software
+        )
+        if step.num_dims is not None:
+            scan._axes = self._axes
+        return scan
+
+    def _search(self, queries: Queries, num_negatives: int, found: Nearest | None = None) -> Nearest:
+        """By the first step alone; of unique intervals, and better than what was ``found`` for them."""
         first_pair, _, lower_U, upper_U = unique_intervals(queries)
         question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
-        found = Nearest.empty(len(lower_U), num_negatives)
+        found = found or Nearest.empty(len(lower_U), num_negatives)
         self._scan(0, question, found, 0, 1.0)
-        self.num_looked_at = self.num_rescored = 0
-        self._scan(0, question, found, 0, 1.0)
-        return (self.num_looked_at - self.num_rescored) / max(len(self._shard) * len(question.anchors_AD), 1)
+        return found
 
     def _anchors_of(self, queries: Queries) -> FloatArray:
         anchors_AD, vectors_ND = np.ascontiguousarray(queries.vectors_AD), self._shard.vectors_ND
