@@ -4,12 +4,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.mining.backends.registry import BACKENDS, choose_backend
 from pipeline.planning.cluster import PlannedCluster
 from pipeline.planning.rates import Rates
 from pipeline.planning.room import Need, driver_bytes, needs_of
 from pipeline.planning.stages import Stage, num_triplets, stages_of
 from pipeline.planning.traffic import Traffic, traffic_of
 from pipeline.planning.workload import Workload, count
+from pipeline.stages.mine.search import num_answers
 from pipeline.units import in_bytes, in_time
 
 _DAY_S = 86_400.0
@@ -65,7 +67,11 @@ class Plan:
 
 def make_plan(config: RunConfig, rates: Rates, cluster: PlannedCluster, num_examples: int, num_shards: int) -> Plan:
     """Multiplies rates, which were measured with this config (see ``Rates.check_fit``), by counts."""
-    work = count(config, rates.corpus, num_examples, num_shards)
+    device, backend = config.cluster.actor_device, config.mining.backend
+    keeps_shards = BACKENDS[choose_backend(device) if backend == "auto" else backend].keeps_state
+    work = count(
+        config, rates.corpus, num_examples, num_shards, num_answers(num_shards, cluster.num_nodes, keeps_shards)
+    )
     triplets = num_triplets(config, work, rates)
     traffic = traffic_of(config, work, cluster, rates, triplets)
     stages = stages_of(config, work, cluster, rates, traffic)

@@ -86,7 +86,7 @@ def _embed(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Ra
 def _audit(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rates, traffic: Traffic) -> Stage:
     own_s = work.num_own * rates.own_s_per_mate
     search_s = _search_s(rates.audit, config, work, work.num_mined, work.num_mined)
-    merge_s = _merge_s(rates, work.num_shards, work.num_mined, config.mining.audit.num_neighbours)
+    merge_s = _merge_s(rates, work.num_answers, work.num_mined, config.mining.audit.num_neighbours)
     driver_s = merge_s + work.num_mined * rates.driver.judge_s_per_example + _task_s(rates, work)
     return _searched("audit", config, cluster, own_s + search_s, driver_s, traffic.audit)
 
@@ -96,7 +96,7 @@ def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rat
     search_s = _search_s(rates.mine, config, work, work.num_anchors, work.num_pairs)
     triplets = num_triplets(config, work, rates)
     driver_s = (
-        _merge_s(rates, work.num_shards, work.num_pairs, config.mining.negatives_per_pair)
+        _merge_s(rates, work.num_answers, work.num_pairs, config.mining.negatives_per_pair)
         + triplets * rates.driver.harvest_s_per_triplet
         + _rows_summed_up(triplets, rates.label_pairs_per_triplet) * rates.driver.tally_s_per_label_pair
     )
@@ -105,22 +105,22 @@ def _mine(config: RunConfig, work: Workload, cluster: PlannedCluster, rates: Rat
 
 
 def _task_s(rates: Rates, work: Workload) -> float:
-    """Driver's seconds for the tasks of a pass: one to build each block's queries, one for each of its shards."""
-    return work.num_blocks * (work.num_shards + 1) * rates.driver.s_per_task
+    """Driver's seconds for the tasks of a pass: one to build each block's queries, one for each of its answers."""
+    return work.num_blocks * (work.num_answers + 1) * rates.driver.s_per_task
 
 
 def _search_s(rates: SearchRates, config: RunConfig, work: Workload, num_anchors: float, num_pairs: float) -> float:
     """Actors' seconds of all blocks against all shards."""
-    candidates = work.num_mined / work.num_shards * config.mining.candidate_fraction
-    return work.num_shards * rates.seconds(num_anchors, num_pairs, candidates)
+    candidates = work.num_mined / work.num_answers * config.mining.candidate_fraction
+    return work.num_answers * rates.seconds(num_anchors, num_pairs, candidates)
 
 
-def _merge_s(rates: Rates, num_shards: int, num_pairs: float, num_negatives: int) -> float:
-    """Driver's seconds for the shards' answers; the s-th has something new for a pair as ``Nearest.merge`` says."""
-    shards = np.arange(1, num_shards + 1)
-    num_new = float(np.sum(1.0 - (1.0 - 1.0 / shards) ** num_negatives))
+def _merge_s(rates: Rates, num_answers: int, num_pairs: float, num_negatives: int) -> float:
+    """Driver's seconds for the answers; the s-th has something new for a pair as ``Nearest.merge`` says."""
+    answers = np.arange(1, num_answers + 1)
+    num_new = float(np.sum(1.0 - (1.0 - 1.0 / answers) ** num_negatives))
     driver = rates.driver
-    return num_pairs * (num_shards * driver.look_s_per_pair + num_new * num_negatives * driver.join_s_per_value)
+    return num_pairs * (num_answers * driver.look_s_per_pair + num_new * num_negatives * driver.join_s_per_value)
 
 
 def _rows_summed_up(num_triplets: float, pairs_per_triplet: float) -> float:

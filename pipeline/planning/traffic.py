@@ -59,11 +59,11 @@ def traffic_of(
         """Between nodes in a pass of the search, and of that to the driver.
 
         A block takes the vectors of its anchors and of all that share their labels from wherever they lie; its queries
-        go to every node, and each shard answers to the driver.
+        go to every node, and the answers to the driver.
         """
         vectors = num_anchors * max(1.0, rates.corpus.mates_per_anchor) * vector * elsewhere
         queries = (num_anchors * (vector + _ANCHOR_BYTES) + num_pairs * _QUERY_BYTES) * others
-        answers = work.num_shards * num_pairs * num_negatives * _ANSWER_BYTES * elsewhere
+        answers = work.num_answers * num_pairs * num_negatives * _ANSWER_BYTES * elsewhere
         return vectors + queries + answers, answers
 
     audit = (0.0, 0.0)

@@ -22,6 +22,7 @@ class Workload:
         num_pairs: (anchor, positive) that are asked about.
         num_own: (example, other of its label) that the audit looks at.
         num_shards: Of the search.
+        num_answers: Of them to a block: an actor searches some shards in turn.
         num_blocks: Of anchors.
         num_parts: Of the corpus.
         stored_bytes: Of the corpus.
@@ -36,13 +37,14 @@ class Workload:
     num_pairs: float
     num_own: float
     num_shards: int
+    num_answers: int
     num_blocks: float
     num_parts: float
     stored_bytes: float
     payload_bytes: float
 
 
-def count(config: RunConfig, corpus: CorpusFacts, num_examples: int, num_shards: int) -> Workload:
+def count(config: RunConfig, corpus: CorpusFacts, num_examples: int, num_shards: int, num_answers: int) -> Workload:
     """Counts what a refresh of ``num_examples`` asks for: labels keep their sizes, there are more or fewer of them."""
     scale = num_examples / corpus.num_examples
     sizes = [(size, number * scale) for size, number in corpus.label_sizes]
@@ -59,6 +61,7 @@ def count(config: RunConfig, corpus: CorpusFacts, num_examples: int, num_shards:
         num_pairs=sum(size * min(size - 1, limit or size) * number for size, number in sizes),
         num_own=sum(size * min(size - 1, _MOST_OWN) * number for size, number in sizes),
         num_shards=num_shards,
+        num_answers=num_answers,
         num_blocks=max(1.0, num_anchors / config.cluster.anchors_per_block),
         num_parts=max(1.0, corpus.num_parts * scale),
         stored_bytes=corpus.stored_bytes * scale,

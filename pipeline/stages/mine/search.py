@@ -16,6 +16,28 @@ from pipeline.stages.mine.queries import BlockQueries
 from pipeline.stages.mine.shards import ShardedCorpus
 from pipeline.stages.mine.worker import RefreshPool, RefreshWorker, Search
 
+_SHARDS_IN_TURN = 8
+"""Shards of a node that one actor searches for a block, each for better than what those before it had.
+
+A search that begins with nothing looks at some ln N candidates a pair. More shards in turn would leave actors without a
+task where blocks are few.
+"""
+
+
+@dataclass(frozen=True)
+class ShardGroup:
+    """Shards that one task searches.
+
+    Attributes:
+        numbers: Which of the corpus's they are, ascending.
+        affinity: The actor, or the node, that should.
+        candidates: References to them.
+    """
+
+    numbers: tuple[int, ...]
+    affinity: int | str
+    candidates: tuple[Reference, ...]
+
 
 @dataclass(frozen=True)
 class QuerySpec:
@@ -40,19 +62,19 @@ class Block:
         pairs: Its pairs.
         nearest: Their negatives, merged over the shards.
         num_handed_on: Pairs that an index handed to the scan, summed over the shards.
-        num_shards: How many shards have answered.
+        num_answers: How many groups of shards have answered.
     """
 
     pairs: Pairs
     nearest: Nearest
     num_handed_on: int = 0
-    num_shards: int = 0
+    num_answers: int = 0
 
     def merge(self, nearest: Nearest, num_handed_on: int) -> None:
-        """Takes in the answer of one more shard."""
+        """Takes in the answer of some more shards."""
         self.nearest.merge(nearest)
         self.num_handed_on += num_handed_on
-        self.num_shards += 1
+        self.num_answers += 1
 
 
 def run_search(
@@ -62,6 +84,7 @@ def run_search(
 
     Queries, which are small, are made on any node and travel to the shards.
     """
+    groups = _groups(pool, corpus, search)
     pairs: dict[int, Reference] = {}
     blocks: dict[int, Block] = {}
 
@@ -73,20 +96,44 @@ def run_search(
             queries, pairs[number] = submit_several(config, node, 2, spec.build, *spec.args, *sources)
             yield number, queries
 
-    def tasks() -> Iterator[Task[RefreshWorker, tuple[int, int], tuple[Nearest, int]]]:
+    def tasks() -> Iterator[Task[RefreshWorker, tuple[int, tuple[int, ...]], tuple[Nearest, int]]]:
         for number, queries in _ahead(built(), pool.num_actors):
-            for index, shard in enumerate(corpus.shards):
-                affinity = index % pool.num_actors if search.keeps_shards else shard.node
-                args = (search, index, resolved(shard.candidates), resolved(queries))
-                yield Task((number, index), RefreshWorker.search_block, *args).with_affinity(affinity)
+            for group in groups:
+                args = (search, group.numbers, resolved(queries), *map(resolved, group.candidates))
+                yield Task((number, group.numbers), RefreshWorker.search_block, *args).with_affinity(group.affinity)
 
     for (number, _), answer in pool.run(tasks()):
         if number not in blocks:
             block_pairs, known = fetch(pairs.pop(number), config.stall_timeout_s)
             blocks[number] = Block(block_pairs, known.copy())  # what Ray shares is read-only
         blocks[number].merge(*answer)
-        if blocks[number].num_shards == len(corpus.shards):
+        if blocks[number].num_answers == len(groups):
             yield number, blocks.pop(number)
+
+
+def _groups(pool: RefreshPool, corpus: ShardedCorpus, search: Search) -> list[ShardGroup]:
+    if search.keeps_shards:
+        return [
+            ShardGroup((number,), number % pool.num_actors, (shard.candidates,))
+            for number, shard in enumerate(corpus.shards)
+        ]
+    nodes: dict[str, list[int]] = {}
+    for number, shard in enumerate(corpus.shards):
+        nodes.setdefault(shard.node, []).append(number)
+    return [
+        ShardGroup(tuple(numbers), node, tuple(corpus.shards[number].candidates for number in numbers))
+        for node, of_node in nodes.items()
+        for start in range(0, len(of_node), _SHARDS_IN_TURN)
+        if (numbers := of_node[start : start + _SHARDS_IN_TURN])
+    ]
+
+
+def num_answers(num_shards: int, num_nodes: int, keeps_shards: bool) -> int:
+    """How many tasks search the shards for a block, where these are spread evenly over the nodes."""
+    if keeps_shards:
+        return num_shards
+    of_nodes = [len(range(node, num_shards, num_nodes)) for node in range(num_nodes)]
+    return sum(-(-number // _SHARDS_IN_TURN) for number in of_nodes)
 
 
 def _ahead(queries: Iterator[tuple[int, Reference]], num_ahead: int) -> Iterator[tuple[int, Reference]]:

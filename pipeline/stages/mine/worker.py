@@ -15,6 +15,7 @@ from pipeline.mining.queries import Queries, build_queries
 from pipeline.mining.shards import LabelGroups, Shard, ShardedVectors
 from pipeline.mining.topk import Nearest
 from pipeline.mining.verify import brute_force, check_consistency
+from pipeline.mining.warm_start import prune_bounds
 from pipeline.runtime.actor_pool import ActorPool
 from pipeline.stages.embed.worker import EncodeWorker
 
@@ -37,7 +38,10 @@ class Search:
 
     @property
     def keeps_shards(self) -> bool:
-        """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies."""
+        """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies.
+
+        Those that are not kept are searched exactly, so what one has found bounds the search of the next.
+        """
         return BACKENDS[self.backend].keeps_state
 
 
@@ -49,17 +53,30 @@ class RefreshWorker(EncodeWorker):
         super().__init__(config, corpus_number)
         self._searches: tuple[str, dict[int, ShardSearch]] = ("", {})
 
-    def search_block(self, search: Search, index: int, candidates: Shard, queries: Queries) -> tuple[Nearest, int]:
-        """Searches one shard for the negatives of a block.
+    def search_block(
+        self, search: Search, numbers: tuple[int, ...], queries: Queries, *shards: Shard
+    ) -> tuple[Nearest, int]:
+        """Searches shards, one after the other, for the negatives of a block.
 
-        Candidates are a read-only view of Ray's shared memory: a node holds them once.
+        They are read-only views of Ray's shared memory: a node holds them once.
+
+        Args:
+            search: What is asked.
+            numbers: Of the shards.
+            queries: The block's.
+            *shards: Candidates.
 
         Returns:
             The nearest negatives found, and how many pairs an index handed to the scan.
         """
-        found = self._search(search, index, candidates)(queries, search.num_negatives)
+        nearest, num_handed_on = Nearest.empty(len(queries.row_P), search.num_negatives), 0
+        for place, (number, candidates) in enumerate(zip(numbers, shards, strict=True)):
+            asked = prune_bounds(queries, nearest) if place else queries
+            found, handed_on = self._search(search, number, candidates)(asked, search.num_negatives)
+            nearest.merge(found)
+            num_handed_on += handed_on
         reach(Failpoint.BLOCK_SEARCHED)
-        return found
+        return nearest, num_handed_on
 
     def _search(self, search: Search, index: int, candidates: Shard) -> ShardSearch:
         if self._searches[0] != search.mining_pass:

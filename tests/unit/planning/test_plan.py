@@ -52,27 +52,27 @@ def test_actors_bring_nothing_beyond_the_cores_there_are() -> None:
 
 def test_a_driver_that_cannot_keep_up_sets_the_pace_and_fewer_shards_help() -> None:
     slow = rates(driver=rates().driver.model_copy(update={"look_s_per_pair": 1e-2}))
-    plan = make_plan(CONFIG, slow, cluster(), 10_000, 4)
+    plan = make_plan(CONFIG, slow, cluster(), 10_000, 32)  # an actor searches eight in turn
     assert seconds(plan, "mine") == pytest.approx(4 * 40_000 * 1e-2)
     assert plan.bound_by.bound_by == "driver"
     (words,) = (words for words in plan.warnings if words.startswith("mine waits for the driver"))
     assert "cluster.num_shards" in words
-    assert seconds(make_plan(CONFIG, slow, cluster(), 10_000, 2), "mine") == pytest.approx(seconds(plan, "mine") / 2)
+    assert seconds(make_plan(CONFIG, slow, cluster(), 10_000, 16), "mine") == pytest.approx(seconds(plan, "mine") / 2)
 
 
 def test_a_pair_takes_in_fewer_and_fewer_of_the_shards_answers() -> None:
     driver = DriverRates(**dict.fromkeys(DriverRates.model_fields, 0.0) | {"join_s_per_value": 1.0})
     for num_negatives, expected in ((1, 1 + 1 / 2 + 1 / 3 + 1 / 4), (2, 2 * (1 + 3 / 4 + 5 / 9 + 7 / 16))):
-        plan = make_plan(with_mining(negatives_per_pair=num_negatives), rates(driver=driver), cluster(), 10_000, 4)
+        plan = make_plan(with_mining(negatives_per_pair=num_negatives), rates(driver=driver), cluster(), 10_000, 32)
         assert seconds(plan, "mine") == pytest.approx(40_000 * expected, rel=1e-2)
 
 
 def test_the_driver_takes_its_time_from_the_cores_it_shares_with_the_actors() -> None:
     driver = DriverRates(**dict.fromkeys(DriverRates.model_fields, 0.0) | {"look_s_per_pair": 5e-4})
-    plan = make_plan(CONFIG, rates(driver=driver), cluster(), 10_000, 2)
+    plan = make_plan(CONFIG, rates(driver=driver), cluster(), 10_000, 16)
     assert seconds(plan, "mine") == pytest.approx((100.0 + 40.0) / 2)
     assert stage(plan, "mine").bound_by == "cores"
-    alone = make_plan(CONFIG, rates(driver=driver), cluster(num_cpus=16), 10_000, 2)
+    alone = make_plan(CONFIG, rates(driver=driver), cluster(num_cpus=16), 10_000, 16)
     assert seconds(alone, "mine") == pytest.approx(50.0)
 
 

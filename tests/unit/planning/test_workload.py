@@ -41,7 +41,7 @@ def test_pairs_are_counted_as_mining_chooses_them(positives: PositivesConfig) ->
     own = select_positives(PositivesConfig(max_per_anchor=MOST_OWN), vectors, groups, groups.anchors_A, 0)
 
     config = RunConfig(mining=MiningConfig(positives=positives))
-    work = count(config, corpus(labels_N), 600, num_shards=3)
+    work = count(config, corpus(labels_N), 600, num_shards=3, num_answers=1)
 
     assert len(groups.singletons) and work.num_mined == 600 and work.num_labels == len(groups.labels_G)
     assert (work.num_anchors, work.num_pairs, work.num_own) == (len(groups.anchors_A), len(pairs), len(own))
@@ -49,7 +49,7 @@ def test_pairs_are_counted_as_mining_chooses_them(positives: PositivesConfig) ->
 
 def test_a_larger_corpus_has_more_labels_of_the_same_sizes() -> None:
     facts = corpus(np.repeat(np.arange(50), 4))
-    small, large = (count(RunConfig(), facts, number, num_shards=1) for number in (200, 2000))
+    small, large = (count(RunConfig(), facts, number, num_shards=1, num_answers=1) for number in (200, 2000))
     for name, value in vars(small).items():
-        if name not in ("num_shards", "num_blocks"):
+        if name not in ("num_shards", "num_answers", "num_blocks"):
             assert vars(large)[name] == pytest.approx(10 * value), name
