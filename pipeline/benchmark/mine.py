@@ -78,7 +78,7 @@ class Bench:
 
     def products_alone(self, search: NativeScan, queries: Queries) -> None:
         """The same matrix products, compared with nothing."""
-        self._on_blocks(search.products_only, queries)
+        self._on_blocks(lambda block: search.products_only(block, self.config.negatives_per_pair), queries)
 
     def _on_blocks(self, function: Callable[[Queries], Any], queries: Queries) -> list[Any]:
         step = self.size.anchors_per_block

@@ -112,11 +112,11 @@ class NativeScan:
                 self._drop_filters()
         return Nearest(found.d_an_PM[row_of_pair_P], found.id_PM[row_of_pair_P]), 0
 
-    def products_only(self, queries: Queries) -> None:
+    def products_only(self, queries: Queries, num_negatives: int) -> None:
         """The same matrix products, compared with nothing: the benchmark's denominator."""
         first_pair, _, lower_U, upper_U = unique_intervals(queries)
         question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
-        ladder = self._ladder(queries, 1)
+        ladder = self._ladder(queries, num_negatives)
         self._scan(ladder.number, question, Nearest.empty(len(lower_U), 1), 0, 1.0, compare=False)
 
     def step_name(self, num_negatives: int) -> str:
