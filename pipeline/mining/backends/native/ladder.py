@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-InstructionSet = Literal["portable", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"]
+InstructionSet = Literal["portable", "neon", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"]
 Element = Literal["int8", "int16", "int8x2", "bfloat16", "bfloat16x2", "float32"]
 
 _LOOK = 60.0  # cycles of a look at a candidate
@@ -21,6 +21,8 @@ _PREFIXES = (16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 _CYCLES: dict[tuple[str, str], tuple[float, float]] = {
     ("portable", "float32"): (20.0, 8.0),
+    ("neon", "int8"): (8.0, 1.0),
+    ("neon", "float32"): (10.0, 4.0),
     ("avx2", "int8"): (2.0, 0.53),
     ("avx2", "int16"): (4.0, 1.06),
     ("avx2", "float32"): (4.0, 1.47),
@@ -33,7 +35,7 @@ _CYCLES: dict[tuple[str, str], tuple[float, float]] = {
     ("avx512vnni", "int8"): (2.0, 0.24),
     ("avx512vnni", "int16"): (2.0, 0.48),
     ("avx512vnni", "float32"): (3.0, 0.95),
-    ("amx", "int8"): (2.5, 0.063),
+    ("amx", "int8"): (6.5, 0.033),
     ("amx", "bfloat16"): (2.5, 0.134),
     ("amx", "int8x2"): (4.0, 0.19),
     ("amx", "bfloat16x2"): (3.0, 0.29),
@@ -41,7 +43,8 @@ _CYCLES: dict[tuple[str, str], tuple[float, float]] = {
 }
 """Cycles for the products of one candidate with 32 anchors: of the epilogue, and of each dimension.
 
-Measured on one processor (docs/benchmarks.md). On others the ratios differ, which costs time but no answer.
+Measured on one processor (docs/benchmarks.md), but for NEON's, which are on paper. On others the ratios differ, which
+costs time but no answer.
 """
 
 
@@ -131,8 +134,8 @@ class Ladder:
             needed: Looks a product that find an answer.
         """
         self._steps = steps
+        self._in_vain = in_vain
         self._needed = needed
-        self._costs = [step.cost(in_vain.get(number, 0.0), needed) for number, step in enumerate(steps)]
         self.number = first
 
     @property
@@ -143,16 +146,31 @@ class Ladder:
     @property
     def most_in_vain(self) -> float:
         """Looks in vain a product beyond which a finer step pays, well and truly; 1 where there is none."""
-        finer = self._costs[self.number + 1 :]
         low, high = 0.0, 1.0
-        if not finer or self.step.cost(high, self._needed) <= 1.1 * min(finer):
+        if self.number + 1 == len(self._steps) or not self._pays(high):
             return high
         for _ in range(30):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.step.cost(middle, self._needed) > 1.1 * min(finer) else (middle, high)
+            low, high = (low, middle) if self._pays(middle) else (middle, high)
         return low
 
     def climb(self, from_number: int) -> None:
         """To the finer step that is expected to cost least; unless another block has climbed from there already."""
         if self.number == from_number:
-            self.number = min(range(from_number + 1, len(self._steps)), key=self._costs.__getitem__)
+            self.number = min(self._finer_costs(self.most_in_vain).items(), key=lambda item: item[1])[0]
+
+    def _pays(self, in_vain: float) -> bool:
+        return self.step.cost(in_vain, self._needed) > 1.1 * min(self._finer_costs(in_vain).values())
+
+    def _finer_costs(self, in_vain: float) -> dict[int, float]:
+        """Costs of the steps beyond this one, which looks in vain so often.
+
+        Where that is more often than in the sample, as while the negatives are still far, it is so for the others, too.
+        """
+        expected = self._in_vain.get(self.number, 0.0)
+        factor = max(1.0, in_vain / expected) if expected > 0.0 else 1.0
+        return {
+            number: step.cost(min(1.0, factor * self._in_vain.get(number, 0.0)), self._needed)
+            for number, step in enumerate(self._steps)
+            if number > self.number
+        }

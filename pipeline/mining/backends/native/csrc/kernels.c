@@ -7,6 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#ifdef ARM
+#include <sys/auxv.h>
+#endif
 
 /* Layouts: `num_rows` candidates at a time. */
 #define WORDS .piece_bytes = 4, .word_bytes = 4, .sum_bits = 32, .parts = 1
@@ -16,6 +19,8 @@
     .element = "int16", .rows = num_rows, WORDS, .element_bytes = 2, .limit = 32767, .candidate_limit = 32767
 #define BYTES .element = "int8", .element_bytes = 1, .is_unsigned = 1, .limit = 127, .candidate_limit = 127
 #define INT8(num_rows) BYTES, .rows = num_rows, WORDS
+#define SIGNED_INT8(num_rows) \
+    .element = "int8", .element_bytes = 1, .limit = 127, .candidate_limit = 127, .rows = num_rows, WORDS
 #define INT8_TILES BYTES, TILES, .parts = 1
 /* sums of two products in 16 bits: 2 * 255 * 64 is less than 2^15 */
 #define INT8_PAIRS(num_rows)                                                                                    \
@@ -31,6 +36,11 @@
 #else
 #define ON_X86(function) NULL
 #endif
+#ifdef ARM
+#define ON_ARM(function) function
+#else
+#define ON_ARM(function) NULL
+#endif
 #ifdef HAVE_NEW
 #define IF_NEW(function) function
 #else
@@ -39,6 +49,8 @@
 
 const Kernel KERNELS[] = {
     KERNEL("portable", FLOAT32(2), sweep_portable_float32)
+    KERNEL("neon", SIGNED_INT8(12), ON_ARM(sweep_neon_int8))
+    KERNEL("neon", FLOAT32(2), sweep_portable_float32)
     KERNEL("avx2", INT8_PAIRS(6), ON_X86(sweep_avx2_int8))
     KERNEL("avx2", INT16(6), ON_X86(sweep_avx2_int16))
     KERNEL("avx2", FLOAT32(6), ON_X86(sweep_avx2_float32))
@@ -77,13 +89,16 @@ int supports(const char *instruction_set) {
                (edx >> 25 & 1) && syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* BF16, TILE, INT8; Linux's leave */
 #endif
 #endif
+#ifdef ARM
+    if (!strcmp(instruction_set, "neon")) return getauxval(AT_HWCAP) >> 20 & 1; /* dot products of bytes */
+#endif
     return !strcmp(instruction_set, "portable");
 }
 
 const Level *level_of(const char *instruction_set) {
 #ifdef X86
     if (!strncmp(instruction_set, "avx512", 6) || !strcmp(instruction_set, "amx")) return &avx512_level;
-    if (strcmp(instruction_set, "portable")) return &avx2_level;
+    if (!strncmp(instruction_set, "avx", 3)) return &avx2_level;
 #endif
     (void)instruction_set;
     return &portable_level;

@@ -39,6 +39,10 @@
 #endif
 #endif
 
+#if defined(__aarch64__) && defined(__linux__) && defined(__GNUC__)
+#define ARM 1
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define LANES 32       /* anchors in a block: products with one candidate lie in the lanes of one or more vectors */
 #define SPAN 16384     /* candidates that share a scale and a bound */
@@ -184,6 +188,7 @@ void end_tiles(void);
 /* kernels of the instruction sets */
 #define SWEEP(name) void name(Scan *s, int64_t block, int64_t row, int64_t num_rows)
 SWEEP(sweep_portable_float32);
+SWEEP(sweep_neon_int8);
 SWEEP(sweep_avx2_float32);
 SWEEP(sweep_avx2_int8);
 SWEEP(sweep_avx2_int16);
