@@ -12,8 +12,14 @@ from pipeline.plotting import to_png
 
 def draw_mining(report: dict[str, Any]) -> bytes:
     """Products a second by backend and kind of embeddings, and time against N with the fitted exponent, as PNG."""
-    figure = Figure(figsize=(12, 4.6), dpi=130, layout="constrained")
-    rates, scaling = figure.subplots(1, 2, width_ratios=(3, 2))
+    if report["ladder"]:
+        figure = Figure(figsize=(12, 9), dpi=130, layout="constrained")
+        (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False)
+        _draw_ladder(bottom.subplots(), report["ladder"])
+    else:
+        figure = Figure(figsize=(12, 4.6), dpi=130, layout="constrained")
+        top = figure
+    rates, scaling = top.subplots(1, 2, width_ratios=(3, 2))
     _draw_rates(rates, report["cases"])
     rates.set_title(f"N = {report['size']['num_examples']:,}, D = {report['size']['num_dims']}", fontsize=10)
     _draw_scaling(scaling, report["scaling"])
@@ -60,3 +66,25 @@ def _draw_scaling(axes: Axes, scaling: dict[str, Any]) -> None:
     axes.set_xlabel("examples N")
     axes.set_ylabel("seconds of one whole pass")
     axes.grid(alpha=0.3, which="both")
+
+
+def _draw_ladder(axes: Axes, stages: list[dict[str, Any]]) -> None:
+    """What a candidate costs by the step of the ladder, a line a stage of training; at each point, the looks."""
+    for stage in stages:
+        names = [step["step"] for step in stage["steps"]]
+        costs = [step["float32_products"] for step in stage["steps"]]
+        axes.semilogy(names, costs, "o-", label=f"checkpoint {stage['checkpoint_step']:,}")
+        for place, step in enumerate(stage["steps"]):
+            axes.annotate(
+                f"{step['looks']:.2g}",
+                (place, costs[place]),
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
+    axes.axhline(1.0, color="grey", linestyle="--", linewidth=1)
+    axes.set_xlabel("step of the ladder, alone (looks a product stand beside each)")
+    axes.set_ylabel("float32 products that a candidate costs")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3, axis="y", which="both")

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.benchmark import mine
+from pipeline.benchmark.ladder import measure_ladder
 from pipeline.benchmark.machine import machine_facts
 from pipeline.benchmark.peers import PEERS, load_peer, matrix_products
 from pipeline.benchmark.plans import MinePlan
@@ -37,10 +38,15 @@ def benchmark_mining(config: RunConfig, plan: MinePlan) -> dict[str, Any]:
             log(f"noise {noise:g}, {num_positives} positive(s) an anchor")
             report["cases"].append(mine.measure_case(bench.with_positives(num_positives), noise, plan.peers))
     one = bench.with_positives(1)
-    report["trained"] = []
+    report["trained"], report["ladder"] = [], []
     if plan.trained is not None:
         log(f"embeddings of {plan.trained}")
-        report["trained"] = mine.measure_trained(one, load_trained(plan.trained, config.run), plan.peers)
+        stages = load_trained(plan.trained, config.run)
+        report["trained"] = mine.measure_trained(one, stages[-1].shard, plan.peers)
+        for stage in stages if bench.backend == "native" else []:
+            log(f"each step of the ladder alone, checkpoint {stage.checkpoint_step}")
+            steps = measure_ladder(one, stage.shard)
+            report["ladder"].append({"checkpoint_step": stage.checkpoint_step, "steps": steps})
     log("a tenth of the candidates; a warm start")
     report["sample"] = [mine.measure_sample(one, noise, 0.1) for noise in dict.fromkeys((trained, middle))]
     report["warm_start"] = mine.measure_warm_start(one, middle)

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,16 @@ import pytest
 
 from pipeline.benchmark.checks import check, num_nearer_negatives, rank_of
 from pipeline.benchmark.kinds import run_benchmark
+from pipeline.benchmark.ladder import measure_ladder
 from pipeline.benchmark.mine import Bench, measure_sample, measure_warm_start
 from pipeline.benchmark.plans import MinePlan
 from pipeline.benchmark.results import report
+from pipeline.benchmark.results.chart import draw_mining
 from pipeline.benchmark.synthetic import Size, make_shard
 from pipeline.benchmark.trained import load_trained
 from pipeline.config import BandConfig, MiningConfig, RunConfig
 from pipeline.errors import InputError, PipelineError
+from pipeline.mining.backends.native.compiled import unavailable_reason
 from pipeline.mining.backends.reference import scan
 from pipeline.mining.topk import Nearest
 
@@ -100,3 +103,20 @@ def test_a_plan_that_makes_no_sense_is_refused(
 def test_a_workspace_without_embeddings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no generation"):
         load_trained(str(tmp_path), "main")
+
+
+@pytest.mark.skipif(unavailable_reason() is not None, reason=str(unavailable_reason()))
+def test_each_step_of_the_ladder_is_measured_and_drawn() -> None:
+    bench = Bench(MiningConfig(backend="native"), Size(2500, 40, num_anchors=64))
+    stages = [
+        {"checkpoint_step": step, "steps": measure_ladder(bench, make_shard(bench.size, noise))}
+        for step, noise in ((0, 4.0), (400, 0.3))
+    ]
+    untrained, trained = (stage["steps"] for stage in stages)
+    assert [row["step"] for row in untrained] == [row["step"] for row in trained]
+    assert len(trained) == 1 or trained[0]["looks"] < untrained[0]["looks"]
+    assert all(row["float32_products"] > 0 for row in trained)
+    case = {"noise": 1.0, "pairs_per_anchor": 1.0, "products_per_s": {"native": 1e9}}
+    rest = {"scaling": {"points": []}, "size": asdict(SIZE), "machine": {"name": "m", "num_threads": 1}}
+    picture = draw_mining({"cases": [case], **rest, "ladder": stages})
+    assert picture.startswith(b"\x89PNG")

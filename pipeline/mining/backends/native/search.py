@@ -27,6 +27,7 @@ from pipeline.mining.topk import Nearest
 
 _AXES_SAMPLE = 2048  # candidates by which axes are found
 _SAMPLE, _SAMPLE_ANCHORS = 1024, 64  # on which steps are tried
+_TRIED = 2.0  # times the least cost so far: dearer steps are not tried, and expected to look at nothing in vain
 _NEGATIVES_SAMPLE = 32768  # candidates whose nearest negatives stand for those of all
 _AXES_CYCLES = 320_000.0  # of a search by all 128 dimensions, for 32 anchors, beyond which axes are worth finding
 _SEED = 0  # of samples: any gives the same answers
@@ -154,7 +155,7 @@ class NativeScan:
         costs: dict[int, float] = {}
         for number in range(len(self._steps)) if tries_all else whole:
             step = self._steps[number]
-            if step.cycles >= min(costs.values(), default=np.inf):
+            if step.cycles >= _TRIED * min(costs.values(), default=np.inf):
                 break
             tried = self._alone(sample, number)
             tried._search(few, num_sought, nearest.copy())
