@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from pipeline.benchmark.mine import PRODUCTS_ALONE
 from pipeline.plotting import to_png
@@ -15,7 +15,7 @@ def draw_mining(report: dict[str, Any]) -> bytes:
     if report["ladder"]:
         figure = Figure(figsize=(12, 9), dpi=130, layout="constrained")
         (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False)
-        _draw_ladder(bottom.subplots(), report["ladder"])
+        _draw_ladder(bottom, report["ladder"])
     else:
         figure = Figure(figsize=(12, 4.6), dpi=130, layout="constrained")
         top = figure
@@ -68,23 +68,20 @@ def _draw_scaling(axes: Axes, scaling: dict[str, Any]) -> None:
     axes.grid(alpha=0.3, which="both")
 
 
-def _draw_ladder(axes: Axes, stages: list[dict[str, Any]]) -> None:
-    """What a candidate costs by the step of the ladder, a line a stage of training; at each point, the looks."""
-    for stage in stages:
-        names = [step["step"] for step in stage["steps"]]
-        costs = [step["float32_products"] for step in stage["steps"]]
-        axes.semilogy(names, costs, "o-", label=f"checkpoint {stage['checkpoint_step']:,}")
-        for place, step in enumerate(stage["steps"]):
-            axes.annotate(
-                f"{step['looks']:.2g}",
-                (place, costs[place]),
-                (0, 5),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-            )
-    axes.axhline(1.0, color="grey", linestyle="--", linewidth=1)
-    axes.set_xlabel("step of the ladder, alone (looks a product stand beside each)")
-    axes.set_ylabel("float32 products that a candidate costs")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3, axis="y", which="both")
+def _draw_ladder(figure: FigureBase, stages: list[dict[str, Any]]) -> None:
+    """What a candidate costs by the step of the ladder, and how many are looked at; a line a stage of training."""
+    costs, looks = figure.subplots(1, 2)
+    for axes, key, label in (
+        (costs, "float32_products", "float32 products that a candidate costs"),
+        (looks, "looks", "candidates looked at, per product"),
+    ):
+        for stage in stages:
+            names = [step["step"] for step in stage["steps"]]
+            values = [step[key] for step in stage["steps"]]
+            axes.semilogy(names, values, "o-", label=f"checkpoint {stage['checkpoint_step']:,}")
+        axes.set_ylabel(label)
+        axes.set_xlabel("step of the ladder, alone")
+        axes.tick_params(axis="x", labelrotation=30)
+        axes.grid(alpha=0.3, axis="y", which="both")
+    costs.axhline(1.0, color="grey", linestyle="--", linewidth=1)
+    costs.legend(fontsize=8, title="embeddings of", title_fontsize=8)

@@ -108,7 +108,7 @@ def test_a_workspace_without_embeddings_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(unavailable_reason() is not None, reason=str(unavailable_reason()))
 def test_each_step_of_the_ladder_is_measured_and_drawn() -> None:
     bench = Bench(MiningConfig(backend="native"), Size(2500, 40, num_anchors=64))
-    stages = [
+    stages: list[dict[str, Any]] = [
         {"checkpoint_step": step, "steps": measure_ladder(bench, make_shard(bench.size, noise))}
         for step, noise in ((0, 4.0), (400, 0.3))
     ]
