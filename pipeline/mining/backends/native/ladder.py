@@ -5,6 +5,7 @@ step changes an answer.
 """
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -136,6 +137,7 @@ class Ladder:
         self._steps = steps
         self._in_vain = in_vain
         self._needed = needed
+        self._lock = threading.Lock()
         self.number = first
 
     @property
@@ -143,34 +145,35 @@ class Ladder:
         """The step to use."""
         return self._steps[self.number]
 
-    @property
-    def most_in_vain(self) -> float:
-        """Looks in vain a product beyond which a finer step pays, well and truly; 1 where there is none."""
+    def most_in_vain(self, number: int) -> float:
+        """Looks in vain a product beyond which a step finer than ``number`` pays, well and truly; 1 where none is."""
         low, high = 0.0, 1.0
-        if self.number + 1 == len(self._steps) or not self._pays(high):
+        if number + 1 == len(self._steps) or not self._pays(number, high):
             return high
         for _ in range(30):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._pays(middle) else (middle, high)
+            low, high = (low, middle) if self._pays(number, middle) else (middle, high)
         return low
 
     def climb(self, from_number: int) -> None:
         """To the finer step that is expected to cost least; unless another block has climbed from there already."""
-        if self.number == from_number:
-            self.number = min(self._finer_costs(self.most_in_vain).items(), key=lambda item: item[1])[0]
+        finer = self._finer_costs(from_number, self.most_in_vain(from_number))
+        with self._lock:
+            if self.number == from_number:
+                self.number = min(finer, key=finer.__getitem__)
 
-    def _pays(self, in_vain: float) -> bool:
-        return self.step.cost(in_vain, self._needed) > 1.1 * min(self._finer_costs(in_vain).values())
+    def _pays(self, number: int, in_vain: float) -> bool:
+        cost = self._steps[number].cost(in_vain, self._needed)
+        return cost > 1.1 * min(self._finer_costs(number, in_vain).values())
 
-    def _finer_costs(self, in_vain: float) -> dict[int, float]:
-        """Costs of the steps beyond this one, which looks in vain so often.
+    def _finer_costs(self, number: int, in_vain: float) -> dict[int, float]:
+        """Costs of the steps beyond one that looks in vain so often.
 
         Where that is more often than in the sample, as while the negatives are still far, it is so for the others, too.
         """
-        expected = self._in_vain.get(self.number, 0.0)
+        expected = self._in_vain.get(number, 0.0)
         factor = max(1.0, in_vain / expected) if expected > 0.0 else 1.0
         return {
-            number: step.cost(min(1.0, factor * self._in_vain.get(number, 0.0)), self._needed)
-            for number, step in enumerate(self._steps)
-            if number > self.number
+            finer: self._steps[finer].cost(min(1.0, factor * self._in_vain.get(finer, 0.0)), self._needed)
+            for finer in range(number + 1, len(self._steps))
         }

@@ -107,7 +107,7 @@ class NativeScan:
         position = 0
         while position < len(self._shard):
             number = ladder.number
-            position = self._scan(number, question, found, position, ladder.most_in_vain)
+            position = self._scan(number, question, found, position, ladder.most_in_vain(number))
             if position < len(self._shard):
                 ladder.climb(number)
                 self._drop_filters()

@@ -137,13 +137,31 @@ def test_the_scan_climbs_where_a_coarse_product_looks_in_vain() -> None:
 def test_a_ladder_only_climbs_and_the_last_step_is_never_given_up() -> None:
     ladder = Ladder(list_steps([k for k in KERNELS if k.instruction_set == "avx2"], 128), 0, {}, 0.001)
     seen = [ladder.number]
-    while ladder.most_in_vain < 1.0:
+    while ladder.most_in_vain(ladder.number) < 1.0:
         ladder.climb(ladder.number)
         seen.append(ladder.number)
     assert seen == sorted(set(seen)) and ladder.step.kernel.element == "float32"
     before = ladder.number
     ladder.climb(before - 1)  # another block had climbed
     assert ladder.number == before
+
+
+@pytest.mark.parametrize("instruction_set", HERE)
+@pytest.mark.parametrize("num_dims", [512, 4096])
+def test_a_duplicate_is_found_after_one_that_is_nearly_one(instruction_set: InstructionSet, num_dims: int) -> None:
+    """The product of equal vectors is as large as products get, and its roundings come on top."""
+    rng = np.random.default_rng(0)
+    anchors, others, noise = (rng.normal(size=(num, num_dims)) for num in (64, 400, 64))
+    vectors = np.concatenate([anchors + 8e-4 * noise, others, anchors, -anchors])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    shard = Shard(np.arange(len(vectors)), np.arange(len(vectors), dtype=np.int32), vectors)
+    row_A, unbounded_A = np.arange(64), np.full(64, np.inf, np.float32)
+    queries = Queries(np.full(64, -1, np.int32), vectors[464:528], row_A, -unbounded_A, unbounded_A)
+    expected = scan(queries, shard, 1)
+    assert (expected.id_PM[:, 0] == row_A + 464).all()
+    for kernel in KERNELS:
+        if kernel.instruction_set == instruction_set:
+            assert_same(NativeScan(shard, instruction_set, (kernel.element, None))(queries, 1)[0], expected)
 
 
 @pytest.mark.parametrize("num_dims", [16, 32, 64])

@@ -17,6 +17,7 @@ static Base base_of(const Scan *s, int64_t anchor) {
     if (s->kernel->is_float) /* sums of products and a start of their size, in any order */
         error += 2 * ((double)s->k * (s->kernel->parts == 2 ? 3 : 1) + 8) * 0x1p-24 * 1.02 * base.most + 0x1p-120;
     else base.unit = a->scale * c->scale / (s->kernel->parts == 2 ? 256 : 1);
+    base.most += error; /* as far as a product that is off by it may be */
     base.low = a->low_half_norm + c->low_half_norm - error;
     base.high = a->high_half_norm + c->high_half_norm + error + 2 * a->tail * c->tail * (1 + 1e-9);
     return base;
@@ -26,7 +27,8 @@ typedef struct {
     double lowest, highest; /* products that may matter */
 } Interval;
 
-/* Of the pairs from `first` to `last` of an anchor: their bounds ascend, see question.py, and so do their bests. */
+/* Of the pairs from `first` to `last` of an anchor: their bounds ascend, see question.py, and so does the nearer of best
+ * and upper bound. */
 static Interval hull_of(const Scan *s, const Base *base, int64_t first, int64_t last) {
     double best = s->best[last * s->m + s->m - 1], upper = s->upper[last], near = s->lower[first];
     double far = best < upper ? best : upper;
@@ -40,7 +42,7 @@ static Interval hull_of(const Scan *s, const Base *base, int64_t first, int64_t 
 
 static double clamped(double x) { return x < -0x1p60 ? -0x1p60 : x > 0x1p60 ? 0x1p60 : x; }
 
-/* Rounded outwards, by one more where it is an integer: cheaper than `floor` and `ceil` of any processor. */
+/* Rounded outwards, by up to one more than `floor` and `ceil`, which are dear on some processors. */
 static int64_t below(double x) { return (int64_t)clamped(x) - 1; }
 static int64_t above(double x) { return (int64_t)clamped(x) + 1; }
 

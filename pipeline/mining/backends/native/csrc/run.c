@@ -105,7 +105,7 @@ int make_room(Scan *s) {
     s->room = zeros(row_bytes);
     s->q_room = zeros(s->k * 4);
     if (!s->limits || !s->bases || !s->offset || !s->packed_anchors || !s->packed || !s->room || !s->q_room) return 0;
-    /* where a lane has no pair: sums of an anchor of zeros begin at 1 and are never within 0 */
+    /* where a lane has no pair, or fewer than slots: sums begin at 1, and 0 is all that is let through */
     for (int64_t slot = 0; slot < slots; slot++)
         for (int64_t lane = 0; lane < LANES; lane++) {
             uint32_t *start = s->limits + slot * 2 * LANES;
