@@ -29,12 +29,16 @@ def load_trained(uri: str, run: str) -> list[Trained]:
     """The generations of a run, oldest first, whose embeddings are stored still.
 
     Raises:
-        InputError: There is none, or their corpus is gone.
+        InputError: There is none.
     """
     workspace = Workspace.open(uri, run)
     found = []
     for manifest in generations(workspace).newest_first():
-        corpus, parts = corpus_of(workspace, manifest), EmbeddingParts(workspace, manifest.embeddings_key)
+        try:
+            corpus = corpus_of(workspace, manifest)
+        except InputError:  # pruned, as its embeddings may be
+            continue
+        parts = EmbeddingParts(workspace, manifest.embeddings_key)
         if parts.present() >= set(range(corpus.num_parts)):
             spans = [corpus.part_ids(part) for part in range(corpus.num_parts)]
             vectors_ND = np.concatenate([parts.read(part, span.start, len(span)) for part, span in enumerate(spans)])

@@ -11,7 +11,7 @@ from pipeline.planning.room import Need, driver_bytes, needs_of
 from pipeline.planning.stages import Stage, num_triplets, stages_of
 from pipeline.planning.traffic import Traffic, traffic_of
 from pipeline.planning.workload import Workload, count
-from pipeline.stages.mine.search import num_answers
+from pipeline.stages.mine.search import shards_in_turn
 from pipeline.units import in_bytes, in_time
 
 _DAY_S = 86_400.0
@@ -65,12 +65,20 @@ class Plan:
         }
 
 
+def _num_answers(config: RunConfig, cluster: PlannedCluster, num_examples: int, num_shards: int) -> int:
+    """Tasks that search the shards for a block, where these are spread evenly over the nodes."""
+    device, backend = config.cluster.actor_device, config.mining.backend
+    if BACKENDS[choose_backend(device) if backend == "auto" else backend].keeps_state:
+        return num_shards
+    together = shards_in_turn(num_shards, num_examples)
+    of_nodes = (len(range(node, num_shards, cluster.num_nodes)) for node in range(cluster.num_nodes))
+    return sum(-(-number // together) for number in of_nodes)
+
+
 def make_plan(config: RunConfig, rates: Rates, cluster: PlannedCluster, num_examples: int, num_shards: int) -> Plan:
     """Multiplies rates, which were measured with this config (see ``Rates.check_fit``), by counts."""
-    device, backend = config.cluster.actor_device, config.mining.backend
-    keeps_shards = BACKENDS[choose_backend(device) if backend == "auto" else backend].keeps_state
     work = count(
-        config, rates.corpus, num_examples, num_shards, num_answers(num_shards, cluster.num_nodes, keeps_shards)
+        config, rates.corpus, num_examples, num_shards, _num_answers(config, cluster, num_examples, num_shards)
     )
     triplets = num_triplets(config, work, rates)
     traffic = traffic_of(config, work, cluster, rates, triplets)

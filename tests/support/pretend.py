@@ -40,6 +40,7 @@ from pipeline.runtime.actor_pool import ActorPool
 from pipeline.runtime.session import required_resources, session
 from pipeline.stages.embed.checkpoint import newest_checkpoint
 from pipeline.stages.job import Job
+from pipeline.stages.mine import search as search_stage
 from pipeline.stages.mine.refresh import refresh
 from pipeline.stages.mine.request import RefreshRequest
 from pipeline.stages.mine.worker import RefreshWorker, Search
@@ -67,10 +68,12 @@ class PretendWorker(RefreshWorker):
         self._pretend(start_s, f"embed {part}")
         return embedded
 
-    def search_block(self, search: Search, index: int, candidates: Shard, queries: Queries) -> tuple[Nearest, int]:
+    def search_block(
+        self, search: Search, numbers: tuple[int, ...], queries: Queries, *shards: Shard
+    ) -> tuple[Nearest, int]:
         start_s = time.monotonic()
-        found = super().search_block(search, index, candidates, queries)
-        self._pretend(start_s, f"search {index}")
+        found = super().search_block(search, numbers, queries, *shards)
+        self._pretend(start_s, f"search {'+'.join(map(str, numbers))}")
         return found
 
     def _pretend(self, start_s: float, what: str) -> None:
@@ -168,6 +171,7 @@ def done_by_node(notes: Path) -> list[list[str]]:
 
 
 def _refresh(config: RunConfig, seconds: float, notes: str) -> None:
+    search_stage._SHARDS_IN_TURN = 1  # many short tasks, of which some can be lost
     job = Job.open(config)
     with (
         session(config.cluster, required_resources(config, pool=True, trainer=False)),

@@ -17,10 +17,12 @@ from pipeline.stages.mine.shards import ShardedCorpus
 from pipeline.stages.mine.worker import RefreshPool, RefreshWorker, Search
 
 _SHARDS_IN_TURN = 8
-"""Shards of a node that one actor searches for a block, each for better than what those before it had.
+_CANDIDATES_IN_TURN = 1 << 20
+"""Shards of a node that one actor searches for a block, each for better than what those before it had; no more than
+have so many candidates.
 
-A search that begins with nothing looks at some ln N candidates a pair. More shards in turn would leave actors without a
-task where blocks are few.
+A search that begins with nothing looks at some ln N candidates a pair. Larger groups would leave actors without a task
+where blocks are few, and make tasks long: a lost actor loses one, and a stall is noticed after several.
 """
 
 
@@ -117,23 +119,21 @@ def _groups(pool: RefreshPool, corpus: ShardedCorpus, search: Search) -> list[Sh
             ShardGroup((number,), number % pool.num_actors, (shard.candidates,))
             for number, shard in enumerate(corpus.shards)
         ]
+    together = shards_in_turn(len(corpus.shards), len(corpus.groups.ids_N))
     nodes: dict[str, list[int]] = {}
     for number, shard in enumerate(corpus.shards):
         nodes.setdefault(shard.node, []).append(number)
     return [
         ShardGroup(tuple(numbers), node, tuple(corpus.shards[number].candidates for number in numbers))
         for node, of_node in nodes.items()
-        for start in range(0, len(of_node), _SHARDS_IN_TURN)
-        if (numbers := of_node[start : start + _SHARDS_IN_TURN])
+        for start in range(0, len(of_node), together)
+        if (numbers := of_node[start : start + together])
     ]
 
 
-def num_answers(num_shards: int, num_nodes: int, keeps_shards: bool) -> int:
-    """How many tasks search the shards for a block, where these are spread evenly over the nodes."""
-    if keeps_shards:
-        return num_shards
-    of_nodes = [len(range(node, num_shards, num_nodes)) for node in range(num_nodes)]
-    return sum(-(-number // _SHARDS_IN_TURN) for number in of_nodes)
+def shards_in_turn(num_shards: int, num_candidates: float) -> int:
+    """How many shards a task searches, of a search that keeps none."""
+    return max(1, min(_SHARDS_IN_TURN, int(_CANDIDATES_IN_TURN * num_shards / max(num_candidates, 1.0))))
 
 
 def _ahead(queries: Iterator[tuple[int, Reference]], num_ahead: int) -> Iterator[tuple[int, Reference]]:

@@ -40,9 +40,10 @@ class Search:
     def keeps_shards(self) -> bool:
         """Whether a shard is for one actor, which keeps what it made of it; else for any on the node where it lies.
 
-        Those that are not kept are searched exactly, so what one has found bounds the search of the next.
+        Only what is searched exactly may be bounded by what another shard has found, so an index is for one, too.
         """
-        return BACKENDS[self.backend].keeps_state
+        backend = BACKENDS[self.backend]
+        return backend.keeps_state or not backend.is_exact
 
 
 class RefreshWorker(EncodeWorker):
