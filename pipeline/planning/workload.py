@@ -22,7 +22,7 @@ class Workload:
         num_pairs: (anchor, positive) that are asked about.
         num_own: (example, other of its label) that the audit looks at.
         num_shards: Of the search.
-        num_answers: Of them to a block: an actor searches some shards in turn.
+        num_answers: Of groups of shards to a block: a group is searched in turn by an actor.
         num_blocks: Of anchors.
         num_parts: Of the corpus.
         stored_bytes: Of the corpus.

@@ -178,7 +178,8 @@ class NativeScan:
         """By the first step alone; of unique intervals, and better than what was ``found`` for them."""
         first_pair, _, lower_U, upper_U = unique_intervals(queries)
         question = Question(self._anchors_of(queries), queries.labels_A, first_pair, lower_U, upper_U)
-        found = found or Nearest.empty(len(lower_U), num_negatives)
+        if found is None:
+            found = Nearest.empty(len(lower_U), num_negatives)
         self._scan(0, question, found, 0, 1.0)
         return found
 

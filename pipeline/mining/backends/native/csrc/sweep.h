@@ -61,7 +61,6 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
             const int64_t num_slots = own_slots(s, block);
             const VECTOR begin = start[0], begin_right = start[VECTORS - 1];
             uint64_t wanted[ROWS / 2] = {0};
-            int any = 0;
             for (int64_t slot = 0; slot < num_slots; slot++) { /* its sums would have begun elsewhere */
                 start = (const VECTOR *)slot_of(s, block, slot + (num_slots > 1)) + part * VECTORS;
                 reach = start + LANES * 4 / (int)sizeof(VECTOR);
@@ -72,11 +71,9 @@ ATTRIBUTES void NAME(Scan *s, int64_t block, int64_t row, int64_t num_rows) {
                     EACH_ROW(COMPARE)
                     if (!(INSIDE(nearest, reach[0]) | (VECTORS == 2 ? INSIDE(nearest_right, reach[1]) : 0))) continue;
                 }
-                any = 1;
                 EACH_ROW(TEST)
             }
-            if (any)
-                take_survivors(s, block * LANES + part * (LANES / PARTS), s->chunk_first + row, 32, ROWS / 2, wanted);
+            take_survivors(s, block * LANES + part * (LANES / PARTS), s->chunk_first + row, 32, ROWS / 2, wanted);
         }
 }
 #undef NAME
